@@ -1,0 +1,145 @@
+"""What every system (ART•V today; VidRD and VideoGen later) offers to training and to generation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lightning_artv.batch import VideoBatch
+from lightning_artv.errors import UserError
+
+Generators = Sequence[torch.Generator]
+"""One CPU generator a sample, so that a sample's noise depends neither on its batch mates nor on the device."""
+
+
+@dataclass(frozen=True)
+class LossOutput:
+    """The loss and what TensorBoard shows of it.
+
+    Attributes:
+        loss: scalar, float32, differentiable.
+        per_sample: float32 `[B]`, detached; its mean is `loss`.
+        timesteps: int64 `[B]`, the denoising step that each sample was trained at, in [0, schedule length).
+        mask_mean: float32 `[B]`, detached, in [0, 1]; None for a system (or variant) without a mask.
+    """
+
+    loss: Tensor
+    per_sample: Tensor
+    timesteps: Tensor
+    mask_mean: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """`frames` frames generated under one prompt for each video of the batch (a storyboard's row)."""
+
+    prompts: tuple[str, ...]
+    frames: int
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise UserError(f"A segment needs at least 1 frame, got {self.frames}.")
+        if not self.prompts:
+            raise UserError("A segment needs at least one prompt.")
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Weights of the three conditions (paper Sec. 4); 0 leaves a branch out and costs no evaluation."""
+
+    references: float = 0.25
+    anchor: float = 0.25
+    text: float = 6.5
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How frames are sampled.
+
+    Attributes:
+        steps: denoising steps a frame.
+        sampler: `ddim` or `dpm-solver++`.
+        guidance: weights of the conditions.
+        noise_level: t_test (Sec. 3.3), the noise augmentation of references and anchor, in [0, T_max].
+        clip_latents: clamp the predicted clean latent to [-clip, clip] at every step; None for no clamp. Only
+            sensible where latents are pixels.
+        segment_anchor: anchor each segment on its own first frame instead of the video's.
+    """
+
+    steps: int = 50
+    sampler: str = "ddim"
+    guidance: Guidance = Guidance()
+    noise_level: int = 200
+    clip_latents: float | None = None
+    segment_anchor: bool = False
+
+
+@dataclass(frozen=True)
+class DenoisingStep:
+    """What an observer of generation sees after each denoising step.
+
+    Attributes:
+        frame: index of the frame in the video (the first frame is 0).
+        step: 0 .. steps-1, in the order of denoising.
+        timestep: the schedule's t.
+        clean: predicted clean latents `[B, C, h, w]`.
+        mask: `[B, 1 or C, h, w]` in [0, 1], or None without a mask network.
+    """
+
+    frame: int
+    step: int
+    timestep: int
+    clean: Tensor
+    mask: Tensor | None
+
+
+Observer = Callable[[DenoisingStep], None]
+
+
+class VideoSystem(nn.Module, ABC):
+    """A trainable text-to-video model: networks, schedule and the paper's rules; no Lightning in it."""
+
+    @property
+    @abstractmethod
+    def sampling(self) -> SamplingSettings:
+        """The defaults that this system is generated with."""
+
+    @property
+    @abstractmethod
+    def size_multiple(self) -> int:
+        """Frame heights and widths must be divisible by this."""
+
+    @abstractmethod
+    def loss(self, batch: VideoBatch, generators: Generators) -> LossOutput:
+        """The training loss of one batch; `generators` holds one per sample."""
+
+    @abstractmethod
+    def generate(
+        self,
+        segments: Sequence[Segment],
+        generators: Generators,
+        size: tuple[int, int],
+        first_frame: Tensor | None = None,
+        settings: SamplingSettings | None = None,
+        observer: Observer | None = None,
+    ) -> Iterator[Tensor]:
+        """Yield frames, uint8 `[B, 3, H, W]`, as they are made, beginning with the first frame.
+
+        Memory does not grow with the number of frames.
+
+        Args:
+            segments: the storyboard; the total of their `frames` counts the first frame too.
+            generators: one per video.
+            size: (height, width) in pixels.
+            first_frame: uint8 `[B, 3, H, W]`, or None to have the system make its own from the text.
+            settings: None for `self.sampling`.
+            observer: called after each denoising step.
+        """
+
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """Name -> parameter, for the optimiser and the EMA."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}

@@ -1,0 +1,256 @@
+"""Samplers as data and arithmetic: a plan lists plain steps, a step is a function, a loop runs it.
+
+Both equal diffusers' schedulers step by step (`DDIMScheduler`, `DPMSolverMultistepScheduler` with
+`dpmsolver++`, second order, midpoint, `lower_order_final`), their choice of timesteps included.
+They know no network: `denoise` predicts noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lightning_artv.diffusion.noise import Generators, randn
+from lightning_artv.diffusion.prediction import eps_from_x0, x0_from_eps
+from lightning_artv.diffusion.schedule import NoiseSchedule
+
+Spacing = Literal["leading", "trailing", "linspace"]
+Denoise = Callable[[Tensor, int], Tensor]
+"""`(y_t [B, C, h, w] float32, t) -> predicted noise` of the same shape."""
+
+SAMPLERS = ("ddim", "dpm-solver++")
+
+
+@dataclass(frozen=True)
+class Level:
+    """A point of the schedule, `y = signal * y0 + noise * eps`."""
+
+    signal: float
+    noise: float
+
+    @property
+    def log_snr(self) -> float:
+        """Half the log signal-to-noise ratio, `log(signal / noise)`; infinite without noise."""
+        return math.log(self.signal / self.noise) if self.noise else math.inf
+
+
+@dataclass(frozen=True)
+class Step:
+    """One denoising step: the network's timestep, the level it starts from, the one it reaches."""
+
+    timestep: int
+    now: Level
+    next: Level
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What `on_step` sees after a step.
+
+    Attributes:
+        index: 0 .. steps-1, in the order of denoising.
+        timestep: the schedule's t that the network was asked at.
+        clean: predicted clean latents `[B, ...]`, clamped where `clip` asks for it.
+        latents: the latents that the step reached, `[B, ...]`.
+    """
+
+    index: int
+    timestep: int
+    clean: Tensor
+    latents: Tensor
+
+
+@torch.no_grad()
+def sample(
+    denoise: Denoise,
+    noise: Tensor,
+    schedule: NoiseSchedule,
+    steps: int = 50,
+    sampler: str = "ddim",
+    *,
+    spacing: Spacing = "leading",
+    steps_offset: int = 1,
+    set_alpha_to_one: bool | None = None,
+    eta: float = 0.0,
+    clip: float | None = None,
+    generators: Generators | None = None,
+    on_step: Callable[[Sampled], None] | None = None,
+) -> Tensor:
+    """Denoise `noise` in `steps` steps; float32 throughout, without gradients.
+
+    Args:
+        denoise: predicts the noise in `y_t` at timestep t, guidance included.
+        noise: standard normal `[B, ...]`.
+        schedule: the one that the network was trained with.
+        steps: number of evaluations, 1 .. len(schedule).
+        sampler: `ddim` or `dpm-solver++`.
+        spacing: how timesteps are chosen (Lin et al. 2024, Table 2).
+        steps_offset: added to the timesteps of `leading`; Stable Diffusion's is 1.
+        set_alpha_to_one: whether the last step removes all noise instead of stopping at the
+            schedule's first level. None for what diffusers does with Stable Diffusion's settings:
+            no for ddim, yes for dpm-solver++.
+        eta: ddim only; 0 is deterministic, 1 is ancestral (DDPM's variance). Needs `generators`
+            where not 0.
+        clip: clamp predicted clean latents to [-clip, clip]; the noise is then derived again from
+            the clamped value (diffusers' `use_clipped_model_output`), so that `y_t` stays
+            explained.
+        generators: one per sample, for `eta`.
+        on_step: called after every step.
+
+    Returns:
+        Clean latents, float32, of the shape of `noise`.
+
+    Raises:
+        ValueError: an unknown sampler or spacing, or a number of steps that the schedule cannot
+            serve.
+    """
+    if sampler not in SAMPLERS:
+        raise ValueError(f"The sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}.")
+    if eta and (sampler != "ddim" or generators is None):
+        raise ValueError("eta needs the ddim sampler and one generator a sample.")
+    is_ddim = sampler == "ddim"
+    to_one = set_alpha_to_one if set_alpha_to_one is not None else not is_ddim
+    make_plan = ddim_plan if is_ddim else dpm_plan
+    y_t, previous = noise.float(), None
+    for index, step in enumerate(make_plan(schedule, steps, spacing, steps_offset, to_one)):
+        eps = denoise(y_t, step.timestep).float()
+        clean = predicted_clean(y_t, eps, step.now, clip)
+        if is_ddim:
+            fresh = randn(generators, y_t.shape[1:], y_t.device) if eta and generators else None
+            y_t = ddim_step(y_t, clean, step, eta, fresh)
+        else:
+            y_t = dpm_step(y_t, clean, step, previous)
+            previous = (clean, step)
+        if on_step is not None:
+            on_step(Sampled(index, step.timestep, clean, y_t))
+    return y_t
+
+
+def predicted_clean(y_t: Tensor, eps: Tensor, now: Level, clip: float | None = None) -> Tensor:
+    """The clean latents that a noise prediction implies, clamped to [-clip, clip] if asked."""
+    clean = x0_from_eps(y_t, eps, now.signal, now.noise)
+    return clean if clip is None else clean.clamp(-clip, clip)
+
+
+def ddim_step(
+    y_t: Tensor, clean: Tensor, step: Step, eta: float = 0.0, fresh_noise: Tensor | None = None
+) -> Tensor:
+    """Song et al. 2021, Eq. 12 and 16: the latents at `step.next`, given the predicted clean ones."""
+    now, target = step.now, step.next
+    eps = eps_from_x0(y_t, clean, now.signal, now.noise)
+    ratio = now.signal / target.signal
+    std = eta * target.noise / now.noise * math.sqrt(max(0.0, 1 - ratio**2))
+    mean = target.signal * clean + math.sqrt(max(0.0, target.noise**2 - std**2)) * eps
+    return mean if fresh_noise is None else mean + std * fresh_noise
+
+
+def dpm_step(
+    y_t: Tensor, clean: Tensor, step: Step, previous: tuple[Tensor, Step] | None = None
+) -> Tensor:
+    """DPM-Solver++(2M), midpoint (Lu et al. 2022, Alg. 2).
+
+    First order without `previous`, and in the step that removes all noise.
+
+    Args:
+        y_t: latents at `step.now`.
+        clean: predicted clean latents there.
+        step: from where to where.
+        previous: the predicted clean latents of the step before, and that step.
+    """
+    now, target = step.now, step.next
+    h = target.log_snr - now.log_snr
+    if previous is not None and math.isfinite(h):
+        old_clean, old_step = previous
+        r = (now.log_snr - old_step.now.log_snr) / h
+        clean = clean + (clean - old_clean) / (2 * r)
+    return target.noise / now.noise * y_t - target.signal * math.expm1(-h) * clean
+
+
+def ddim_plan(
+    schedule: NoiseSchedule,
+    steps: int,
+    spacing: Spacing = "leading",
+    steps_offset: int = 1,
+    set_alpha_to_one: bool = False,
+) -> list[Step]:
+    """DDIM's steps.
+
+    As in diffusers each goes down by `len(schedule) // steps`, whatever the spacing. Under
+    `trailing` and `linspace` a count that does not divide the schedule therefore leaves the level
+    reached and the next timestep slightly apart.
+    """
+    length = _check(schedule, steps)
+    stride = length // steps
+    last = Level(1.0, 0.0) if set_alpha_to_one else _level(schedule, 0)
+    if spacing == "leading":
+        # diffusers would leave the schedule where steps == length; the offset shrinks instead
+        offset = min(steps_offset, length - 1 - (steps - 1) * stride)
+        timesteps = [index * stride + offset for index in reversed(range(steps))]
+    elif spacing == "linspace":
+        timesteps = _linspace(length - 1, steps)[::-1]
+    else:
+        timesteps = _trailing(length, steps, spacing)
+    return [
+        Step(t, _level(schedule, t), _level(schedule, t - stride) if t >= stride else last)
+        for t in timesteps
+    ]
+
+
+def dpm_plan(
+    schedule: NoiseSchedule,
+    steps: int,
+    spacing: Spacing = "leading",
+    steps_offset: int = 1,
+    set_alpha_to_one: bool = True,
+) -> list[Step]:
+    """DPM-Solver++'s steps: each reaches the timestep of the next one.
+
+    As in diffusers, `leading` and `linspace` space `steps + 1` points and leave out the lowest.
+
+    Raises:
+        ValueError: more steps than the spacing has different timesteps for.
+    """
+    length = _check(schedule, steps)
+    if spacing == "leading":
+        stride = length // (steps + 1)
+        timesteps = [index * stride + steps_offset for index in range(steps, 0, -1)]
+    elif spacing == "linspace":
+        timesteps = _linspace(length - 1, steps + 1)[:0:-1]
+    else:
+        timesteps = _trailing(length, steps, spacing)
+    if len(set(timesteps)) < steps or max(timesteps) >= length:
+        raise ValueError(
+            f"dpm-solver++ with {spacing!r} spacing finds no {steps} different timesteps in a "
+            f"schedule of {length}: use fewer steps, or ddim."
+        )
+    last = Level(1.0, 0.0) if set_alpha_to_one else _level(schedule, 0)
+    levels = [*(_level(schedule, t) for t in timesteps), last]
+    return [Step(t, levels[i], levels[i + 1]) for i, t in enumerate(timesteps)]
+
+
+def _check(schedule: NoiseSchedule, steps: int) -> int:
+    if not 1 <= steps <= len(schedule):
+        raise ValueError(f"steps must lie in 1 .. {len(schedule)} (the schedule), got {steps}.")
+    return len(schedule)
+
+
+def _level(schedule: NoiseSchedule, t: int) -> Level:
+    alpha_bar = float(schedule.alpha_bar[t])
+    return Level(math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
+
+
+def _linspace(last: int, points: int) -> list[int]:
+    """`points` integers from 0 to `last`, ascending; one point is 0."""
+    return [round(last / max(points - 1, 1) * index) for index in range(points)]
+
+
+def _trailing(length: int, steps: int, spacing: str) -> list[int]:
+    if spacing != "trailing":
+        raise ValueError(f"spacing must be leading, trailing or linspace, got {spacing!r}.")
+    delta = (length - length / steps) - length  # rounded as numpy.arange does: halves fall alike
+    return [round(length + index * delta) - 1 for index in range(steps)]

@@ -17,7 +17,7 @@ def noise_mse(eps_hat: Tensor, eps: Tensor) -> Tensor:
 
 
 def min_snr_weights(schedule: NoiseSchedule, t: Tensor, gamma: float = 5.0) -> Tensor:
-    """Min-SNR-gamma for noise prediction (Hang et al. 2023), `min(snr, gamma) / snr`: float32 `[B]`.
+    """Min-SNR-gamma for noise prediction (Hang et al. 2023): `min(snr, gamma)/snr`, float32 `[B]`.
 
     Not in the ART•V paper, so nothing uses it unless a configuration asks. It takes weight from
     nearly clean timesteps, which the noise loss favours; the weights lie in (0, 1].

@@ -124,7 +124,8 @@ def sample(
             fresh = randn(generators, y_t.shape[1:], y_t.device) if eta and generators else None
             y_t = ddim_step(y_t, clean, step, eta, fresh)
         else:
-            y_t = dpm_step(y_t, clean, step, previous)
+            lower_order = index == steps - 1 and steps < 15  # lower_order_final
+            y_t = dpm_step(y_t, clean, step, None if lower_order else previous)
             previous = (clean, step)
         if on_step is not None:
             on_step(Sampled(index, step.timestep, clean, y_t))
@@ -140,7 +141,7 @@ def predicted_clean(y_t: Tensor, eps: Tensor, now: Level, clip: float | None = N
 def ddim_step(
     y_t: Tensor, clean: Tensor, step: Step, eta: float = 0.0, fresh_noise: Tensor | None = None
 ) -> Tensor:
-    """Song et al. 2021, Eq. 12 and 16: the latents at `step.next`, given the predicted clean ones."""
+    """Song et al. 2021, Eq. 12 and 16: latents at `step.next`, given the predicted clean ones."""
     now, target = step.now, step.next
     eps = eps_from_x0(y_t, clean, now.signal, now.noise)
     ratio = now.signal / target.signal
@@ -166,8 +167,8 @@ def dpm_step(
     h = target.log_snr - now.log_snr
     if previous is not None and math.isfinite(h):
         old_clean, old_step = previous
-        r = (now.log_snr - old_step.now.log_snr) / h
-        clean = clean + (clean - old_clean) / (2 * r)
+        slope = (clean - old_clean) / (now.log_snr - old_step.now.log_snr)
+        clean = clean + h / 2 * slope
     return target.noise / now.noise * y_t - target.signal * math.expm1(-h) * clean
 
 
@@ -184,7 +185,7 @@ def ddim_plan(
     `trailing` and `linspace` a count that does not divide the schedule therefore leaves the level
     reached and the next timestep slightly apart.
     """
-    length = _check(schedule, steps)
+    length = _check(schedule, steps, steps_offset)
     stride = length // steps
     last = Level(1.0, 0.0) if set_alpha_to_one else _level(schedule, 0)
     if spacing == "leading":
@@ -215,7 +216,7 @@ def dpm_plan(
     Raises:
         ValueError: more steps than the spacing has different timesteps for.
     """
-    length = _check(schedule, steps)
+    length = _check(schedule, steps, steps_offset)
     if spacing == "leading":
         stride = length // (steps + 1)
         timesteps = [index * stride + steps_offset for index in range(steps, 0, -1)]
@@ -233,7 +234,9 @@ def dpm_plan(
     return [Step(t, levels[i], levels[i + 1]) for i, t in enumerate(timesteps)]
 
 
-def _check(schedule: NoiseSchedule, steps: int) -> int:
+def _check(schedule: NoiseSchedule, steps: int, steps_offset: int) -> int:
+    if steps_offset < 0:
+        raise ValueError(f"steps_offset must be at least 0, got {steps_offset}.")
     if not 1 <= steps <= len(schedule):
         raise ValueError(f"steps must lie in 1 .. {len(schedule)} (the schedule), got {steps}.")
     return len(schedule)

@@ -97,7 +97,7 @@ def broadcast(per_sample: Tensor, like: Tensor) -> Tensor:
 
 
 def _gather(table: Tensor, t: Tensor) -> Tensor:
-    """`table[t]` in float32 on the device of `t`: the table travels, so a GPU never waits for `t`."""
+    """`table[t]`, float32 on the device of `t`: the table travels, so that no GPU waits for `t`."""
     if t.device.type == "cpu" and t.numel() and (int(t.min()) < 0 or int(t.max()) >= len(table)):
         raise ValueError(
             f"Timesteps must lie in [0, {len(table)}), got {int(t.min())} to {int(t.max())}."

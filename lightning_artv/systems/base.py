@@ -1,4 +1,4 @@
-"""What every system (ART•V today; VidRD and VideoGen later) offers to training and to generation."""
+"""What every system (ART•V; later VidRD and VideoGen) offers to training and to generation."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from lightning_artv.batch import VideoBatch
+from lightning_artv.diffusion.noise import Generators
 from lightning_artv.errors import UserError
-
-Generators = Sequence[torch.Generator]
-"""One CPU generator a sample, so that a sample's noise depends neither on its batch mates nor on the device."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -60,6 +61,7 @@ class SamplingSettings:
     Attributes:
         steps: denoising steps a frame.
         sampler: `ddim` or `dpm-solver++`.
+        spacing: how timesteps are chosen: `leading` (Stable Diffusion's), `trailing` or `linspace`.
         guidance: weights of the conditions.
         noise_level: t_test (Sec. 3.3), the noise augmentation of references and anchor, in [0, T_max].
         clip_latents: clamp the predicted clean latent to [-clip, clip] at every step; None for no clamp. Only
@@ -69,6 +71,7 @@ class SamplingSettings:
 
     steps: int = 50
     sampler: str = "ddim"
+    spacing: Literal["leading", "trailing", "linspace"] = "leading"
     guidance: Guidance = Guidance()
     noise_level: int = 200
     clip_latents: float | None = None

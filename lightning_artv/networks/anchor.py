@@ -1,0 +1,122 @@
+"""Cross attention to the anchor frame, decoupled from the text's (paper Sec. 3.4, Fig. 3).
+
+Beside the text's keys and values each cross attention gets its own for the anchor, as in IP-Adapter. The anchor's
+values start at zero, so the untrained U-Net is untouched.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from torch import Tensor, nn
+
+
+def position_embedding_2d(height: int, width: int, dim: int, device: torch.device) -> Tensor:
+    """Sine-cosine positions `[height * width, dim]`: half of the channels for y, half for x; any resolution."""
+    if dim % 4:
+        raise ValueError(f"Anchor token width must be divisible by 4, got {dim}.")
+    frequencies = 1.0 / 10000 ** (torch.arange(dim // 4, device=device) / (dim // 4))
+
+    def axis(size: int) -> Tensor:
+        angle = torch.arange(size, device=device, dtype=torch.float32)[:, None] * frequencies
+        return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+    y = axis(height)[:, None].expand(-1, width, -1)
+    x = axis(width)[None].expand(height, -1, -1)
+    return torch.cat([y, x], dim=-1).reshape(height * width, dim)
+
+
+class AnchorEncoder(nn.Module):
+    """Patchify the anchor's latent into tokens with 2-D positions.
+
+    Args:
+        channels: latent channels.
+        dim: token width (the U-Net's cross-attention width).
+        patch: patch side in latent pixels; a frame that it does not divide is padded by repeating its border.
+    """
+
+    def __init__(self, channels: int, dim: int, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.project = nn.Conv2d(channels, dim, patch, stride=patch)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, anchor: Tensor) -> Tensor:
+        """Map `[B, C, h, w]` to tokens `[B, N, D]`."""
+        pad_h, pad_w = -anchor.shape[-2] % self.patch, -anchor.shape[-1] % self.patch
+        tokens = self.project(F.pad(anchor, (0, pad_w, 0, pad_h), mode="replicate"))
+        height, width = tokens.shape[-2:]
+        positions = position_embedding_2d(height, width, tokens.shape[1], tokens.device)
+        return self.norm(tokens.flatten(2).transpose(1, 2) + positions.to(tokens.dtype))
+
+
+class SelfAttention(AttnProcessor2_0):
+    """diffusers' attention, told that it may be handed anchor tokens, which it has no use for."""
+
+    def __call__(  # type: ignore[override]
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        anchor_tokens: Tensor | None = None,
+    ) -> Tensor:
+        return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask)
+
+
+class DecoupledAttention(nn.Module):
+    """Attention to the text plus attention to the anchor, with the same queries.
+
+    Args:
+        hidden_size: width of the attention.
+        token_dim: width of the anchor's tokens.
+    """
+
+    def __init__(self, hidden_size: int, token_dim: int) -> None:
+        super().__init__()
+        self.to_k_anchor = nn.Linear(token_dim, hidden_size, bias=False)
+        self.to_v_anchor = nn.Linear(token_dim, hidden_size, bias=False)
+        nn.init.zeros_(self.to_v_anchor.weight)
+
+    # diffusers reads the signature of `__call__` and drops what it does not name, so this is no `forward`
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        anchor_tokens: Tensor | None = None,
+    ) -> Tensor:
+        """Attend from `hidden_states` `[B, N, C]` to `encoder_hidden_states` `[B, L, D]` and `anchor_tokens`."""
+        if encoder_hidden_states is None or attention_mask is not None:
+            raise ValueError("DecoupledAttention is a cross attention without mask.")
+
+        def heads(x: Tensor) -> Tensor:
+            return x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+
+        query = heads(attn.to_q(hidden_states))
+        out = F.scaled_dot_product_attention(
+            query, heads(attn.to_k(encoder_hidden_states)), heads(attn.to_v(encoder_hidden_states))
+        )
+        if anchor_tokens is not None:
+            key, value = self.to_k_anchor(anchor_tokens), self.to_v_anchor(anchor_tokens)
+            out = out + F.scaled_dot_product_attention(query, heads(key), heads(value))
+        out = out.transpose(1, 2).flatten(2)
+        projected = attn.to_out[1](attn.to_out[0](out))  # linear, dropout
+        assert isinstance(projected, Tensor)
+        return projected
+
+
+def add_anchor_attention(unet: UNet2DConditionModel) -> None:
+    """Give every cross attention of `unet` keys and values for the anchor, in place."""
+    for name, module in unet.named_modules():
+        if not isinstance(module, Attention):
+            continue
+        if name.endswith("attn2"):
+            module.set_processor(
+                DecoupledAttention(module.inner_dim, unet.config.cross_attention_dim)
+            )
+        else:
+            module.set_processor(SelfAttention())

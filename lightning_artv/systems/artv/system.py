@@ -1,0 +1,236 @@
+"""ART•V: the masked diffusion model, its loss and its generation (paper Sec. 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lightning_artv.batch import VideoBatch
+from lightning_artv.diffusion.loss import noise_mse
+from lightning_artv.diffusion.noise import rand, randint, randn
+from lightning_artv.diffusion.schedule import NoiseSchedule
+from lightning_artv.errors import UserError
+from lightning_artv.networks.autoencoder import Autoencoder
+from lightning_artv.networks.text_encoder import TextEncoder
+from lightning_artv.networks.unet import ConditionedUNet, EncodedConditions, UNetSource
+from lightning_artv.systems.artv.augmentation import augment
+from lightning_artv.systems.artv.masking import StaticNoise, blend, mask_from_logits, static_noise
+from lightning_artv.systems.artv.references import (
+    FrameConditions,
+    without_anchor,
+    without_references,
+    without_text,
+)
+from lightning_artv.systems.base import (
+    Generators,
+    LossOutput,
+    Observer,
+    SamplingSettings,
+    Segment,
+    VideoSystem,
+)
+
+
+@dataclass(frozen=True)
+class NoisePrediction:
+    """Eq. 7's left side and the mask that made it (None without a mask network)."""
+
+    eps: Tensor
+    mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What both networks read besides `y_t` and `t`; computed once per frame.
+
+    Attributes:
+        dynamic, mask: each network's own encoding; `mask` is None without a mask network.
+        y_ref: clean latent of the previous frame `[B, C, h, w]`.
+        has_reference: bool `[B]`.
+    """
+
+    dynamic: EncodedConditions
+    mask: EncodedConditions | None
+    y_ref: Tensor
+    has_reference: Tensor
+
+
+class ARTV(VideoSystem):
+    """Auto-regressive text-to-video with masked diffusion.
+
+    Args:
+        unet: the dynamic-noise U-Net.
+        autoencoder: pixels to latents.
+        text_encoder: captions to tokens.
+        static_noise: `posterior`, `residual`, `literal` (see `masking.static_noise`), or `none`: no mask network.
+        mask_width: block widths of the mask U-Net as a share of the dynamic one's.
+        mask_channels: `one` mask for all latent channels, or one for `all`.
+        mask_bias: first bias of the mask's last convolution: the mask is closed there.
+        max_noise_level: T_max of the noise augmentation (Sec. 3.3); 0 switches it off.
+        condition_dropout: probability of dropping each of text, references and anchor (Sec. 4).
+        use_anchor: False feeds a zero anchor, structure unchanged (the paper's ablation).
+        anchor_patch: side of the anchor's patches, in latent pixels.
+        schedule: `scaled_linear` (Stable Diffusion's), `linear` or `cosine`; 1000 steps.
+        sampling: defaults of generation.
+    """
+
+    def __init__(
+        self,
+        unet: UNetSource,
+        autoencoder: Autoencoder,
+        text_encoder: TextEncoder,
+        static_noise: StaticNoise = "posterior",
+        mask_width: float = 0.5,
+        mask_channels: Literal["one", "all"] = "one",
+        mask_bias: float = -4.0,
+        max_noise_level: int = 550,
+        condition_dropout: float = 0.1,
+        use_anchor: bool = True,
+        anchor_patch: int = 2,
+        schedule: Literal["scaled_linear", "linear", "cosine"] = "scaled_linear",
+        sampling: SamplingSettings = SamplingSettings(),
+    ) -> None:
+        super().__init__()
+        self.schedule: NoiseSchedule = getattr(NoiseSchedule, schedule)()
+        _check(static_noise, mask_channels, max_noise_level, len(self.schedule), condition_dropout)
+        self.autoencoder = autoencoder
+        self.text_encoder = text_encoder
+        channels = autoencoder.channels
+        self.dynamic = ConditionedUNet(unet.build(channels), channels, anchor_patch)
+        if self.dynamic.unet.config.cross_attention_dim != text_encoder.width:
+            raise UserError(
+                f"The text encoder makes tokens of width {text_encoder.width} but the U-Net reads "
+                f"{self.dynamic.unet.config.cross_attention_dim}: set text_width or the encoder's width."
+            )
+        self.mask: ConditionedUNet | None = None
+        if static_noise != "none":
+            out = 1 if mask_channels == "one" else channels
+            self.mask = ConditionedUNet(
+                unet.build_scaled(channels, out, mask_width), channels, anchor_patch
+            )
+            nn.init.zeros_(self.mask.unet.conv_out.weight)
+            nn.init.constant_(self.mask.unet.conv_out.bias, mask_bias)
+        self.static_noise, self.mask_bias = static_noise, mask_bias
+        self.max_noise_level, self.condition_dropout = max_noise_level, condition_dropout
+        self.use_anchor = use_anchor
+        self._sampling = sampling
+
+    @property
+    def sampling(self) -> SamplingSettings:
+        """The defaults of generation."""
+        return self._sampling
+
+    @property
+    def size_multiple(self) -> int:
+        """The autoencoder's factor; the U-Nets take any latent size."""
+        return self.autoencoder.factor
+
+    # Training ---------------------------------------------------------------------------------------------------
+
+    def loss(self, batch: VideoBatch, generators: Generators) -> LossOutput:
+        """Eq. 4 on the masked prediction of Eq. 7, both networks together."""
+        y0, conditions, captions = self.prepare(batch, generators)
+        t = randint(generators, 0, len(self.schedule), y0.device)
+        eps = randn(generators, y0.shape[1:], y0.device)
+        y_t = self.schedule.add_noise(y0, eps, t)
+        prediction = self.predict_noise(y_t, t, self.encode(conditions, self.text_encoder(captions)))
+        per_sample = noise_mse(prediction.eps, eps)
+        mask = prediction.mask
+        return LossOutput(
+            loss=per_sample.mean(),
+            per_sample=per_sample.detach(),
+            timesteps=t,
+            mask_mean=None if mask is None else mask.detach().float().mean(dim=(1, 2, 3)),
+        )
+
+    def prepare(
+        self, batch: VideoBatch, generators: Generators
+    ) -> tuple[Tensor, FrameConditions, tuple[str, ...]]:
+        """Latents of the target, the augmented conditions, and captions, some of them dropped (Sec. 3.3, 4)."""
+        pixels = torch.cat([batch.target[:, None], batch.references, batch.anchor[:, None]], dim=1)
+        latents = self.encode_pixels(pixels, generators)
+        y0, references, anchor = latents[:, 0], latents[:, 1:3], latents[:, 3]
+        level = randint(generators, 0, self.max_noise_level + 1, y0.device)
+        conditions = self.condition(references, anchor, level, generators)
+        drop_references, drop_anchor, drop_text = (
+            rand(generators, (3,), y0.device) < self.condition_dropout
+        ).unbind(1)
+        conditions = without_references(without_anchor(conditions, drop_anchor), drop_references)
+        return y0, conditions, without_text(batch.captions, drop_text)
+
+    def encode_pixels(self, pixels: Tensor, generators: Generators) -> Tensor:
+        """uint8 `[B, F, 3, H, W]` to latents `[B, F, C, h, w]`, sampled from the autoencoder's posterior."""
+        b, f, _, height, width = pixels.shape
+        factor = self.autoencoder.factor
+        shape = (f, self.autoencoder.channels, height // factor, width // factor)
+        noise = randn(generators, shape, pixels.device).flatten(0, 1)
+        return self.autoencoder.encode(pixels.flatten(0, 1), noise).unflatten(0, (b, f))
+
+    # Prediction -------------------------------------------------------------------------------------------------
+
+    def condition(
+        self, references: Tensor, anchor: Tensor, level: Tensor, generators: Generators
+    ) -> FrameConditions:
+        """Augment references `[B, 2, C, h, w]` and anchor `[B, C, h, w]` at `level` `[B]`; y_ref stays clean."""
+        frames = torch.cat([references, anchor[:, None]], dim=1)
+        noise = randn(generators, frames.shape[1:], frames.device)
+        noised = augment(self.schedule, frames, noise, level)
+        noised_anchor = noised[:, 2] if self.use_anchor else torch.zeros_like(anchor)
+        everywhere = torch.ones(len(level), dtype=torch.bool, device=level.device)
+        return FrameConditions(noised[:, :2], noised_anchor, level, references[:, 0], everywhere)
+
+    def encode(self, conditions: FrameConditions, text: Tensor) -> Encoded:
+        """Run the adapters and anchor encoders of both networks, once per frame."""
+        inputs = (conditions.references, conditions.anchor, text, conditions.noise_level)
+        mask = None if self.mask is None else self.mask.encode(*inputs)
+        return Encoded(
+            self.dynamic.encode(*inputs), mask, conditions.y_ref, conditions.has_reference
+        )
+
+    def predict_noise(self, y_t: Tensor, t: Tensor, encoded: Encoded) -> NoisePrediction:
+        """Eq. 7 for `y_t` `[B, C, h, w]` at steps `t` `[B]`."""
+        eps_dynamic = self.dynamic(y_t, t, encoded.dynamic)
+        if self.mask is None or encoded.mask is None:
+            return NoisePrediction(eps_dynamic, None)
+        mask = mask_from_logits(self.mask(y_t, t, encoded.mask), self.mask_bias)
+        mask = mask * encoded.has_reference.view(-1, 1, 1, 1)
+        signal, noise = self.schedule.signal(t), self.schedule.noise(t)
+        eps_static = static_noise(
+            self.static_noise, y_t, encoded.y_ref, signal.view(-1, 1, 1, 1), noise.view(-1, 1, 1, 1)
+        )
+        return NoisePrediction(blend(mask, eps_static, eps_dynamic), mask)
+
+    # Generation -------------------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        segments: Sequence[Segment],
+        generators: Generators,
+        size: tuple[int, int],
+        first_frame: Tensor | None = None,
+        settings: SamplingSettings | None = None,
+        observer: Observer | None = None,
+    ) -> Iterator[Tensor]:
+        """Yield frames as they are made; see `VideoSystem.generate` and `rollout.py`."""
+        from lightning_artv.systems.artv.rollout import rollout
+
+        return rollout(
+            self, segments, generators, size, first_frame, settings or self.sampling, observer
+        )
+
+
+def _check(form: str, mask_channels: str, max_level: int, steps: int, dropout: float) -> None:
+    if form not in ("posterior", "residual", "literal", "none"):
+        raise UserError(
+            f"static_noise is {form!r}: choose posterior, residual, literal or none."
+        )
+    if mask_channels not in ("one", "all"):
+        raise UserError(f"mask_channels is {mask_channels!r}: choose one or all.")
+    if not 0 <= max_level <= steps:
+        raise UserError(f"max_noise_level is {max_level}: choose a level in [0, {steps}].")
+    if not 0 <= dropout <= 1:
+        raise UserError(f"condition_dropout is {dropout}: choose a probability in [0, 1].")

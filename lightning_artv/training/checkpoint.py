@@ -1,0 +1,203 @@
+"""What a checkpoint holds, and how a system is made from one.
+
+A checkpoint is Lightning's own, with two differences: `state_dict` holds only what training changes (a frozen VAE or
+text encoder is reloaded from its folder), and two keys are added: `ema` (averaged weights) and `lightning_artv` (how to
+build the system again, the size and frame rate of its data). It is read with `weights_only=True` and nothing else.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lightning_artv.errors import UserError
+from lightning_artv.systems.base import VideoSystem
+from lightning_artv.training.instantiate import instantiate_system
+
+CONFIG_KEY = "lightning_artv"
+EMA_KEY = "ema"
+FORMAT = 1
+
+Weights = Literal["ema", "raw"]
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """The data that a checkpoint was trained on.
+
+    Attributes:
+        size: (height, width) in pixels, or None when the checkpoint does not say.
+        fps: frames a second, or None for every source frame.
+    """
+
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+
+
+def embedded_config(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a run's resolved config goes into its checkpoints: plain dicts, lists, strings and numbers.
+
+    Args:
+        resolved: `{"model": {"system": {"class_path": ..., "init_args": ...}}, "data": {"size": ..., "fps": ...}}`.
+    """
+    data = resolved.get("data") or {}
+    return {
+        "format": FORMAT,
+        "system": resolved["model"]["system"],
+        "data": {"size": data.get("size"), "fps": data.get("fps")},
+    }
+
+
+def load_system(
+    path: str | Path,
+    weights: Weights = "ema",
+    device: str | torch.device = "cpu",
+    trusted_packages: Sequence[str] = (),
+) -> VideoSystem:
+    """The system of a checkpoint, in evaluation mode, ready to generate.
+
+    Args:
+        path: a checkpoint that `lightning fit` wrote.
+        weights: the averaged weights (`ema`, what the paper generates with) or the `raw` ones.
+        device: where the system goes.
+        trusted_packages: packages besides `lightning_artv` whose classes the checkpoint may name.
+
+    Raises:
+        UserError: no such file, not a checkpoint (or a truncated one), another architecture, or no such weights.
+        MissingWeightsError: a folder of frozen weights that the checkpoint names is not there.
+    """
+    checkpoint = read_checkpoint(path)
+    config = checkpoint.get(CONFIG_KEY)
+    if not isinstance(config, dict):
+        raise UserError(
+            f"'{path}' does not say which system it holds: use a checkpoint that `lightning fit` wrote."
+        )
+    if config.get("format") != FORMAT:
+        raise UserError(
+            f"'{path}' has checkpoint format {config.get('format')!r}, but this version reads {FORMAT}."
+        )
+    system = instantiate_system(config["system"], trusted_packages)
+    restore_weights(system, checkpoint, weights, str(path))
+    object.__setattr__(system, "_data_settings", _data_settings(config["data"]))
+    return system.to(device).eval()
+
+
+def data_settings(system: VideoSystem) -> DataSettings:
+    """The data settings that `load_system` found; empty for a system made otherwise."""
+    settings = getattr(system, "_data_settings", None)
+    return settings if isinstance(settings, DataSettings) else DataSettings()
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The checkpoint's dictionary, its tensors mapped from the file (nothing is unpickled but tensors and plain data).
+
+    Raises:
+        UserError: no such file, or not a checkpoint, or a truncated one.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"There is no checkpoint '{path}'.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise UserError(
+            f"'{path}' is not a checkpoint, or is truncated: give one that `lightning fit` wrote."
+        ) from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+        raise UserError(f"'{path}' is not a checkpoint of `lightning fit`: it has no state_dict.")
+    return checkpoint
+
+
+@torch.no_grad()
+def restore_weights(
+    system: VideoSystem, checkpoint: Mapping[str, Any], weights: Weights, name: str
+) -> None:
+    """Copy a checkpoint's weights into `system`; `name` is for messages.
+
+    Raises:
+        UserError: another architecture, or no EMA weights where they are asked for.
+    """
+    stored = _strip(checkpoint["state_dict"])
+    parameters = system.trainable_parameters()
+    check_weights(stored, parameters, f"'{name}'", system.state_dict().keys())
+    system.load_state_dict(stored, strict=False)
+    if weights == "raw":
+        return
+    if EMA_KEY not in checkpoint:
+        raise UserError(f"'{name}' holds no EMA weights: ask for the raw ones (--weights raw).")
+    average = checkpoint[EMA_KEY]["weights"]
+    check_weights(average, parameters, f"'{name}' (EMA)")
+    for key, parameter in parameters.items():
+        parameter.copy_(average[key])
+
+
+def check_weights(
+    stored: Mapping[str, Tensor],
+    parameters: Mapping[str, nn.Parameter],
+    name: str,
+    also: Collection[str] = (),
+) -> None:
+    """Every trainable parameter must be stored with its shape, and nothing that the system does not have.
+
+    Args:
+        stored: name -> tensor of the checkpoint.
+        parameters: name -> trainable parameter of the system.
+        name: of the checkpoint, for the message.
+        also: names that may be stored besides (frozen weights, buffers).
+
+    Raises:
+        UserError: naming the first few keys that differ.
+    """
+    differing = [
+        _difference(key, stored.get(key), parameter)
+        for key, parameter in parameters.items()
+        if key not in stored or stored[key].shape != parameter.shape
+    ]
+    differing += [f"it has '{k}' too" for k in stored if k not in parameters and k not in also]
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise UserError(
+            f"{name} is a checkpoint of another architecture: {'; '.join(differing[:3])}{more}."
+        )
+
+
+def trainable_state(system: VideoSystem, state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The part of `state` that training changes: trainable parameters, and buffers outside frozen networks."""
+    frozen = {f"{prefix}{name}" for name, p in system.named_parameters() if not p.requires_grad}
+    frozen |= {f"{prefix}{name}" for name in _frozen_buffers(system)}
+    return {key: value for key, value in state.items() if key not in frozen}
+
+
+def _frozen_buffers(system: nn.Module) -> set[str]:
+    """Names of buffers that belong to a network with parameters of which none is trainable."""
+    names: set[str] = set()
+    for path, module in system.named_modules():
+        parameters = list(module.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            dot = f"{path}." if path else ""
+            names |= {f"{dot}{name}" for name, _ in module.named_buffers()}
+    return names
+
+
+def _difference(key: str, stored: Tensor | None, parameter: nn.Parameter) -> str:
+    if stored is None:
+        return f"it lacks '{key}'"
+    return f"'{key}' is {tuple(stored.shape)} there and {tuple(parameter.shape)} here"
+
+
+def _strip(state: Mapping[str, Tensor], prefix: str = "system.") -> dict[str, Tensor]:
+    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _data_settings(config: Mapping[str, Any]) -> DataSettings:
+    size, fps = config.get("size"), config.get("fps")
+    if isinstance(size, int):
+        size = (size, size)
+    return DataSettings(
+        size=(int(size[0]), int(size[1])) if size else None, fps=float(fps) if fps else None
+    )

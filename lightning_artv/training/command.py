@@ -1,0 +1,111 @@
+"""`lightning fit | validate | test | predict`: LightningCLI with strict, friendly configuration files.
+
+Several `--config` merge left to right, `${data.size}` reaches across all of them, `--dotted.keys` override, and the
+resolved configuration is saved beside each run and embedded in its checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import set_parsing_settings
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_artv.data.datamodule import VideoDataModule
+from lightning_artv.errors import UserError
+from lightning_artv.training.checkpoint import embedded_config, read_checkpoint
+from lightning_artv.training.config_errors import explain
+from lightning_artv.training.module import VideoModule
+
+SUBCOMMANDS = ("fit", "validate", "test", "predict")
+DEFAULT_SEED = 0
+
+
+class Parser(LightningArgumentParser):
+    """Raises a UserError of one sentence where jsonargparse prints its usage and exits."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises:
+        UserError: always, unless this is a parser that jsonargparse tries and then discards.
+        """
+        if not self.exit_on_error:
+            super().error(message, ex)
+        parser = getattr(ex, "subcommand_parser", None) or self
+        raise UserError(explain(message, parser)) from ex
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves `config.yaml` beside the run; a resumed run adds `config_1.yaml`, so both are kept."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Pick the first free name before Lightning writes it."""
+        if not self.already_saved and trainer.is_global_zero and trainer.log_dir is not None:
+            self.config_filename = free_name(Path(trainer.log_dir), "config", ".yaml")
+        super().setup(trainer, pl_module, stage)
+
+
+def free_name(folder: Path, stem: str, suffix: str) -> str:
+    """`stem.suffix`, or the first of `stem_1.suffix`, `stem_2.suffix`, ... that `folder` does not have."""
+    names = (f"{stem}{f'_{i}' if i else ''}{suffix}" for i in range(100_000))
+    return next(name for name in names if not (folder / name).exists())
+
+
+class VideoCLI(LightningCLI):
+    """LightningCLI of this project: one module, one data module, safe checkpoint loading."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, turning interpolation errors into a sentence."""
+        try:
+            self.config = parser.parse_args(args)
+        except OmegaConfBaseException as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"The configuration cannot be interpolated: {reason}.") from error
+
+    def _parse_ckpt_path(self) -> None:
+        """Checks the checkpoint early; our checkpoints carry nothing that would override the command line."""
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        if path and path not in ("last", "best", "hpc"):
+            read_checkpoint(path)
+
+    def after_instantiate_classes(self) -> None:
+        """Hand the resolved configuration to the module, which embeds it in checkpoints."""
+        self._dump_config()
+        self.model.embedded_config = embedded_config(self.config_dump)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's, without `weights_only`: it is always on."""
+        inherited = LightningCLI.subcommands()
+        return {name: {*inherited[name], "weights_only"} for name in SUBCOMMANDS}
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        if subcommand == "predict":
+            kwargs["return_predictions"] = False  # a callback may write them; a list would grow
+        return {**kwargs, "weights_only": True}
+
+
+def run(arguments: Sequence[str]) -> VideoCLI:
+    """Run one subcommand of Lightning, such as `["fit", "--config", "configs/demo.yaml"]`.
+
+    Raises:
+        UserError: a key, class, value or file that does not exist, in one sentence.
+    """
+    set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    mode = {"parser_mode": "omegaconf+"}
+    return VideoCLI(
+        VideoModule,
+        VideoDataModule,
+        args=list(arguments),
+        parser_class=Parser,
+        parser_kwargs={**mode, **{name: dict(mode) for name in SUBCOMMANDS}},
+        save_config_callback=SaveConfig,
+        save_config_kwargs={"overwrite": True},
+        seed_everything_default=DEFAULT_SEED,
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+    )

@@ -1,0 +1,118 @@
+"""jsonargparse's messages, turned into one sentence that names the thing and the fix."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Iterable
+
+from jsonargparse import ArgumentParser
+
+_PARSER_KEY = re.compile(r'Parser key "([^"]+)"')
+_CLASS = re.compile(r"Problem with given class_path '([^']+)':\s*")
+_UNKNOWN = (
+    re.compile(r"Option '(?P<key>[^']+)' is not accepted"),
+    re.compile(r"Group '(?P<group>[^']+)' does not accept option '(?P<key>[^']+)'"),
+    re.compile(r"Subcommand '[^']+' does not accept option '(?P<key>[^']+)'"),
+    re.compile(r"[Uu]nrecognized arguments: (?P<key>\S+)"),
+)
+
+
+def explain(message: str, parser: ArgumentParser) -> str:
+    """One sentence for a parsing error of `parser` (a subcommand's parser, or the main one)."""
+    unknown = _find_unknown(message)
+    if unknown is not None:
+        return _explain_unknown(*unknown, message, parser)
+    classes = list(_CLASS.finditer(message))
+    if classes:
+        return _explain_class(classes[-1].group(1), message[classes[-1].end() :], message)
+    return _one_sentence(message)
+
+
+def _find_unknown(message: str) -> tuple[str, int] | None:
+    """The misspelt key and where the message names it."""
+    for pattern in _UNKNOWN:
+        found = pattern.search(message)
+        if found:
+            group = found.groupdict().get("group")
+            key = found.group("key").lstrip("-").split("=")[0]
+            return (f"{group}.{key}" if group else key), found.start()
+    return None
+
+
+def _explain_unknown(key: str, position: int, message: str, parser: ArgumentParser) -> str:
+    owner = [m.group(1) for m in _CLASS.finditer(message[:position])]
+    if owner:
+        candidates = [*class_options(owner[-1]), "class_path", "init_args"]
+        where = f"Unknown option '{key}' of {owner[-1]}"
+    else:
+        candidates = list(parser_options(parser))
+        where = f"Unknown configuration key '{key}'"
+    return f"{where}{suggestion(key, candidates)}"
+
+
+def suggestion(key: str, candidates: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest candidate, else where to look."""
+    names = sorted(set(candidates))
+    close = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
+    if not close:  # the right name at another depth, as `max_steps` for `trainer.max_steps`
+        ends = [name for name in names if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+        close = ends[:1] or difflib.get_close_matches(key.split(".")[0], names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    listed = ", ".join(name for name in names if "." not in name)
+    return f"; the keys here are {listed}." if listed else "."
+
+
+def parser_options(parser: ArgumentParser) -> Iterable[str]:
+    """The dotted keys that a parser accepts; those of its subcommands too where it has any."""
+    for action in parser._actions:
+        choices = getattr(action, "_name_parser_map", None)
+        if isinstance(choices, dict):
+            for subparser in choices.values():
+                yield from parser_options(subparser)
+        elif action.dest not in ("help", "==SUPPRESS=="):
+            yield action.dest
+
+
+def class_options(class_path: str) -> list[str]:
+    """The names of a class's arguments, inherited ones included; empty if it cannot be imported."""
+    module, _, name = class_path.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        return []
+    if not inspect.isclass(cls):
+        return list(inspect.signature(cls).parameters)
+    added = ArgumentParser(exit_on_error=False).add_class_arguments(cls, fail_untyped=False)
+    return [key.split(".")[0] for key in added]
+
+
+def _explain_class(class_path: str, reason: str, message: str) -> str:
+    key = _PARSER_KEY.search(message)
+    where = f"{key.group(1)}: " if key else ""
+    reason = _one_sentence(reason)
+    if reason.startswith("No module named") or "has no attribute" in reason:
+        module, _, name = class_path.rpartition(".")
+        return f"{where}there is no class '{class_path}'{_similar_class(module, name)}"
+    return f"{where}'{class_path}' cannot be configured: {reason}"
+
+
+def _similar_class(module: str, name: str) -> str:
+    try:
+        members = vars(importlib.import_module(module))
+    except (ImportError, ValueError):
+        return f" because there is no module '{module}'."
+    classes = [n for n, value in members.items() if inspect.isclass(value)]
+    close = difflib.get_close_matches(name, classes, n=1)
+    return f"; did you mean '{module}.{close[0]}'?" if close else "."
+
+
+def _one_sentence(message: str, limit: int = 400) -> str:
+    text = " ".join(message.split())
+    text = _PARSER_KEY.sub(r"\1", text)
+    if len(text) > limit:
+        text = text[:limit].rstrip() + " ..."
+    return text if text.endswith((".", "?", "!")) else f"{text}."

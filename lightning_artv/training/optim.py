@@ -1,0 +1,69 @@
+"""AdamW at a constant learning rate (paper Sec. 4), with an optional linear warm-up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from lightning_artv.errors import UserError
+
+
+def parameter_groups(
+    module: nn.Module, trainable: Mapping[str, nn.Parameter], weight_decay: float
+) -> list[dict[str, object]]:
+    """Two AdamW groups: weight matrices and kernels decay; norms, biases and embeddings do not.
+
+    Args:
+        module: the module that owns the parameters; its embeddings are found by type.
+        trainable: name -> parameter, as `VideoSystem.trainable_parameters()` gives it.
+        weight_decay: for the first group.
+    """
+    embeddings = {
+        id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)
+    }
+    decayed, plain = [], []
+    for parameter in trainable.values():
+        is_plain = parameter.ndim < 2 or id(parameter) in embeddings
+        (plain if is_plain else decayed).append(parameter)
+    groups: list[dict[str, object]] = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def adamw(
+    module: nn.Module,
+    trainable: Mapping[str, nn.Parameter],
+    lr: float,
+    weight_decay: float,
+    betas: tuple[float, float],
+) -> AdamW:
+    """AdamW over the trainable parameters.
+
+    Raises:
+        UserError: when nothing is trainable.
+    """
+    if not trainable:
+        raise UserError("The system has no trainable parameters, so there is nothing to fit.")
+    return AdamW(parameter_groups(module, trainable, weight_decay), lr=lr, betas=betas)
+
+
+def linear_warmup(optimizer: AdamW, steps: int) -> LambdaLR:
+    """The learning rate rises linearly over `steps` optimiser steps and is then constant.
+
+    The first step uses lr / steps, the last of the warm-up the full lr.
+    """
+    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, steps)))
+
+
+def gradient_norm(trainable: Mapping[str, nn.Parameter]) -> Tensor:
+    """The global L2 norm of all gradients, float32 scalar; 0 where there are none."""
+    gradients = [p.grad for p in trainable.values() if p.grad is not None]
+    if not gradients:
+        return torch.zeros(())
+    return torch.nn.utils.get_total_norm(gradients).float()

@@ -1,0 +1,201 @@
+"""Training: resume, accumulation, precision, fixed validation noise, bad losses, what a checkpoint holds."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from stub_system import StubSystem, loader, make_batch
+
+from lightning_artv.errors import UserError
+from lightning_artv.training.checkpoint import data_settings, embedded_config, load_system
+from lightning_artv.training.ema import EMA
+from lightning_artv.training.module import VideoModule
+from lightning_artv.training.optim import adamw, linear_warmup, parameter_groups
+
+CONFIG = {
+    "model": {"system": {"class_path": "stub_system.StubSystem", "init_args": {"width": 4}}},
+    "data": {"size": [4, 4], "fps": 8},
+}
+
+
+def trainer(tmp_path: Path, **options: Any) -> Trainer:
+    defaults: dict[str, Any] = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "default_root_dir": tmp_path,
+        "num_sanity_val_steps": 0,
+    }
+    return Trainer(**{**defaults, **options})
+
+
+def module(**options: Any) -> VideoModule:
+    torch.manual_seed(0)
+    made = VideoModule(StubSystem(), **{"lr": 1e-2, "warmup_steps": 4, **options})
+    made.embedded_config = embedded_config(CONFIG)
+    return made
+
+
+def fit(tmp_path: Path, epochs: int, batches: int = 3, resume: Path | None = None, **options: Any):
+    ema = EMA(decay=0.9, warmup=True)
+    model = module()
+    runner = trainer(tmp_path, max_epochs=epochs, callbacks=[ema], **options)
+    runner.fit(model, loader(batches), ckpt_path=resume, weights_only=True)
+    return model, ema, runner
+
+
+def test_resume_continues_step_ema_and_optimiser(tmp_path: Path) -> None:
+    straight, straight_ema, runner = fit(tmp_path, epochs=2)
+    _, _, first = fit(tmp_path, epochs=1)
+    first.save_checkpoint(tmp_path / "half.ckpt")
+    resumed, resumed_ema, second = fit(tmp_path, epochs=2, resume=tmp_path / "half.ckpt")
+    assert runner.global_step == second.global_step == 6
+    assert straight_ema.updates == resumed_ema.updates == 6
+    for name, parameter in straight.system.trainable_parameters().items():
+        assert torch.equal(parameter, resumed.system.trainable_parameters()[name]), name
+        assert torch.equal(straight_ema.weights()[name], resumed_ema.weights()[name]), name
+    moments = [o.optimizers[0].state_dict()["state"] for o in (runner, second)]
+    assert all(torch.equal(moments[0][i]["exp_avg"], moments[1][i]["exp_avg"]) for i in moments[0])
+
+
+def test_resume_without_the_checkpoint_differs(tmp_path: Path) -> None:
+    """The test above would pass vacuously if training did nothing."""
+    straight, _, _ = fit(tmp_path, epochs=2)
+    half, _, _ = fit(tmp_path, epochs=1)
+    assert not torch.equal(straight.system.net[0].weight, half.system.net[0].weight)
+
+
+def test_accumulation_updates_ema_once_a_step(tmp_path: Path) -> None:
+    _, ema, runner = fit(tmp_path, epochs=1, batches=6, accumulate_grad_batches=3)
+    assert runner.global_step == 2
+    assert ema.updates == 2
+
+
+def test_accumulated_gradient_is_the_mean_over_micro_batches(tmp_path: Path) -> None:
+    seen: list[torch.Tensor] = []
+
+    class Recording(VideoModule):
+        def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+            seen.append(self.system.net[0].weight.grad.clone())
+
+    torch.manual_seed(0)
+    model = Recording(StubSystem(), lr=0.0)
+    trainer(tmp_path, max_epochs=1, accumulate_grad_batches=2).fit(model, loader(2))
+    expected = module().system
+    from lightning_artv.diffusion.noise import generators_for
+
+    for start in (0, 2):
+        batch = make_batch(start)
+        keys = [f"train:0:{key}:0" for key in batch.keys]
+        (expected.loss(batch, generators_for(0, keys)).loss / 2).backward()
+    torch.testing.assert_close(seen[0], expected.net[0].weight.grad)
+
+
+def test_bf16_keeps_weights_moments_and_ema_in_float32(tmp_path: Path) -> None:
+    model, ema, runner = fit(tmp_path, epochs=1, precision="bf16-mixed")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert {w.dtype for w in ema.weights().values()} == {torch.float32}
+    state = runner.optimizers[0].state_dict()["state"]
+    assert {s["exp_avg"].dtype for s in state.values()} == {torch.float32}
+
+
+def test_noise_depends_on_key_and_step_not_on_batch_mates() -> None:
+    model = module()
+    model.training_step(make_batch(0), 0)
+    model.training_step(make_batch(1), 0)  # samples 1 and 2; sample 1 was row 1 before
+    first, second = model.system.seen
+    assert torch.equal(first[1], second[0])
+    assert not torch.equal(first[0], first[1])
+
+
+def test_validation_noise_is_the_same_every_time(tmp_path: Path) -> None:
+    model, runner = module(), trainer(tmp_path)
+    losses = [runner.validate(model, loader(2), verbose=False)[0]["val/loss"] for _ in range(2)]
+    assert losses[0] == losses[1]
+    assert torch.equal(model.system.seen[0], model.system.seen[2])
+
+
+def test_validation_runs_under_ema_weights(tmp_path: Path) -> None:
+    """The validation loss of an average that stays at zero weights is that of the zero network."""
+    ema, model = EMA(decay=0.0), module()
+    runner = trainer(tmp_path, callbacks=[ema])
+    ema._loaded = {n: torch.zeros_like(p) for n, p in model.system.trainable_parameters().items()}
+    before = {n: p.clone() for n, p in model.system.trainable_parameters().items()}
+    loss = runner.validate(model, loader(1), verbose=False)[0]["val/loss"]
+    assert loss == pytest.approx(model.system.seen[0].square().mean().item(), rel=1e-5)
+    after = model.system.trainable_parameters()
+    assert all(torch.equal(before[n], after[n]) for n in before)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_nan_loss_stops_before_the_weights_and_names_the_sample(tmp_path: Path) -> None:
+    model = VideoModule(StubSystem(poison="sample3"), lr=1e-2)
+    runner = trainer(tmp_path, max_epochs=1)
+    with pytest.raises(UserError, match=r"nan at step 1 for sample3: "):
+        runner.fit(model, loader(3))
+    assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
+
+
+def test_infinite_gradient_stops(tmp_path: Path) -> None:
+    model = module()
+    model.system.net[0].weight.register_hook(lambda g: g * math.inf)
+    with pytest.raises(UserError, match="gradient is"):
+        trainer(tmp_path, max_epochs=1).fit(model, loader(1))
+
+
+def test_warmup_and_parameter_groups() -> None:
+    system = StubSystem()
+    trainable = system.trainable_parameters()
+    groups = parameter_groups(system, trainable, 0.1)
+    assert [len(g["params"]) for g in groups] == [2, 4]  # two matrices; two biases, norm weight and bias
+    assert [g["weight_decay"] for g in groups] == [0.1, 0.0]
+    optimizer = adamw(system, trainable, 1.0, 0.0, (0.9, 0.999))
+    scheduler = linear_warmup(optimizer, 4)
+    rates = []
+    for _ in range(6):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_checkpoint_holds_no_frozen_weights_and_loads_both_sets(tmp_path: Path) -> None:
+    model, ema, runner = fit(tmp_path, epochs=1)
+    path = tmp_path / "a.ckpt"
+    runner.save_checkpoint(path)
+    stored = torch.load(path, weights_only=True)
+    assert not [key for key in stored["state_dict"] if ".vae." in key]
+    raw = load_system(path, "raw", trusted_packages=["stub_system"])
+    averaged = load_system(path, trusted_packages=["stub_system"])
+    for name, parameter in model.system.trainable_parameters().items():
+        assert torch.equal(parameter, raw.trainable_parameters()[name])
+        assert torch.equal(ema.weights()[name], averaged.trainable_parameters()[name])
+    assert not raw.training
+    assert (data_settings(raw).size, data_settings(raw).fps) == ((4, 4), 8.0)
+
+
+def test_checkpoint_saved_while_ema_is_swapped_in_is_the_same(tmp_path: Path) -> None:
+    model, ema, runner = fit(tmp_path, epochs=1)
+    runner.save_checkpoint(tmp_path / "a.ckpt")
+    with ema.applied(model):
+        runner.save_checkpoint(tmp_path / "b.ckpt")
+    a, b = (torch.load(tmp_path / f"{n}.ckpt", weights_only=True) for n in "ab")
+    for name in a["state_dict"]:
+        assert torch.equal(a["state_dict"][name], b["state_dict"][name])
+    for name in a["ema"]["weights"]:
+        assert torch.equal(a["ema"]["weights"][name], b["ema"]["weights"][name])
+
+
+def test_resume_with_another_architecture_names_the_keys(tmp_path: Path) -> None:
+    _, _, runner = fit(tmp_path, epochs=1)
+    runner.save_checkpoint(tmp_path / "a.ckpt")
+    wider = VideoModule(StubSystem(width=8))
+    with pytest.raises(UserError, match=r"another architecture: 'system.net.0.weight' is \(4, 4\)"):
+        trainer(tmp_path, max_epochs=2).fit(wider, loader(1), ckpt_path=tmp_path / "a.ckpt")

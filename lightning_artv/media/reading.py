@@ -52,7 +52,7 @@ def read_video(path: str | Path) -> Tensor:
     if not path.is_file():
         raise UserError(f"There is no video {path}: check the path.")
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with av.open(f"file:{path}", metadata_errors="ignore") as container:
             frames = [_rgb(frame) for frame in container.decode(video=0)]
     except (av.FFmpegError, IndexError) as error:
         raise UserError(f"{path} is not a video that can be read: {error}.") from error

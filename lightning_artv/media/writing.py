@@ -97,7 +97,8 @@ def open_writer(path: str | Path, fps: float, size: tuple[int, int]) -> Iterator
             with writing_to(path):
                 encoder.finish()
         finally:
-            encoder.close()
+            with writing_to(path):  # closing flushes, and a full disk refuses that too
+                encoder.close()
 
 
 class Mp4Encoder:
@@ -106,8 +107,9 @@ class Mp4Encoder:
     def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
         height, width = size
         rate = Fraction(fps).limit_denominator(1001)
-        self._file = path.open("wb")
-        self._container = av.open(self._file, "w", format="mp4", options={"movflags": "+faststart"})
+        self._container = av.open(
+            f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"}
+        )
         self._stream = self._container.add_stream("libx264", rate=rate)
         self._stream.height, self._stream.width = height + height % 2, width + width % 2
         self._stream.pix_fmt = "yuv420p"
@@ -128,10 +130,9 @@ class Mp4Encoder:
     def finish(self) -> None:
         self._container.mux(self._stream.encode(None))
         self._container.close()
-        self._file.close()
 
     def close(self) -> None:
-        self._file.close()
+        self._container.close()
 
 
 class GifFileEncoder(GifEncoder):

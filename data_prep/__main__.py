@@ -36,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     folder.add_argument("--size", type=int, help="limit the short side; re-encodes larger videos")
     folder.add_argument("--fps", type=float, help="limit the frame rate; re-encodes faster videos")
     folder.add_argument("--skip-missing", action="store_true", help="go on without missing files")
+    folder.add_argument(
+        "--allow-empty-captions", action="store_true", help="train such videos as ones without text"
+    )
     shapes = commands.add_parser("shapes", help="synthetic videos of moving shapes")
     shapes.add_argument("--count", type=int, required=True, help="number of videos")
     shapes.add_argument("--seed", type=int, default=0)
@@ -59,6 +62,7 @@ def _folder(options: argparse.Namespace) -> int:
         limits=Limits(options.size, options.fps),
         samples_per_shard=options.shard_size,
         skip_missing=options.skip_missing,
+        allow_empty_captions=options.allow_empty_captions,
         overwrite=options.overwrite,
     )
     print(report)

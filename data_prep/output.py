@@ -17,10 +17,17 @@ def building(out: Path, overwrite: bool = False) -> Iterator[Path]:
     """A folder to build `out` in, which takes its place on success and is removed on any error.
 
     Raises:
-        UserError: `out` is a file, or not empty and not to be overwritten; or cannot be written.
+        UserError: `out` is a file, holds shards that are not to be overwritten or anything else,
+            or cannot be written.
     """
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not overwrite):
-        raise UserError(f"{out} already exists; choose another folder or add --overwrite.")
+    if out.is_file():
+        raise UserError(f"{out} is a file; choose another name for the folder of shards.")
+    held = list(out.iterdir()) if out.is_dir() else []
+    foreign = [path.name for path in held if path.suffix != ".tar"]
+    if foreign:
+        raise UserError(f"{out} holds {foreign[0]}, which is no shard; choose another folder.")
+    if held and not overwrite:
+        raise UserError(f"{out} holds shards already; choose another folder or add --overwrite.")
     temporary = out.with_name(out.name + ".tmp")
     try:
         shutil.rmtree(temporary, ignore_errors=True)

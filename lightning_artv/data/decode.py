@@ -7,7 +7,7 @@ needed frame, stops at the last needed one, and only needed frames are converted
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -44,6 +44,8 @@ class Video:
 
     Attributes:
         timestamps: seconds since the first frame, ascending, one per frame.
+        container: FFmpeg's name of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`.
+        size: stored (height, width) in pixels, before any rotation.
         decoded: how many frames were decoded so far.
 
     Raises:
@@ -80,6 +82,11 @@ class Video:
             raise DecodeError("the video stream has no frames")
         base = float(self._stream.time_base)
         self.timestamps = [(time - self._times[0]) * base for time in self._times]
+        self.container = self._container.format.name
+        # An avi numbers its packets in decoding order, so the times of B-frames are wrong: its
+        # frames are counted from the start, in the order in which the decoder shows them.
+        self._counted = self.container == "avi"
+        self.size = (self._stream.height, self._stream.width)
 
     def __enter__(self) -> Video:
         return self
@@ -91,6 +98,11 @@ class Video:
         trace: TracebackType | None,
     ) -> None:
         self._container.close()
+
+    @property
+    def fps(self) -> float:
+        """Mean frame rate; 0 for a single frame."""
+        return (len(self.timestamps) - 1) / self.timestamps[-1] if self.timestamps[-1] else 0.0
 
     def frames(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> Tensor:
         """Frames by their index in `timestamps`, in the order asked for, repetitions allowed.
@@ -110,8 +122,7 @@ class Video:
         images: dict[int, NDArray[np.uint8]] = {}
         try:
             for start, times in self._runs(sorted(wanted)).items():
-                for frame in self._decode(start, times[-1]):
-                    time = frame.pts if frame.pts is not None else frame.dts
+                for time, frame in self._decode(start, times[-1]):
                     if time in wanted:
                         images[wanted[time]] = _to_rgb(frame, size)
         except (av.FFmpegError, ValueError) as error:
@@ -126,6 +137,8 @@ class Video:
         """Ascending times, grouped by the position of the keyframe packet to start decoding
         from.
         """
+        if self._counted:
+            return {0: list(times)}
         keyframes = [
             (time, position)
             for position, packet in enumerate(self._packets)
@@ -137,18 +150,19 @@ class Video:
             runs.setdefault(start, []).append(wanted)
         return runs
 
-    def _decode(self, start: int, last: int) -> Iterable[av.VideoFrame]:
-        """Frames in presentation order, from packet `start` until the decoder is past time
-        `last`.
-        """
+    def _decode(self, start: int, last: int) -> Iterator[tuple[int | None, av.VideoFrame]]:
+        """Times and frames, as shown, from packet `start` until the decoder is past `last`."""
         context = self._stream.codec_context
         if self.decoded:
             context.flush_buffers()
+        counted = iter(self._times)
         for packet in [*self._packets[start:], None]:
             for frame in context.decode(packet):
                 self.decoded += 1
-                yield frame
-                if frame.pts is not None and frame.pts >= last:
+                given = frame.pts if frame.pts is not None else frame.dts
+                time = next(counted, None) if self._counted else given
+                yield time, frame
+                if time is not None and time >= last:
                     return
 
 

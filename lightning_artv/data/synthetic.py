@@ -159,9 +159,8 @@ class Scene:
         return cls(**{name: fields[name] for name in names})
 
     def _background(self) -> NDArray[np.float64]:
-        top, bottom = np.array(BACKGROUNDS[self.background], dtype=np.float64)
-        blend = np.linspace(0.0, 1.0, self.size)[:, None, None]
-        return np.broadcast_to(top * (1 - blend) + bottom * blend, (self.size, self.size, 3))
+        rows = background_rows(self.background, self.size)
+        return np.broadcast_to(rows[:, None], (self.size, self.size, 3))
 
 
 _WORDS: dict[str, tuple[str, ...]] = {
@@ -171,6 +170,19 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "speed": tuple(SPEEDS),
     "background": tuple(BACKGROUNDS),
 }
+
+
+def background_rows(background: str, size: int) -> NDArray[np.float64]:
+    """The colour of each row of a background, `[size, 3]` in [0, 255]."""
+    top, bottom = np.array(BACKGROUNDS[background], dtype=np.float64)
+    blend = np.linspace(0.0, 1.0, size)[:, None]
+    return top * (1 - blend) + bottom * blend
+
+
+def area(shape: str, radius: float) -> float:
+    """Area of a shape in square pixels."""
+    factor = {"circle": np.pi, "square": 4.0, "triangle": 0.75 * np.sqrt(3)}[shape]
+    return float(factor) * _extent(shape, radius) ** 2
 
 
 def coverage(shape: str, x: float, y: float, radius: float, size: int) -> NDArray[np.float64]:

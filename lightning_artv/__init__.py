@@ -1,1 +1,31 @@
+"""ART•V: auto-regressive text-to-video generation with masked diffusion, on PyTorch Lightning.
 
+    from lightning_artv import generate_video, load_system
+    system = load_system("outputs/demo/last.ckpt")
+    generate_video(system, "a red circle moves right slowly on a grey background", "video.mp4")
+
+Importing this package is cheap: what it offers is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_artv.generation import Shot, generate_video
+    from lightning_artv.training.checkpoint import load_system
+
+__all__ = ["Shot", "generate_video", "load_system"]
+
+_HOME = {
+    "Shot": "lightning_artv.generation",
+    "generate_video": "lightning_artv.generation",
+    "load_system": "lightning_artv.training.checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lightning_artv' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -33,12 +33,13 @@ examples:
   lightning fit --config configs/demo.yaml --ckpt_path last
   lightning generate --checkpoint last.ckpt --prompt "a red circle moves right" --output video.mp4
 
-`lightning COMMAND --help` shows a command's options; `--print_config` shows the whole configuration.
+`lightning COMMAND --help` shows a command's options; `--print_config` shows the whole
+configuration.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; errors that a user can mend are one line on stderr."""
+    """Run the command line and return its exit code; a user's errors are one line on stderr."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return dispatch(arguments)
@@ -73,9 +74,12 @@ def dispatch(arguments: list[str]) -> int:
         print(version("lightning-artv"))
         return 0
     if command == "generate":
+        from lightning_artv.generate_options import build_parser
+
+        options = build_parser().parse_args(arguments[1:])  # before anything heavy is imported
         from lightning_artv import generate
 
-        return generate.main(arguments[1:])
+        return generate.run(options)
     if command in TRAINING:
         from lightning_artv.training import command as training_command
 

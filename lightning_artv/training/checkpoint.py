@@ -1,8 +1,9 @@
 """What a checkpoint holds, and how a system is made from one.
 
-A checkpoint is Lightning's own, with two differences: `state_dict` holds only what training changes (a frozen VAE or
-text encoder is reloaded from its folder), and two keys are added: `ema` (averaged weights) and `lightning_artv` (how to
-build the system again, the size and frame rate of its data). It is read with `weights_only=True` and nothing else.
+A checkpoint is Lightning's own, with two differences: `state_dict` holds only what training changes
+(a frozen VAE or text encoder is reloaded from its folder), and two keys are added: `ema` (averaged
+weights) and `lightning_artv` (how to build the system again, the size and frame rate of its data).
+It is read with `weights_only=True` and nothing else.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ class DataSettings:
 
 
 def embedded_config(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a run's resolved config goes into its checkpoints: plain dicts, lists, strings and numbers.
+    """What of a run's resolved config goes into its checkpoints, as plain data.
 
     Args:
-        resolved: `{"model": {"system": {"class_path": ..., "init_args": ...}}, "data": {"size": ..., "fps": ...}}`.
+        resolved: has `model.system` (`class_path`, `init_args`), `data.size` and `data.fps`.
     """
     data = resolved.get("data") or {}
     return {
@@ -69,18 +70,20 @@ def load_system(
         trusted_packages: packages besides `lightning_artv` whose classes the checkpoint may name.
 
     Raises:
-        UserError: no such file, not a checkpoint (or a truncated one), another architecture, or no such weights.
+        UserError: no such file, not a checkpoint (or a truncated one), another architecture, or no
+            such weights.
         MissingWeightsError: a folder of frozen weights that the checkpoint names is not there.
     """
     checkpoint = read_checkpoint(path)
     config = checkpoint.get(CONFIG_KEY)
     if not isinstance(config, dict):
         raise UserError(
-            f"'{path}' does not say which system it holds: use a checkpoint that `lightning fit` wrote."
+            f"'{path}' does not say which system it holds: give one that `lightning fit` wrote."
         )
     if config.get("format") != FORMAT:
         raise UserError(
-            f"'{path}' has checkpoint format {config.get('format')!r}, but this version reads {FORMAT}."
+            f"'{path}' has checkpoint format {config.get('format')!r}, but this version reads "
+            f"{FORMAT}: use the version that wrote it."
         )
     system = instantiate_system(config["system"], trusted_packages)
     restore_weights(system, checkpoint, weights, str(path))
@@ -95,7 +98,7 @@ def data_settings(system: VideoSystem) -> DataSettings:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The checkpoint's dictionary, its tensors mapped from the file (nothing is unpickled but tensors and plain data).
+    """The checkpoint's dictionary, its tensors mapped from the file; only tensors and plain data.
 
     Raises:
         UserError: no such file, or not a checkpoint, or a truncated one.
@@ -142,7 +145,7 @@ def check_weights(
     name: str,
     also: Collection[str] = (),
 ) -> None:
-    """Every trainable parameter must be stored with its shape, and nothing that the system does not have.
+    """Every trainable parameter must be stored with its shape, and nothing unknown beside.
 
     Args:
         stored: name -> tensor of the checkpoint.
@@ -167,7 +170,7 @@ def check_weights(
 
 
 def trainable_state(system: VideoSystem, state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The part of `state` that training changes: trainable parameters, and buffers outside frozen networks."""
+    """What of `state` training changes: trainable weights, and buffers outside frozen networks."""
     frozen = {f"{prefix}{name}" for name, p in system.named_parameters() if not p.requires_grad}
     frozen |= {f"{prefix}{name}" for name in _frozen_buffers(system)}
     return {key: value for key, value in state.items() if key not in frozen}

@@ -1,7 +1,7 @@
-"""`lightning fit | validate | test | predict`: LightningCLI with strict, friendly configuration files.
+"""`lightning fit | validate | test | predict`: LightningCLI with strict configuration files.
 
-Several `--config` merge left to right, `${data.size}` reaches across all of them, `--dotted.keys` override, and the
-resolved configuration is saved beside each run and embedded in its checkpoints.
+Several `--config` merge left to right, `${data.size}` reaches across all of them, `--dotted.keys`
+override, and the resolved configuration is saved beside each run and embedded in its checkpoints.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class SaveConfig(SaveConfigCallback):
 
 
 def free_name(folder: Path, stem: str, suffix: str) -> str:
-    """`stem.suffix`, or the first of `stem_1.suffix`, `stem_2.suffix`, ... that `folder` does not have."""
+    """`stem.suffix`, or the first of `stem_1.suffix`, `stem_2.suffix`, ... that is still free."""
     names = (f"{stem}{f'_{i}' if i else ''}{suffix}" for i in range(100_000))
     return next(name for name in names if not (folder / name).exists())
 
@@ -66,7 +66,7 @@ class VideoCLI(LightningCLI):
             raise UserError(f"The configuration cannot be interpolated: {reason}.") from error
 
     def _parse_ckpt_path(self) -> None:
-        """Checks the checkpoint early; our checkpoints carry nothing that would override the command line."""
+        """Check the checkpoint early; ours carry nothing that would override the command line."""
         path = self.config[self.config.subcommand].get("ckpt_path")
         if path and path not in ("last", "best", "hpc"):
             read_checkpoint(path)

@@ -18,14 +18,15 @@ from lightning_artv.training.module import VideoModule
 class EMA(Callback):
     """Keeps `ema = decay * ema + (1 - decay) * weight` after each optimiser step, in float32.
 
-    Only trainable parameters are averaged. Validation, test, prediction and sample logging run under the averaged
-    weights; training never does. Both sets are in the checkpoint: the raw ones under `state_dict`, the averaged ones
-    under `ema`. Every operation is in place and tensor by tensor, so that sharded tensors work too.
+    Only trainable parameters are averaged. Validation, test, prediction and sample logging run
+    under the averaged weights; training never does. Both sets are in the checkpoint: the raw ones
+    under `state_dict`, the averaged ones under `ema`. Every operation is in place and tensor by
+    tensor, so that sharded tensors work too.
 
     Args:
         decay: in [0, 1).
-        warmup: use `min(decay, (1 + n) / (10 + n))` at update n = 0, 1, ..., so that a short run is not dominated by
-            its first weights.
+        warmup: use `min(decay, (1 + n) / (10 + n))` at update n = 0, 1, ..., so that a short run is
+            not dominated by its first weights.
 
     Raises:
         UserError: a decay outside [0, 1).
@@ -72,7 +73,7 @@ class EMA(Callback):
 
     @torch.no_grad()
     def _swap(self, module: VideoModule) -> None:
-        """Exchange live and averaged values, one tensor at a time (float32 holds any weight exactly)."""
+        """Exchange live and averaged values, one tensor at a time (float32 holds any exactly)."""
         self._ready(module)
         for name, parameter in module.system.trainable_parameters().items():
             live = parameter.detach().float().clone()
@@ -82,7 +83,7 @@ class EMA(Callback):
 
     @torch.no_grad()
     def _ready(self, module: VideoModule) -> None:
-        """Make the averaged tensors beside the live ones, from the checkpoint where one was loaded."""
+        """Make the averaged tensors beside the live ones, from a loaded checkpoint if any."""
         parameters = module.system.trainable_parameters()
         if not self._weights:
             self._weights = {n: p.detach().clone().float() for n, p in parameters.items()}
@@ -145,7 +146,7 @@ class EMA(Callback):
         module = _video(pl_module)
         self._ready(module)
         average: Mapping[str, Tensor] = self._weights
-        if self.swapped:  # saved during validation: the live tensors hold the average, ours the raw weights
+        if self.swapped:  # saved during validation: the live tensors hold the average, ours the raw
             average = {
                 n: p.detach().float() for n, p in module.system.trainable_parameters().items()
             }
@@ -167,7 +168,8 @@ class EMA(Callback):
 
 def find_ema(trainer: Trainer) -> EMA | None:
     """The trainer's EMA callback, if it has one."""
-    return next((c for c in trainer.callbacks if isinstance(c, EMA)), None)  # type: ignore[attr-defined]
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((c for c in callbacks if isinstance(c, EMA)), None)
 
 
 def _video(module: LightningModule) -> VideoModule:

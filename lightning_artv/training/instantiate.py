@@ -1,6 +1,6 @@
-"""A system from the `class_path` / `init_args` that a checkpoint carries, importing only trusted packages.
+"""A system from the `class_path` and `init_args` that a checkpoint carries.
 
-A checkpoint is data that may come from anywhere, so what it names is checked before anything is imported.
+A checkpoint may come from anywhere, so what it names is checked before anything is imported.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def instantiate_system(config: Any, trusted_packages: Sequence[str] = ()) -> Vid
     for path in imported_paths(config):
         if path.split(".")[0] not in trusted:
             raise UserError(
-                f"The checkpoint names '{path}', but only classes of {', '.join(trusted)} are loaded."
+                f"The checkpoint names '{path}', but only classes of {', '.join(trusted)} are "
+                "loaded from one."
             )
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(VideoSystem, "system", required=True)
@@ -60,6 +61,9 @@ def imported_paths(config: Any) -> Iterator[str]:
     elif isinstance(config, list | tuple):
         for value in config:
             yield from imported_paths(value)
-    elif isinstance(config, str) and _DOTTED.fullmatch(config):
-        if importlib.util.find_spec(config.split(".")[0]) is not None:
-            yield config
+    elif isinstance(config, str) and _DOTTED.fullmatch(config) and _importable(config):
+        yield config
+
+
+def _importable(path: str) -> bool:
+    return importlib.util.find_spec(path.split(".")[0]) is not None

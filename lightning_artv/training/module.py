@@ -24,18 +24,20 @@ _PREFIX = "system."
 class VideoModule(LightningModule):
     """Training, validation and prediction of a system (paper Sec. 4).
 
-    A sample's randomness in training is a hash of (seed, global step, the sample's key), so it depends neither on the
-    rank nor on the batch mates; in validation it is a hash of (seed, key) alone, so every validation sees the same
-    noise and timesteps.
+    A sample's randomness in training is a hash of (seed, global step, the sample's key), so it
+    depends neither on the rank nor on the batch mates; in validation it is a hash of (seed, key)
+    alone, so every validation sees the same noise and timesteps.
 
     Args:
         system: what is trained.
         lr: constant learning rate.
         weight_decay: of AdamW, on everything but norms, biases and embeddings.
         betas: of AdamW.
-        warmup_steps: optimiser steps over which lr rises linearly from lr / warmup_steps; 0 for none.
+        warmup_steps: optimiser steps over which lr rises linearly from lr / warmup_steps; 0 for
+            none.
         seed: of the noise, timesteps and dropped conditions.
-        predict_frames: frames of the clips that `lightning predict` generates, the first frame included.
+        predict_frames: frames of the clips that `lightning predict` generates, the first frame
+            included.
     """
 
     def __init__(
@@ -58,13 +60,15 @@ class VideoModule(LightningModule):
         self.predict_frames = predict_frames
         self.embedded_config: dict[str, Any] | None = None
         """What `checkpoint.embedded_config` made of the run's config; the command line sets it."""
-        self.strict_loading = False  # frozen weights are not stored; `on_load_checkpoint` checks the rest
+        # Frozen weights are not stored; `on_load_checkpoint` checks the others.
+        self.strict_loading = False
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> dict[str, Tensor | None]:
         """The loss of one batch, and what callbacks show of it.
 
         Raises:
-            UserError: a loss that is not finite, before it reaches the weights; it names the samples.
+            UserError: a loss that is not finite, before it reaches the weights; it names the
+                samples.
         """
         output = self.system.loss(batch, generators_for(self.seed, self._keys(batch)))
         self._check_finite(output, batch.keys)
@@ -144,7 +148,7 @@ class VideoModule(LightningModule):
         check_weights(checkpoint["state_dict"], parameters, "The file to resume from", known)
 
     def _keys(self, batch: VideoBatch) -> list[str]:
-        """One name a sample for its randomness; a sample that is in the batch twice gets two names."""
+        """A name a sample for its randomness; one that is in the batch twice gets two names."""
         seen: Counter[str] = Counter()
         names = []
         for key in batch.keys:
@@ -163,6 +167,6 @@ class VideoModule(LightningModule):
         bad = [k for k, v in zip(keys, output.per_sample.tolist(), strict=True) if v - v != 0]
         names = ", ".join(bad[:5] or keys[:5])
         raise UserError(
-            f"The loss is {output.loss.item()} at step {self.global_step} for {names}: lower model.lr "
-            "or remove these samples; no weight was changed by this step."
+            f"The loss is {output.loss.item()} at step {self.global_step} for {names}: lower "
+            "model.lr or remove these samples; no weight was changed by this step."
         )

@@ -25,7 +25,8 @@ def parameter_groups(
     embeddings = {
         id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)
     }
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for parameter in trainable.values():
         is_plain = parameter.ndim < 2 or id(parameter) in embeddings
         (plain if is_plain else decayed).append(parameter)

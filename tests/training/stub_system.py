@@ -22,7 +22,7 @@ from lightning_artv.systems.base import (
 
 
 class StubSystem(VideoSystem):
-    """Predicts the noise of a 4-pixel "latent" by a linear layer; a frozen layer stands for a VAE."""
+    """Predicts 4 numbers of noise with a small network; a frozen layer stands for a VAE."""
 
     def __init__(self, width: int = 4, poison: str = "") -> None:
         super().__init__()

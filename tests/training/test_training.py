@@ -1,4 +1,4 @@
-"""Training: resume, accumulation, precision, fixed validation noise, bad losses, what a checkpoint holds."""
+"""Training: resume, accumulation, precision, validation noise, bad losses, checkpoints."""
 
 from __future__ import annotations
 
@@ -154,7 +154,10 @@ def test_warmup_and_parameter_groups() -> None:
     system = StubSystem()
     trainable = system.trainable_parameters()
     groups = parameter_groups(system, trainable, 0.1)
-    assert [len(g["params"]) for g in groups] == [2, 4]  # two matrices; two biases, norm weight and bias
+    assert [len(g["params"]) for g in groups] == [
+        2,
+        4,
+    ]  # two matrices; two biases, norm weight and bias
     assert [g["weight_decay"] for g in groups] == [0.1, 0.0]
     optimizer = adamw(system, trainable, 1.0, 0.0, (0.9, 0.999))
     scheduler = linear_warmup(optimizer, 4)

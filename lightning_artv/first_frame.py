@@ -1,0 +1,69 @@
+"""First frames from a diffusers text-to-image pipeline (paper Sec. 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from lightning_artv.errors import MissingWeightsError
+
+
+class FirstFrameModel:
+    """A text-to-image pipeline by folder or hub id; only safetensors weights are read.
+
+    Args:
+        name: folder or hub id.
+        device: where it runs; bfloat16 on CUDA, else float32.
+
+    Raises:
+        MissingWeightsError: nothing that can be loaded under that name.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self._pipeline = _load(name, device)
+
+    def __call__(
+        self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int]
+    ) -> list[Tensor]:
+        """One picture a prompt, uint8 `[3, H, W]`, scaled to cover `size` and cropped at the
+        centre.
+
+        Args:
+            prompts: what the pictures show.
+            seeds: one a prompt, so that a picture does not depend on the others.
+            size: (height, width).
+        """
+        pictures = []
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            generator = torch.Generator().manual_seed(seed)
+            made = self._pipeline(prompt=prompt, generator=generator, output_type="pil").images[0]
+            pictures.append(_fit(made, size))
+        return pictures
+
+
+def _load(name: str, device: torch.device) -> Any:
+    from diffusers import AutoPipelineForText2Image
+
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    try:
+        pipeline = AutoPipelineForText2Image.from_pretrained(
+            name, use_safetensors=True, torch_dtype=dtype
+        )
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MissingWeightsError(
+            f"There is no text-to-image pipeline '{name}' (a diffusers folder with safetensors "
+            f"weights, or a hub id): {reason}"
+        ) from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def _fit(image: Image.Image, size: tuple[int, int]) -> Tensor:
+    fitted = ImageOps.fit(image.convert("RGB"), (size[1], size[0]), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).contiguous()

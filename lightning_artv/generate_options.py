@@ -1,0 +1,130 @@
+"""The options of `lightning generate`; no torch here, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from lightning_artv.errors import UserError
+from lightning_artv.storyboard import Shot, read_prompts, read_storyboard
+
+DEFAULT_FRAMES = 16
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises a UserError where argparse prints its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises:
+        UserError: always.
+        """
+        raise UserError(f"{message[0].upper()}{message[1:]}; see `lightning generate --help`.")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of `lightning generate`."""
+    parser = _Parser(
+        prog="lightning generate",
+        description="Generate videos with a trained checkpoint, frame by frame, at any length.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--checkpoint", required=True, metavar="C", help="a checkpoint that `lightning fit` wrote")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--prompt", metavar="P", help="what the video shows")
+    what.add_argument("--prompts", metavar="FILE", help="one prompt a line; --output is a folder")
+    what.add_argument("--storyboard", metavar="S.yaml", help="a list of {prompt: ..., frames: ...}")
+    first = parser.add_mutually_exclusive_group()
+    first.add_argument("--image", metavar="F", help="the first frame; default: made from the text")
+    first.add_argument("--first-frame-model", metavar="ID", help="diffusers text-to-image pipeline")
+    add("--output", required=True, metavar="OUT", help="x.mp4, x.gif, or a folder")
+    add("--frames", type=_positive, metavar="N", help=f"frames (default {DEFAULT_FRAMES})")
+    add("--size", type=_size, metavar="HxW", help="in pixels (default: as trained)")
+    add("--fps", type=float, help="frames a second of the file (default: as trained, else 8)")
+    add("--seed", type=int, default=0, help="video i uses seed + i (default 0)")
+    _add_sampling(parser)
+    add("--weights", choices=["ema", "raw"], default="ema", help="which weights (default ema)")
+    add("--device", default="auto", help="cpu, cuda, mps, ... (default: the best there is)")
+    add("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
+    add("--batch-size", type=_positive, default=4, help="videos at once, for --prompts (default 4)")
+    return parser
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    sampling = parser.add_argument_group("sampling (defaults: those of the checkpoint's system)")
+    add = sampling.add_argument
+    add("--steps", type=_positive, help="denoising steps a frame")
+    add("--sampler", choices=["ddim", "dpm-solver++"])
+    add("--guidance", type=_guidance, metavar="R,A,T", help="references, anchor and text weights")
+    add("--guidance-references", type=float, metavar="R")
+    add("--guidance-anchor", type=float, metavar="A")
+    add("--guidance-text", type=float, metavar="T")
+    add("--noise-level", type=int, help="noise on references and anchor (t_test, Sec. 3.3)")
+    add("--clip", type=float, help="clamp predicted clean latents to [-CLIP, CLIP]")
+    add("--segment-anchor", action="store_true", help="anchor each storyboard segment on its start")
+
+
+Planned = tuple[int, tuple[Shot, ...], Path]
+"""A video's index (its seed is seed + index), shots and output."""
+
+
+def plan(options: argparse.Namespace) -> list[Planned]:
+    """The videos to make; those of a prompts file that are there already are left out.
+
+    Raises:
+        UserError: options that contradict each other, or an unusable prompts file or storyboard.
+    """
+    output = Path(options.output)
+    frames = options.frames or DEFAULT_FRAMES
+    if options.storyboard is not None:
+        if options.frames is not None:
+            raise UserError("--frames does not go with --storyboard, whose segments say their own.")
+        return [(0, read_storyboard(options.storyboard), output)]
+    if options.prompt is not None:
+        return [(0, (Shot(options.prompt, frames),), output)]
+    if output.suffix or output.is_file():
+        raise UserError(f"--prompts makes several videos, so --output '{output}' must be a folder.")
+    prompts = read_prompts(options.prompts)
+    named: list[Planned] = [
+        (index, (Shot(prompt, frames),), output / f"{index:04d}-{slug(prompt)}.mp4")
+        for index, prompt in enumerate(prompts)
+    ]
+    videos = [video for video in named if not video[2].exists()]
+    if len(videos) < len(named):
+        print(f"{len(named) - len(videos)} of {len(named)} videos are there.", file=sys.stderr)
+    return videos
+
+
+def slug(prompt: str, length: int = 40) -> str:
+    """A file name from a prompt: lower-case ASCII letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:length].rstrip("-") or "video"
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got '{text}'")
+    return value
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"must be HEIGHTxWIDTH, such as 320x320, got '{text}'")
+    return int(found.group(1)), int(found.group(2))
+
+
+def _guidance(text: str) -> tuple[float, float, float]:
+    try:
+        references, anchor, words = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"must be three numbers R,A,T, such as 0.25,0.25,6.5, got '{text}'"
+        ) from error
+    return references, anchor, words

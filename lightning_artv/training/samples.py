@@ -1,0 +1,227 @@
+"""Clips generated during training, and the mask while they are made, in TensorBoard."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from lightning_artv.data.clips import timeline
+from lightning_artv.data.datamodule import VideoDataModule
+from lightning_artv.data.decode import DecodeError, Video
+from lightning_artv.data.tar import VIDEO_KEYS, RawSample, expand, read_shard
+from lightning_artv.diffusion.noise import generators_for
+from lightning_artv.media import gif_bytes, grid
+from lightning_artv.systems.base import Segment
+from lightning_artv.training.ema import find_ema
+from lightning_artv.training.mask_record import MaskRecord
+from lightning_artv.training.module import VideoModule
+
+
+@dataclass(frozen=True)
+class HeldOutClips:
+    """Whole clips to generate after.
+
+    Attributes:
+        frames: uint8 `[N, T, 3, H, W]`.
+        captions: one a clip.
+    """
+
+    frames: Tensor
+    captions: tuple[str, ...]
+
+
+class SampleLogger(Callback):
+    """Every so many steps, generates clips after held-out first frames and captions, and from prompts.
+
+    Writes to TensorBoard, under the averaged weights where the EMA callback is on and with the same
+    noise every time: `samples/held_out` (truth above, generated below) and `samples/prompts` as
+    animated pictures; `mask/mean_by_step/*`, the histogram `mask/values` and the picture
+    `mask/fig4` by denoising step (Fig. 4); mask pictures `mask/fig9` (Fig. 9).
+
+    Args:
+        every_n_steps: optimiser steps between two rounds.
+        clips: held-out clips of the validation shards; 0 for none.
+        frames: of each generated clip, the first frame included.
+        prompts: captions to generate from alone.
+        steps: denoising steps a frame; None for the system's own.
+        seed: of the noise.
+        scale: pixels are shown this many times larger.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int = 1000,
+        clips: int = 4,
+        frames: int = 16,
+        prompts: Sequence[str] = (),
+        steps: int | None = None,
+        seed: int = 0,
+        scale: int = 1,
+    ) -> None:
+        self.every_n_steps = max(1, every_n_steps)
+        self.clips = clips
+        self.frames = frames
+        self.prompts = tuple(prompts)
+        self.steps = steps
+        self.seed = seed
+        self.scale = scale
+        self._held_out: HeldOutClips | None = None
+        self._last_step = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._last_step = trainer.global_step
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if self.clips and isinstance(data, VideoDataModule) and data.val_shards is not None:
+            self._held_out = held_out_clips(data, self.clips, self.frames)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if step == self._last_step or step % self.every_n_steps:
+            return  # gradients are still accumulating, or it is not yet time
+        self._last_step = step
+        writer = summary_writer(trainer)
+        if writer is None or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, VideoModule)
+        ema = find_ema(trainer)
+        pl_module.system.eval()
+        with torch.no_grad(), ema.applied(pl_module) if ema is not None else nullcontext():
+            self._log(pl_module, writer, step, trainer)
+        pl_module.system.train()
+
+    def _log(self, module: VideoModule, writer: SummaryWriter, step: int, trainer: Trainer) -> None:
+        masks = MaskRecord()
+        fps = getattr(getattr(trainer.datamodule, "clips", None), "fps", None) or 8.0  # type: ignore[attr-defined]
+        if self._held_out is not None:
+            truth = self._held_out.frames
+            made = self._generate(module, self._held_out.captions, truth[:, 0], masks)
+            shared = min(truth.shape[1], made.shape[1])
+            sheet = grid(
+                _channels_last(made[:, :shared]), len(made), _channels_last(truth[:, :shared])
+            )
+            write_gif_image(writer, "samples/held_out", gif_bytes(sheet, fps, self.scale), step)
+        if self.prompts:
+            made = self._generate(module, self.prompts, None, masks)
+            sheet = grid(_channels_last(made), len(made))
+            write_gif_image(writer, "samples/prompts", gif_bytes(sheet, fps, self.scale), step)
+        write_masks(writer, masks, step)
+        writer.flush()
+
+    def _generate(
+        self,
+        module: VideoModule,
+        captions: Sequence[str],
+        first_frame: Tensor | None,
+        masks: MaskRecord,
+    ) -> Tensor:
+        """Clips uint8 `[N, T, 3, H, W]` on the CPU."""
+        settings = module.system.sampling
+        if self.steps is not None:
+            settings = dataclasses.replace(settings, steps=self.steps)
+        frames = module.system.generate(
+            [Segment(tuple(captions), self.frames)],
+            generators_for(self.seed, [f"sample:{i}" for i in range(len(captions))]),
+            self._size(module),
+            first_frame.to(module.device) if first_frame is not None else None,
+            settings,
+            masks,
+        )
+        return torch.stack([frame.cpu() for frame in frames], dim=1)
+
+    def _size(self, module: VideoModule) -> tuple[int, int]:
+        if self._held_out is not None:
+            return int(self._held_out.frames.shape[-2]), int(self._held_out.frames.shape[-1])
+        height, width = module.trainer.datamodule.clips.size  # type: ignore[attr-defined]
+        return int(height), int(width)
+
+
+def held_out_clips(data: VideoDataModule, count: int, frames: int) -> HeldOutClips | None:
+    """The first `count` readable clips of the validation shards with at least `frames` frames.
+
+    Returns:
+        None where there is no such clip.
+    """
+    found: list[Tensor] = []
+    captions: list[str] = []
+    for raw in _raw_samples(data):
+        clip = _read_clip(raw, data, frames)
+        if clip is not None:
+            found.append(clip)
+            captions.append(raw.files.get("txt", b"").decode("utf-8", "replace").strip())
+        if len(found) == count:
+            break
+    return HeldOutClips(torch.stack(found), tuple(captions)) if found else None
+
+
+def _raw_samples(data: VideoDataModule) -> Iterator[RawSample]:
+    assert data.val_shards is not None
+    for path in expand(data.val_shards):
+        yield from read_shard(path)
+
+
+def _read_clip(raw: RawSample, data: VideoDataModule, frames: int) -> Tensor | None:
+    video = next((raw.files[key] for key in VIDEO_KEYS if key in raw.files), None)
+    if video is None:
+        return None
+    try:
+        with Video(video) as source:
+            ticks = timeline(source.timestamps, data.clips.fps)
+            return source.frames(ticks[:frames], data.clips.size) if len(ticks) >= frames else None
+    except DecodeError:
+        return None  # the training stream counts and names it
+
+
+def summary_writer(trainer: Trainer) -> SummaryWriter | None:
+    """TensorBoard's writer, if TensorBoard is among the loggers."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            writer: SummaryWriter = logger.experiment
+            return writer
+    return None
+
+
+def write_gif_image(writer: SummaryWriter, tag: str, gif: bytes, step: int) -> None:
+    """An animated GIF as an image summary: TensorBoard shows it moving (`add_video` needs moviepy)."""
+    with Image.open(io.BytesIO(gif)) as opened:
+        width, height = opened.size
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
+    writer._get_file_writer().add_summary(
+        Summary(value=[Summary.Value(tag=tag, image=image)]), step
+    )
+
+
+def write_masks(writer: SummaryWriter, masks: MaskRecord, step: int) -> None:
+    """Fig. 4 as scalars, histogram and picture, and Fig. 9; nothing for a system without a mask."""
+    means = masks.mean_by_step()
+    if not means:
+        return
+    for index in _spread(len(means), 5):
+        writer.add_scalar(f"mask/mean_by_step/{index:03d}", means[index], step)
+    for index, values in enumerate(masks.values_by_step()):
+        writer.add_histogram(f"mask/values_at_{step:06d}", values.numpy(), index)
+    writer.add_image("mask/fig4", masks.density_picture(), step, dataformats="HWC")
+    writer.add_image("mask/fig9", masks.picture_strip(), step, dataformats="HWC")
+
+
+def _spread(count: int, picks: int) -> list[int]:
+    """Up to `picks` different indices of `range(count)`, evenly spread, ends included."""
+    return sorted({round(float(i)) for i in np.linspace(0, count - 1, picks)})
+
+
+def _channels_last(clips: Tensor) -> Tensor:
+    return clips.permute(0, 1, 3, 4, 2).contiguous()

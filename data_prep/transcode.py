@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from lightning_artv.data.clips import timeline
 from lightning_artv.data.decode import DecodeError, Video
@@ -105,13 +106,17 @@ def _encode(source: bytes, times: dict[int, float], rate: float, short_side: int
             stream = writer.add_stream("libx264", round(rate) or 1, options)
             stream.codec_context.time_base = _TICK
             stream.pix_fmt, stream.gop_size = "yuv420p", 12
+            # Written down, so that a reader turns the colours back with the same matrix.
+            stream.codec_context.colorspace = Colorspace.ITU709
+            stream.codec_context.color_range = ColorRange.MPEG
             started = False
+            aspect = float(reader.streams.video[0].sample_aspect_ratio or 1)
             for index, frame in enumerate(reader.decode(video=0)):
                 if index not in times:
                     continue
                 if not started:
                     started = True
-                    stream.height, stream.width = _even_size(frame, short_side)
+                    stream.height, stream.width = _even_size(frame, aspect, short_side)
                 upright = _upright(frame, stream.height, stream.width)
                 upright.pts, upright.time_base = round(times[index] / _TICK), _TICK
                 writer.mux(stream.encode(upright))
@@ -123,9 +128,9 @@ def _encode(source: bytes, times: dict[int, float], rate: float, short_side: int
     return buffer.getvalue()
 
 
-def _even_size(frame: av.VideoFrame, short_side: int | None) -> tuple[int, int]:
+def _even_size(frame: av.VideoFrame, aspect: float, short_side: int | None) -> tuple[int, int]:
     """(height, width) of the upright frame within the limit; even, because of 4:2:0 chroma."""
-    height, width = frame.height, frame.width
+    height, width = frame.height, round(frame.width * aspect)
     if round(frame.rotation / 90) % 2:
         height, width = width, height
     scale = min(1.0, short_side / min(height, width)) if short_side else 1.0
@@ -138,4 +143,11 @@ def _upright(frame: av.VideoFrame, height: int, width: int) -> av.VideoFrame:
         turned = np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns)
         pixels = np.ascontiguousarray(turned, dtype=np.uint8)
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-    return frame.reformat(width=width, height=height, format="yuv420p", interpolation="AREA")
+    return frame.reformat(
+        width=width,
+        height=height,
+        format="yuv420p",
+        dst_colorspace=Colorspace.ITU709,
+        dst_color_range=ColorRange.MPEG,
+        interpolation=Interpolation.AREA,
+    )

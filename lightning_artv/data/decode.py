@@ -86,6 +86,7 @@ class Video:
         # An avi numbers its packets in decoding order, so the times of B-frames are wrong: its
         # frames are counted from the start, in the order in which the decoder shows them.
         self._counted = self.container == "avi"
+        self._aspect = float(self._stream.sample_aspect_ratio or 1)
         self.size = (self._stream.height, self._stream.width)
 
     def __enter__(self) -> Video:
@@ -124,7 +125,7 @@ class Video:
             for start, times in self._runs(sorted(wanted)).items():
                 for time, frame in self._decode(start, times[-1]):
                     if time in wanted:
-                        images[wanted[time]] = _to_rgb(frame, size)
+                        images[wanted[time]] = _to_rgb(frame, size, self._aspect)
         except (av.FFmpegError, ValueError) as error:
             raise DecodeError(f"decoding failed ({_reason(error)})") from error
         for index in wanted.values():
@@ -170,21 +171,25 @@ def _time(packet: av.Packet) -> int | None:
     return packet.pts if packet.pts is not None else packet.dts
 
 
-def _to_rgb(frame: av.VideoFrame, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """The frame upright, as uint8 `[H, W, 3]`, covering `size` and cropped to it."""
+def _to_rgb(frame: av.VideoFrame, size: tuple[int, int] | None, aspect: float) -> NDArray[np.uint8]:
+    """The frame upright, as uint8 `[H, W, 3]`, covering `size` and cropped to it.
+
+    `aspect` is the width of a stored pixel over its height; it counts where `size` is given.
+    """
     quarter_turns = round(frame.rotation / 90) % 4
     if size is None:
         return np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns)
     height, width = size if quarter_turns % 2 == 0 else size[::-1]
-    if (frame.height, frame.width) == (height, width):
+    shown_width = frame.width * aspect
+    if (frame.height, frame.width) == (height, width) and aspect == 1:
         image = frame.to_ndarray(format="rgb24")
     else:
-        scale = max(height / frame.height, width / frame.width)
+        scale = max(height / frame.height, width / shown_width)
         # Averaging over areas is what antialiases a reduction; an enlargement wants a smooth
         # kernel.
         kernel = Interpolation.AREA if scale < 1 else Interpolation.BICUBIC
         resized = frame.reformat(
-            width=max(width, round(frame.width * scale)),
+            width=max(width, round(shown_width * scale)),
             height=max(height, round(frame.height * scale)),
             format="rgb24",
             interpolation=kernel,

@@ -198,7 +198,7 @@ class ShardDataset(IterableDataset[Sample]):
         """The last worker of a process to finish an epoch judges the whole of it."""
         if self.stats.end_epoch(worker, workers):
             self.stats.check(self.max_corrupt_share, least=1)
-            if self.world_size == 1:
+            if self.world_size == 1 or self.epochs is None:
                 self.stats.require_used()
 
 

@@ -68,7 +68,7 @@ class Throughput(Callback):
 
 
 class LossByTimestep(Callback):
-    """`train/loss_q1` (least noise) to `train/loss_q4`, and `train/mask_q1` .. where there is a mask.
+    """`train/loss_q1` (least noise) to `train/loss_q4`; `train/mask_q1` .. where there is a mask.
 
     Args:
         timesteps: length of the noise schedule; it is cut into four equal parts.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
+from lightning_artv.batch import VideoBatch
 from lightning_artv.data.clips import timeline
 from lightning_artv.data.datamodule import VideoDataModule
 from lightning_artv.data.decode import DecodeError, Video
@@ -44,12 +45,12 @@ class HeldOutClips:
 
 
 class SampleLogger(Callback):
-    """Every so many steps, generates clips after held-out first frames and captions, and from prompts.
+    """Every so many steps, generates clips from held-out first frames and captions, and from text.
 
     Writes to TensorBoard, under the averaged weights where the EMA callback is on and with the same
     noise every time: `samples/held_out` (truth above, generated below) and `samples/prompts` as
-    animated pictures; `mask/mean_by_step/*`, the histogram `mask/values` and the picture
-    `mask/fig4` by denoising step (Fig. 4); mask pictures `mask/fig9` (Fig. 9).
+    animated pictures; by denoising step the scalars `mask/mean/*`, the histograms `mask/values/*`
+    and the picture `mask/fig4` (Fig. 4); mask pictures `mask/fig9` (Fig. 9).
 
     Args:
         every_n_steps: optimiser steps between two rounds.
@@ -79,16 +80,25 @@ class SampleLogger(Callback):
         self.seed = seed
         self.scale = scale
         self._held_out: HeldOutClips | None = None
+        self._fps = 8.0
         self._last_step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last_step = trainer.global_step
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if self.clips and isinstance(data, VideoDataModule) and data.val_shards is not None:
+        if not isinstance(data, VideoDataModule):
+            return
+        self._fps = data.clips.fps or self._fps
+        if self.clips and data.val_shards is not None:
             self._held_out = held_out_clips(data, self.clips, self.frames)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: VideoBatch,
+        batch_idx: int,
     ) -> None:
         step = trainer.global_step
         if step == self._last_step or step % self.every_n_steps:
@@ -98,27 +108,25 @@ class SampleLogger(Callback):
         if writer is None or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, VideoModule)
+        size = (int(batch.target.shape[-2]), int(batch.target.shape[-1]))
         ema = find_ema(trainer)
-        pl_module.system.eval()
-        with torch.no_grad(), ema.applied(pl_module) if ema is not None else nullcontext():
-            self._log(pl_module, writer, step, trainer)
-        pl_module.system.train()
+        averaged = ema.applied(pl_module) if ema is not None else nullcontext()
+        precision = trainer.precision_plugin.forward_context()
+        with torch.no_grad(), averaged, evaluating(pl_module.system), precision:
+            self._log(pl_module, writer, size)
 
-    def _log(self, module: VideoModule, writer: SummaryWriter, step: int, trainer: Trainer) -> None:
-        masks = MaskRecord()
-        fps = getattr(getattr(trainer.datamodule, "clips", None), "fps", None) or 8.0  # type: ignore[attr-defined]
+    def _log(self, module: VideoModule, writer: SummaryWriter, size: tuple[int, int]) -> None:
+        masks, step = MaskRecord(), module.global_step
         if self._held_out is not None:
-            truth = self._held_out.frames
-            made = self._generate(module, self._held_out.captions, truth[:, 0], masks)
-            shared = min(truth.shape[1], made.shape[1])
-            sheet = grid(
-                _channels_last(made[:, :shared]), len(made), _channels_last(truth[:, :shared])
-            )
-            write_gif_image(writer, "samples/held_out", gif_bytes(sheet, fps, self.scale), step)
+            truth, captions = self._held_out.frames, self._held_out.captions
+            made = self._generate(module, captions, truth[:, 0], size, masks)
+            sheet = grid(_channels_last(made), len(made), _channels_last(truth))
+            gif = gif_bytes(sheet, self._fps, self.scale)
+            write_gif_image(writer, "samples/held_out", gif, step)
         if self.prompts:
-            made = self._generate(module, self.prompts, None, masks)
-            sheet = grid(_channels_last(made), len(made))
-            write_gif_image(writer, "samples/prompts", gif_bytes(sheet, fps, self.scale), step)
+            made = self._generate(module, self.prompts, None, size, masks)
+            gif = gif_bytes(grid(_channels_last(made), len(made)), self._fps, self.scale)
+            write_gif_image(writer, "samples/prompts", gif, step)
         write_masks(writer, masks, step)
         writer.flush()
 
@@ -127,6 +135,7 @@ class SampleLogger(Callback):
         module: VideoModule,
         captions: Sequence[str],
         first_frame: Tensor | None,
+        size: tuple[int, int],
         masks: MaskRecord,
     ) -> Tensor:
         """Clips uint8 `[N, T, 3, H, W]` on the CPU."""
@@ -136,18 +145,24 @@ class SampleLogger(Callback):
         frames = module.system.generate(
             [Segment(tuple(captions), self.frames)],
             generators_for(self.seed, [f"sample:{i}" for i in range(len(captions))]),
-            self._size(module),
+            size,
             first_frame.to(module.device) if first_frame is not None else None,
             settings,
             masks,
         )
         return torch.stack([frame.cpu() for frame in frames], dim=1)
 
-    def _size(self, module: VideoModule) -> tuple[int, int]:
-        if self._held_out is not None:
-            return int(self._held_out.frames.shape[-2]), int(self._held_out.frames.shape[-1])
-        height, width = module.trainer.datamodule.clips.size  # type: ignore[attr-defined]
-        return int(height), int(width)
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; afterwards every submodule is in its own mode again."""
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, training in modes:
+            m.training = training
 
 
 def held_out_clips(data: VideoDataModule, count: int, frames: int) -> HeldOutClips | None:
@@ -196,24 +211,22 @@ def summary_writer(trainer: Trainer) -> SummaryWriter | None:
 
 
 def write_gif_image(writer: SummaryWriter, tag: str, gif: bytes, step: int) -> None:
-    """An animated GIF as an image summary: TensorBoard shows it moving (`add_video` needs moviepy)."""
+    """An animated GIF as an image summary, which TensorBoard plays (`add_video` needs moviepy)."""
     with Image.open(io.BytesIO(gif)) as opened:
         width, height = opened.size
     image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
-    writer._get_file_writer().add_summary(
-        Summary(value=[Summary.Value(tag=tag, image=image)]), step
-    )
+    summary = Summary(value=[Summary.Value(tag=tag, image=image)])
+    writer._get_file_writer().add_summary(summary, step)
 
 
 def write_masks(writer: SummaryWriter, masks: MaskRecord, step: int) -> None:
     """Fig. 4 as scalars, histogram and picture, and Fig. 9; nothing for a system without a mask."""
-    means = masks.mean_by_step()
+    means, values = masks.mean_by_step(), masks.values_by_step()
     if not means:
         return
     for index in _spread(len(means), 5):
-        writer.add_scalar(f"mask/mean_by_step/{index:03d}", means[index], step)
-    for index, values in enumerate(masks.values_by_step()):
-        writer.add_histogram(f"mask/values_at_{step:06d}", values.numpy(), index)
+        writer.add_scalar(f"mask/mean/{index:03d}", means[index], step)
+        writer.add_histogram(f"mask/values/{index:03d}", values[index].numpy(), step)
     writer.add_image("mask/fig4", masks.density_picture(), step, dataformats="HWC")
     writer.add_image("mask/fig9", masks.picture_strip(), step, dataformats="HWC")
 

@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_artv.diffusion.noise import generators_for, randn
+from lightning_artv.diffusion.plan import ddim_plan, dpm_plan
 from lightning_artv.diffusion.samplers import (
     Sampled,
-    ddim_plan,
     ddim_step,
-    dpm_plan,
     dpm_step,
     predicted_clean,
     sample,

@@ -131,9 +131,10 @@ def restore_weights(
     system.load_state_dict(stored, strict=False)
     if weights == "raw":
         return
-    if EMA_KEY not in checkpoint:
+    ema = checkpoint.get(EMA_KEY)
+    if ema is None:
         raise UserError(f"'{name}' holds no EMA weights: ask for the raw ones (--weights raw).")
-    average = checkpoint[EMA_KEY]["weights"]
+    average = ema["weights"]
     check_weights(average, parameters, f"'{name}' (EMA)")
     for key, parameter in parameters.items():
         parameter.copy_(average[key])

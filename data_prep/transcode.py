@@ -10,7 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import Colorspace, Interpolation
 
 from lightning_artv.data.clips import timeline
 from lightning_artv.data.decode import DecodeError, Video
@@ -18,6 +18,9 @@ from lightning_artv.errors import UserError
 
 _TICK = Fraction(1, 90000)
 """Seconds; times in a stored mp4 are multiples of it, which every usual frame rate divides."""
+
+_RGB = 0
+"""FFmpeg's number of the colour space of frames that hold RGB."""
 
 
 @dataclass(frozen=True)
@@ -106,18 +109,20 @@ def _encode(source: bytes, times: dict[int, float], rate: float, short_side: int
             stream = writer.add_stream("libx264", round(rate) or 1, options)
             stream.codec_context.time_base = _TICK
             stream.pix_fmt, stream.gop_size = "yuv420p", 12
-            # Written down, so that a reader turns the colours back with the same matrix.
-            stream.codec_context.colorspace = Colorspace.ITU709
-            stream.codec_context.color_range = ColorRange.MPEG
             started = False
             aspect = float(reader.streams.video[0].sample_aspect_ratio or 1)
             for index, frame in enumerate(reader.decode(video=0)):
                 if index not in times:
                     continue
                 if not started:
+                    height, width = _even_size(frame, aspect, short_side)
+                upright = _upright(frame, height, width)
+                if not started:
                     started = True
-                    stream.height, stream.width = _even_size(frame, aspect, short_side)
-                upright = _upright(frame, stream.height, stream.width)
+                    stream.height, stream.width = height, width
+                    # The colour matrix is kept, and written down for the reader to use the same.
+                    stream.codec_context.colorspace = upright.colorspace
+                    stream.codec_context.color_range = upright.color_range
                 upright.pts, upright.time_base = round(times[index] / _TICK), _TICK
                 writer.mux(stream.encode(upright))
             if not started:
@@ -143,11 +148,11 @@ def _upright(frame: av.VideoFrame, height: int, width: int) -> av.VideoFrame:
         turned = np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns)
         pixels = np.ascontiguousarray(turned, dtype=np.uint8)
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+    matrix = Colorspace.ITU601 if frame.colorspace == _RGB else None
     return frame.reformat(
         width=width,
         height=height,
         format="yuv420p",
-        dst_colorspace=Colorspace.ITU709,
-        dst_color_range=ColorRange.MPEG,
+        dst_colorspace=matrix,
         interpolation=Interpolation.AREA,
     )

@@ -165,6 +165,7 @@ class ShardDataset(IterableDataset[Sample]):
                 if not mine:
                     continue
                 example = self._example(raw, epoch, worker)
+                self.stats.check(self.max_corrupt_share, least=_LEAST_SEEN)
                 if example is not None:
                     yield example
 
@@ -183,7 +184,6 @@ class ShardDataset(IterableDataset[Sample]):
             )
         except DecodeError as error:
             self.stats.corrupt(worker, Problem(raw.key, raw.shard.name, str(error)))
-            self.stats.check(self.max_corrupt_share, least=_LEAST_SEEN)
             return None
         if sample is None:
             reason = f"fewer than 2 frames at {self.clips.fps or 'its own'} fps"

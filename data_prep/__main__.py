@@ -83,7 +83,8 @@ def _shapes(options: argparse.Namespace) -> int:
         samples_per_shard=options.shard_size,
         overwrite=options.overwrite,
     )
-    print(f"Wrote {options.count} videos in {len(shards)} shards to {options.out}.")
+    plural = "" if len(shards) == 1 else "s"
+    print(f"Wrote {options.count} videos in {len(shards)} shard{plural} to {options.out}.")
     return 0
 
 

@@ -149,3 +149,19 @@ def test_awkward_real_clips_equal_a_full_decode(name: str) -> None:
         frames = video.frames(wanted).permute(0, 2, 3, 1).numpy()
     for frame, index in zip(frames, wanted, strict=True):
         assert (frame == truth[index]).all()
+
+
+def test_videos_filmed_on_the_side_are_turned_upright() -> None:
+    frames = np.zeros((2, 32, 48, 3), np.uint8)
+    frames[:, :, :24] = (200, 0, 0)  # the left half
+    data = bytearray(encode_lossless(frames, 8))
+    one, minus_one = (1 << 16).to_bytes(4, "big"), (-1 << 16).to_bytes(4, "big", signed=True)
+    zero = bytes(4)
+    upright = one + zero * 3 + one
+    start = data.index(upright, data.index(b"tkhd"))
+    data[start : start + 20] = zero + one + zero + minus_one + zero  # clockwise: left becomes top
+    with Video(bytes(data)) as video:
+        for frame in (video.frames([0])[0], video.frames([1], (48, 32))[0]):
+            assert frame.shape == (3, 48, 32)
+            assert frame[0, :20].min() > 190
+            assert frame[0, 28:].max() < 10

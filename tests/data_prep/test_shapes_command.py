@@ -35,7 +35,7 @@ def test_the_command_is_reproducible_and_splits_are_disjoint(
 ) -> None:
     for name in ("a", "b"):
         assert main(["shapes", str(tmp_path / name), "--count", "6", "--size", "16"]) == 0
-    assert "Wrote 6 videos in 1 shards" in capsys.readouterr().out
+    assert "Wrote 6 videos in 1 shard " in capsys.readouterr().out
     assert (tmp_path / "a/00000.tar").read_bytes() == (tmp_path / "b/00000.tar").read_bytes()
     options = ["--count", "6", "--size", "16", "--split", "heldout"]
     assert main(["shapes", str(tmp_path / "h"), *options]) == 0

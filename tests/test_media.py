@@ -104,6 +104,25 @@ def test_mp4_is_what_plays_everywhere(tmp_path):
     assert data.find(b"moov") < data.find(b"mdat")  # a browser can start before the end
 
 
+@pytest.mark.parametrize("name", ["12:30.mp4", "pipe:1.mp4", "a %05d.mp4", "ünï.gif"])
+def test_names_that_mean_something_to_ffmpeg_are_only_names(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write(Path(name), clip(3))
+    assert os.listdir(tmp_path) == [name] and len(read_video(name)) == 3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (17, 2)])
+def test_tiny_videos_can_be_written(tmp_path, size):
+    for name in ("a.mp4", "a.gif", "a"):
+        write(tmp_path / name, np.full((3, *size, 3), 90, np.uint8))
+    assert read_video(tmp_path / "a.mp4").shape == (
+        3,
+        size[0] + size[0] % 2,
+        size[1] + size[1] % 2,
+        3,
+    )
+
+
 def test_a_folder_of_pictures_is_lossless(tmp_path):
     frames = clip(12)
     write(tmp_path / "deep" / "frames", frames)
@@ -380,12 +399,15 @@ def test_what_is_no_picture_is_refused(tmp_path):
             read_image(tmp_path / name)
 
 
-def test_postscript_is_never_run(tmp_path):
+def test_postscript_is_never_run(tmp_path, monkeypatch):
     """Pillow hands EPS files to Ghostscript, an interpreter."""
+    ran = []
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: ran.append(1))
     Image.new("RGB", (4, 4)).save(tmp_path / "a.eps")
     (tmp_path / "a.eps").rename(tmp_path / "a.png")
     with pytest.raises(UserError, match="is not an image"):
         read_image(tmp_path / "a.png")
+    assert not ran
 
 
 def test_what_is_no_video_is_refused(tmp_path):

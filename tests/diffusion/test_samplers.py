@@ -207,6 +207,13 @@ def test_a_samples_noise_is_its_own_in_stochastic_sampling():
     assert torch.equal(run(["a", "b"])[1], run(["b"])[0])
 
 
+def test_deterministic_sampling_draws_nothing():
+    generators = generators_for(0, range(2))
+    sample(bent_eps, NOISE, SCHEDULE, 3, generators=generators)
+    fresh = generators_for(0, range(2))
+    assert torch.equal(randn(generators, (5,)), randn(fresh, (5,)))
+
+
 @pytest.mark.parametrize("sampler", ["ddim", "dpm-solver++"])
 def test_observers_see_every_step_and_the_end(sampler):
     seen: list[Sampled] = []

@@ -1,0 +1,88 @@
+"""Tiny models in the real formats, made once a session."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+torch.set_num_threads(1)  # tiny tensors: a second thread only waits
+
+
+@pytest.fixture(scope="session")
+def sd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Stable Diffusion folder as diffusers writes it, with SD 2.1's layout and tiny widths."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("sd")
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 64, 64, 64),
+        layers_per_block=1,
+        attention_head_dim=[2, 4, 4, 4],
+        cross_attention_dim=32,
+        norm_num_groups=8,
+        use_linear_projection=True,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+        latent_channels=4,
+    )
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=600,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=77,
+            bos_token_id=598,
+            eos_token_id=599,
+            pad_token_id=599,
+        )
+    )
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text,
+        tokenizer=_tokenizer(folder),
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def _tokenizer(folder: Path) -> CLIPTokenizer:
+    """CLIP's tokenizer with one token a byte and no merges (its byte alphabet is GPT-2's)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    alphabet = [chr(b) for b in printable]
+    alphabet += [chr(256 + i) for i in range(256 - len(printable))]
+    tokens = [*alphabet, *(a + "</w>" for a in alphabet)]
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    vocabulary |= {"<|startoftext|>": 598, "<|endoftext|>": 599}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return CLIPTokenizer(
+        str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77
+    )

@@ -66,6 +66,8 @@ class SamplingSettings:
         noise_level: t_test (Sec. 3.3), the noise augmentation of references and anchor, in [0, T_max].
         clip_latents: clamp the predicted clean latent to [-clip, clip] at every step; None for no clamp. Only
             sensible where latents are pixels.
+        set_alpha_to_one: whether the last step removes all noise, so that a mask of 1 copies exactly; None for what
+            Stable Diffusion's samplers do (ddim no, dpm-solver++ yes).
         segment_anchor: anchor each segment on its own first frame instead of the video's.
     """
 
@@ -75,6 +77,7 @@ class SamplingSettings:
     guidance: Guidance = Guidance()
     noise_level: int = 200
     clip_latents: float | None = None
+    set_alpha_to_one: bool | None = None
     segment_anchor: bool = False
 
 

@@ -74,7 +74,7 @@ def test_loss_is_eq_4_of_eq_7(make_system: MakeSystem, batch: VideoBatch) -> Non
     index = (level - 1).clamp(min=0)
     signal, lam = (f(index).view(-1, 1, 1, 1, 1) for f in (system.schedule.signal, system.schedule.noise))
     noised = torch.where(level.view(-1, 1, 1, 1, 1) > 0, signal * frames + lam * noise, frames)
-    drop = rand(g, (3,)) < 0.5
+    drop = rand(g, (4,))[:, :3] < 0.5
     assert drop.any() and not drop.all()
     references = noised[:, :2] * ~drop[:, 0].view(-1, 1, 1, 1, 1)
     anchor = noised[:, 2] * ~drop[:, 1].view(-1, 1, 1, 1)
@@ -122,6 +122,20 @@ def test_conditions_are_dropped_independently_at_the_configured_rate(
     rates = torch.cat(dropped).float()
     assert (rates.mean(0) - 0.3).abs().max() < 0.06  # 800 draws: sd 0.016
     assert rates.T.corrcoef().fill_diagonal_(0).abs().max() < 0.15
+
+
+def test_first_frame_share_drops_both_image_conditions(
+    make_system: MakeSystem, batch: VideoBatch
+) -> None:
+    system = make_system(condition_dropout=0.0, first_frame_share=0.5)
+    both = []
+    for i in range(200):
+        _, conditions, captions = system.prepare(batch, generators_for(i, [0, 1, 2]))
+        assert captions == batch.captions
+        blank = conditions.anchor.flatten(1).abs().sum(1) == 0
+        assert torch.equal(blank, ~conditions.has_reference)
+        both.append(blank)
+    assert abs(torch.cat(both).float().mean() - 0.5) < 0.08  # 600 draws: sd 0.02
 
 
 def test_levels_cover_zero_to_t_max(make_system: MakeSystem, batch: VideoBatch) -> None:
@@ -335,6 +349,7 @@ def test_bad_requests_are_refused_before_the_first_frame(
         {"mask_channels": "two"},
         {"max_noise_level": 1001},
         {"condition_dropout": 1.5},
+        {"first_frame_share": -0.1},
     ],
 )
 def test_bad_options_are_refused(make_system: MakeSystem, options: dict[str, object]) -> None:

@@ -131,6 +131,7 @@ class _Rollout:
             self.settings.steps,
             self.settings.sampler,
             spacing=self.settings.spacing,
+            set_alpha_to_one=self.settings.set_alpha_to_one,
             clip=self.settings.clip_latents,
             on_step=observe,
         )

@@ -72,6 +72,8 @@ class ARTV(VideoSystem):
         mask_bias: first bias of the mask's last convolution: the mask is closed there.
         max_noise_level: T_max of the noise augmentation (Sec. 3.3); 0 switches it off.
         condition_dropout: probability of dropping each of text, references and anchor (Sec. 4).
+        first_frame_share: additional probability of dropping references and anchor together, so that the system
+            learns to make its own first frames sooner than by chance (0 in the paper).
         use_anchor: False feeds a zero anchor, structure unchanged (the paper's ablation).
         anchor_patch: side of the anchor's patches, in latent pixels.
         schedule: `scaled_linear` (Stable Diffusion's), `linear` or `cosine`; 1000 steps.
@@ -89,6 +91,7 @@ class ARTV(VideoSystem):
         mask_bias: float = -4.0,
         max_noise_level: int = 550,
         condition_dropout: float = 0.1,
+        first_frame_share: float = 0.0,
         use_anchor: bool = True,
         anchor_patch: int = 2,
         schedule: Literal["scaled_linear", "linear", "cosine"] = "scaled_linear",
@@ -96,7 +99,10 @@ class ARTV(VideoSystem):
     ) -> None:
         super().__init__()
         self.schedule: NoiseSchedule = getattr(NoiseSchedule, schedule)()
-        _check(static_noise, mask_channels, max_noise_level, len(self.schedule), condition_dropout)
+        _check(static_noise, mask_channels, max_noise_level, len(self.schedule))
+        for share in (condition_dropout, first_frame_share):
+            if not 0 <= share <= 1:
+                raise UserError(f"A dropout of {share} is no probability: choose one in [0, 1].")
         self.autoencoder = autoencoder
         self.text_encoder = text_encoder
         channels = autoencoder.channels
@@ -116,7 +122,7 @@ class ARTV(VideoSystem):
             nn.init.constant_(self.mask.unet.conv_out.bias, mask_bias)
         self.static_noise, self.mask_bias = static_noise, mask_bias
         self.max_noise_level, self.condition_dropout = max_noise_level, condition_dropout
-        self.use_anchor = use_anchor
+        self.first_frame_share, self.use_anchor = first_frame_share, use_anchor
         self._sampling = sampling
 
     @property
@@ -156,10 +162,11 @@ class ARTV(VideoSystem):
         y0, references, anchor = latents[:, 0], latents[:, 1:3], latents[:, 3]
         level = randint(generators, 0, self.max_noise_level + 1, y0.device)
         conditions = self.condition(references, anchor, level, generators)
-        drop_references, drop_anchor, drop_text = (
-            rand(generators, (3,), y0.device) < self.condition_dropout
-        ).unbind(1)
-        conditions = without_references(without_anchor(conditions, drop_anchor), drop_references)
+        chance = rand(generators, (4,), y0.device)
+        drop_references, drop_anchor, drop_text = (chance[:, :3] < self.condition_dropout).unbind(1)
+        first = chance[:, 3] < self.first_frame_share
+        conditions = without_anchor(conditions, drop_anchor | first)
+        conditions = without_references(conditions, drop_references | first)
         return y0, conditions, without_text(batch.captions, drop_text)
 
     def encode_pixels(self, pixels: Tensor, generators: Generators) -> Tensor:
@@ -223,7 +230,7 @@ class ARTV(VideoSystem):
         )
 
 
-def _check(form: str, mask_channels: str, max_level: int, steps: int, dropout: float) -> None:
+def _check(form: str, mask_channels: str, max_level: int, steps: int) -> None:
     if form not in ("posterior", "residual", "literal", "none"):
         raise UserError(
             f"static_noise is {form!r}: choose posterior, residual, literal or none."
@@ -232,5 +239,3 @@ def _check(form: str, mask_channels: str, max_level: int, steps: int, dropout: f
         raise UserError(f"mask_channels is {mask_channels!r}: choose one or all.")
     if not 0 <= max_level <= steps:
         raise UserError(f"max_noise_level is {max_level}: choose a level in [0, {steps}].")
-    if not 0 <= dropout <= 1:
-        raise UserError(f"condition_dropout is {dropout}: choose a probability in [0, 1].")

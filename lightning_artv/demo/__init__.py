@@ -1,0 +1,1 @@
+"""`make demo`: moving shapes made, learned, generated and measured on a laptop."""

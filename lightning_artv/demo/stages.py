@@ -1,0 +1,122 @@
+"""The demo's stages: shards, training, generation and measures, page."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_artv.demo import evaluate, page
+from lightning_artv.errors import UserError
+from lightning_artv.media.atomic import write_atomically
+
+DATA_SEED, HELDOUT_SEED = 0, 1
+
+
+class Demo:
+    """One demo in one folder.
+
+    Args:
+        out: where everything is written.
+        config: configuration of the training.
+        train_clips, heldout_clips: how many clips to make.
+    """
+
+    def __init__(self, out: Path, config: Path, train_clips: int, heldout_clips: int) -> None:
+        if not config.is_file():
+            raise UserError(f"{config} does not exist: run the demo from the project's folder.")
+        self.out, self.config = out, config
+        self.clips = {"train": train_clips, "heldout": heldout_clips}
+        self.checkpoint = out / "checkpoints" / "last.ckpt"
+        self.seconds_file = out / "seconds.json"
+
+    def run(self, overrides: Sequence[str] = ()) -> None:
+        """Run what is missing and say where to look."""
+        self._timed("shards", self._make_shards)
+        self._timed("training", lambda: self._train(overrides))
+        self._timed("generation", self._generate)
+        page.write(self.out)
+        print(
+            f"\nDone. Look at:\n  {self.out / 'index.html'}  (everything, offline)\n"
+            f"  {self.out / 'samples.gif'}  (truth above, generated below)\n"
+            f"  {self.out / 'metrics.json'}\n  tensorboard --logdir {self.out}  (or `make tensorboard`)"
+        )
+
+    def _timed(self, name: str, stage: Callable[[], None]) -> None:
+        """Run a stage unless it is finished; its seconds add up over interruptions."""
+        seconds = self._seconds()
+        if seconds.get(f"{name}_done"):
+            print(f"{name}: done before, skipped")
+            return
+        began = time.monotonic()
+        finished = False
+        try:
+            stage()
+            finished = True
+        finally:
+            seconds[name] = round(seconds.get(name, 0) + time.monotonic() - began, 1)
+            if finished:
+                seconds[f"{name}_done"] = True
+            self.out.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.seconds_file, json.dumps(seconds, indent=1).encode())
+
+    def _seconds(self) -> dict[str, Any]:
+        if not self.seconds_file.exists():
+            return {}
+        loaded = json.loads(self.seconds_file.read_text())
+        return dict(loaded)
+
+    def _make_shards(self) -> None:
+        from data_prep.shapes import write_shapes
+
+        for split, seed in (("train", DATA_SEED), ("heldout", HELDOUT_SEED)):
+            folder = self.out / "shards" / split
+            write_shapes(folder, self.clips[split], seed, split, overwrite=folder.exists())  # type: ignore[arg-type]
+
+    def _train(self, overrides: Sequence[str]) -> None:
+        """`lightning fit` in a process of its own, from its last checkpoint where there is one."""
+        arguments = ["fit", "--config", str(self.config), *(f"--{item}" for item in self._paths())]
+        arguments += [f"--{item}" for item in overrides]
+        if self.checkpoint.exists():
+            arguments += ["--ckpt_path", str(self.checkpoint)]
+        print("$ lightning " + " ".join(arguments), flush=True)
+        code = subprocess.call([sys.executable, "-m", "lightning_artv", *arguments], env=_quiet())
+        if code == 130:
+            raise KeyboardInterrupt
+        if code:
+            raise UserError(f"Training ended with exit code {code}: its last message says why.")
+
+    def _paths(self) -> list[str]:
+        """Overrides that move the run to `out` where it is not the configuration's own folder."""
+        return [
+            f"data.train={self.out / 'shards' / 'train'}",
+            f"data.val={self.out / 'shards' / 'heldout'}",
+            f"trainer.default_root_dir={self.out}",
+            f"trainer.logger.init_args.save_dir={self.out}",
+        ]
+
+    def _generate(self) -> None:
+        result = evaluate.run(self.checkpoint, self.out, self.clips["heldout"], HELDOUT_SEED)
+        seconds = {k: v for k, v in self._seconds().items() if not k.endswith("_done")}
+        result["seconds"] = {**seconds, "generation": result.pop("generation_seconds")}
+        result["seeds"] = {"train_data": DATA_SEED, "heldout_data": HELDOUT_SEED, **result["seeds"]}
+        result["sizes"] = {**self.clips, **result["sizes"]}
+        result["peak_memory_gb"] = _peak_memory_gb()
+        write_atomically(self.out / "metrics.json", json.dumps(result, indent=1).encode())
+
+
+def _quiet() -> dict[str, str]:
+    return {**os.environ, "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}
+
+
+def _peak_memory_gb() -> float:
+    """The largest resident size of this process or of any that it started, in 10^9 bytes."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(max(u.ru_maxrss for u in usages) * unit / 1e9, 2)

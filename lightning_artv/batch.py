@@ -1,8 +1,8 @@
 """The typed batch that travels from the data to a system.
 
-Axis legend, used everywhere in this project: `B` batch, `T` frames in time, `C` channels, `H` height, `W` width,
-`L` text tokens, `D` token width. Pixels in a batch are uint8 in [0, 255]; the autoencoder alone turns them into
-latents (`lightning_artv.networks.autoencoder`).
+Axis legend, used everywhere in this project: `B` batch, `T` frames in time, `C` channels, `H`
+height, `W` width, `L` text tokens, `D` token width. Pixels in a batch are uint8 in [0, 255]; the
+autoencoder alone turns them into latents (`lightning_artv.networks.autoencoder`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class VideoBatch:
-    """One training example a row: a frame to generate and what it is generated from (paper Sec. 3.1).
+    """One training example a row: a frame to generate and what it is generated from (paper Sec.
+    3.1).
 
     Attributes:
         target: the frame y^i, uint8 `[B, 3, H, W]`.
@@ -41,11 +42,14 @@ class VideoBatch:
                 raise ValueError(f"VideoBatch.{name} has shape {came}, expected {shape}.")
         if len(self.captions) != b or len(self.keys) != b:
             raise ValueError(
-                f"VideoBatch has {b} targets but {len(self.captions)} captions and {len(self.keys)} keys."
+                f"VideoBatch has {b} targets but {len(self.captions)} captions and "
+                f"{len(self.keys)} keys."
             )
         for name in ("target", "references", "anchor"):
             if getattr(self, name).dtype != torch.uint8:
-                raise ValueError(f"VideoBatch.{name} must be uint8 in [0, 255], got {getattr(self, name).dtype}.")
+                raise ValueError(
+                    f"VideoBatch.{name} must be uint8 in [0, 255], got {getattr(self, name).dtype}."
+                )
 
     def __len__(self) -> int:
         return self.target.shape[0]

@@ -1,6 +1,7 @@
 """Errors that a user can mend. Each message is one sentence that names the thing and the fix.
 
-The command line prints only the message and exits with `exit_code`; from Python they are ordinary exceptions.
+The command line prints only the message and exits with `exit_code`; from Python they are ordinary
+exceptions.
 """
 
 

@@ -50,12 +50,12 @@ DIRECTIONS: dict[str, tuple[int, int]] = {
 }
 """Direction word -> unit vector (x to the right, y downwards)."""
 
-SPEEDS: dict[str, float] = {"slowly": 0.6, "quickly": 1.1}
+SPEEDS: dict[str, float] = {"slowly": 0.7, "quickly": 1.2}
 """Pixels per frame at a size of 32 pixels, for clips of up to 16 frames; see `Scene.step`."""
 
 _UNIT = 32.0
 _FULL_SPEED_FRAMES = 16
-_RADII = (4.0, 5.0)
+_RADII = (3.6, 4.6)
 _HELDOUT_SHARE = 0.25
 
 

@@ -36,7 +36,8 @@ def line_chart(
     for i in range(5):
         value = low + (high - low) * i / 4
         y = py(value)
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 12}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
+        ends = f'x1="{LEFT}" x2="{WIDTH - 12}" y1="{y:.1f}" y2="{y:.1f}"'
+        parts.append(f'<line {ends} stroke="#ddd"/>')
         parts.append(_text(LEFT - 4, y + 4, f"{value:.3g}", "end"))
         tick = x[0] + span * i / 4
         parts.append(_text(px(tick), HEIGHT - BOTTOM + 14, f"{tick:.4g}", "middle"))
@@ -46,10 +47,10 @@ def line_chart(
         parts.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>')
         if len(lines) > 1:
             parts.append(_text(WIDTH - 16, TOP + 12 + 14 * i, name, "end", color))
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
-        f'aria-label="{escape(title)}" font-family="sans-serif" font-size="11">{"".join(parts)}</svg>'
-    )
+    frame = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
+    font = 'font-family="sans-serif" font-size="11"'
+    label = f'role="img" aria-label="{escape(title)}"'
+    return f"<svg {frame} {label} {font}>{''.join(parts)}</svg>"
 
 
 def _text(

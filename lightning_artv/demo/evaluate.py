@@ -59,7 +59,8 @@ def run(checkpoint: Path, out: Path, clips: int, seed: int) -> dict[str, Any]:
 
 
 def figures(made: Tensor, truth: Tensor, scenes: Sequence[Scene]) -> dict[str, Any]:
-    """Accuracies and curves of clips that begin with the true first frame, and of repeating that frame.
+    """Accuracies and curves of clips that begin with the true first frame, and of repeating that
+    frame.
 
     Args:
         made, truth: uint8 `[N, T, H, W, 3]`; frame 0 is given and is left out of the curves.
@@ -70,7 +71,8 @@ def figures(made: Tensor, truth: Tensor, scenes: Sequence[Scene]) -> dict[str, A
         **_summary(ours, scenes),
         "psnr_copy": _curve([m.psnr for m in copy]),
         "baseline_repeat_first_frame": _summary(copy, scenes),
-        "protocol": "means over clips of per-frame PSNR in dB; element 0 is the first generated frame (frame 1)",
+        "protocol": "means over clips of per-frame PSNR in dB; element 0 is the first generated "
+        "frame (frame 1)",
     }
 
 

@@ -14,9 +14,10 @@ from lightning_artv.demo.charts import line_chart
 from lightning_artv.media.atomic import write_atomically
 
 STYLE = """
-body { font-family: system-ui, sans-serif; max-width: 1000px; margin: 2rem auto; padding: 0 1rem; color: #222; }
-img { image-rendering: pixelated; max-width: 100%; border: 1px solid #ccc; }
-table { border-collapse: collapse; } td, th { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
+body { font-family: system-ui, sans-serif; max-width: 1000px; margin: 2rem auto; padding: 0 1rem;
+color: #222; } img { image-rendering: pixelated; max-width: 100%; border: 1px solid #ccc; }
+table { border-collapse: collapse; } td, th { padding: .3rem .8rem; border-bottom: 1px solid #ddd;
+text-align: right; }
 td:first-child, th:first-child { text-align: left; } code { background: #f3f3f3; padding: 0 .2rem; }
 ol { columns: 2; font-size: .85rem; } p.note { color: #555; }
 """
@@ -37,18 +38,19 @@ def write(out: Path) -> None:
         _table(metrics),
         _curves(metrics),
         "<h2>From the caption alone</h2>",
-        "<p class=note>The same captions in the same order; the first frame is ART•V's own too.</p>",
+        "<p class=note>The same captions in the same order; the first frame is ART•V's own "
+        "too.</p>",
         _picture((out / "from_captions.gif").read_bytes(), "gif"),
         "<h2>Training</h2>",
         _scalars(log),
         "<h2>The mask (paper Fig. 4 and 9)</h2>",
         _masks(log),
         "<h2>All figures</h2>",
-        f"<details><summary><code>metrics.json</code></summary><pre>{escape(json.dumps(metrics, indent=1))}"
-        "</pre></details>",
+        "<details><summary><code>metrics.json</code></summary>",
+        f"<pre>{escape(json.dumps(metrics, indent=1))}</pre></details>",
     ]
     html = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>ART•V demo</title>'
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>ART•V demo</title>'
         f"<style>{STYLE}</style><body>{''.join(body)}</body></html>"
     )
     write_atomically(out / "index.html", html.encode())
@@ -81,7 +83,8 @@ def _table(metrics: dict[str, Any]) -> str:
 
     html = "<table><tr><th></th><th>ART•V</th><th>repeating the first frame</th></tr>"
     for label, key, at in rows:
-        html += f"<tr><td>{label}</td><td>{cell(metrics, key, at)}</td><td>{cell(copy, key, at)}</td></tr>"
+        cells = (label, cell(metrics, key, at), cell(copy, key, at))
+        html += "<tr>" + "".join(f"<td>{c}</td>" for c in cells) + "</tr>"
     words = ", ".join(f"{k.split('_')[0]} {v:.1%}" for k, v in caption.items())
     return f"{html}</table><p>From the caption alone: {words}.</p>"
 
@@ -103,7 +106,9 @@ def _scalars(log: EventAccumulator) -> str:
         if tag in log.Tags()["scalars"]:
             events = log.Scalars(tag)
             charts.append(
-                line_chart(title, [e.step for e in events], {tag: [e.value for e in events]}, "step")
+                line_chart(
+                    title, [e.step for e in events], {tag: [e.value for e in events]}, "step"
+                )
             )
     return "".join(charts) or "<p>No scalars were logged.</p>"
 

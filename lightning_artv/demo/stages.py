@@ -45,7 +45,8 @@ class Demo:
         print(
             f"\nDone. Look at:\n  {self.out / 'index.html'}  (everything, offline)\n"
             f"  {self.out / 'samples.gif'}  (truth above, generated below)\n"
-            f"  {self.out / 'metrics.json'}\n  tensorboard --logdir {self.out}  (or `make tensorboard`)"
+            f"  {self.out / 'metrics.json'}\n  tensorboard --logdir {self.out}  (or `make "
+            f"tensorboard`)"
         )
 
     def _timed(self, name: str, stage: Callable[[], None]) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 from torch import Tensor
 
 from lightning_artv.diffusion.schedule import NoiseSchedule
+
+Weighting = Literal["epsilon", "v", "min_snr"]
 
 
 def noise_mse(eps_hat: Tensor, eps: Tensor) -> Tensor:
@@ -16,11 +21,23 @@ def noise_mse(eps_hat: Tensor, eps: Tensor) -> Tensor:
     return (eps_hat.float() - eps.float()).square().flatten(1).mean(dim=1)
 
 
-def min_snr_weights(schedule: NoiseSchedule, t: Tensor, gamma: float = 5.0) -> Tensor:
-    """Min-SNR-gamma for noise prediction (Hang et al. 2023): `min(snr, gamma)/snr`, float32 `[B]`.
+def loss_weights(schedule: NoiseSchedule, t: Tensor, weighting: Weighting) -> Tensor:
+    """What each sample's noise error counts, float32 `[B]`.
 
-    Not in the ART•V paper, so nothing uses it unless a configuration asks. It takes weight from
-    nearly clean timesteps, which the noise loss favours; the weights lie in (0, 1].
+    * `epsilon`: 1, the paper's Eq. 4. The error of the implied clean frame counts `snr` times,
+      hence hardly at high noise, where generation decides what moves.
+    * `v`: `(snr + 1) / snr`, the squared error in velocity (Salimans & Ho 2022): all noise levels
+      count alike.
+    * `min_snr`: `min(snr, 5) / snr` (Hang et al. 2023): takes weight from nearly clean timesteps.
+
+    Raises:
+        ValueError: another weighting.
     """
     snr = schedule.snr(t)
-    return snr.clamp(max=gamma) / snr
+    if weighting == "epsilon":
+        return torch.ones_like(snr)
+    if weighting == "v":
+        return (snr + 1) / snr
+    if weighting == "min_snr":
+        return snr.clamp(max=5.0) / snr
+    raise ValueError(f"loss weighting must be epsilon, v or min_snr, got {weighting!r}.")

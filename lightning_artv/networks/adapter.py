@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class ReferenceAdapter(nn.Module):
     """Feature maps that are added in a U-Net's encoder; zero at the start.
 
-    diffusers' `T2IAdapter` with one learned gate a channel and level. The gates start at zero, so the untrained
-    U-Net is untouched, and receive a gradient from the first step on.
+    diffusers' `T2IAdapter` with one learned gate a channel and level. The gates start at zero, so
+    the untrained U-Net is untouched, and receive a gradient from the first step on.
 
     Args:
         in_channels: both references' latent channels together.
@@ -32,5 +32,7 @@ class ReferenceAdapter(nn.Module):
         self.gates = nn.ParameterList(nn.Parameter(torch.zeros(c, 1, 1)) for c in channels)
 
     def forward(self, references: Tensor) -> list[Tensor]:
-        """Map `[B, in_channels, h, w]` to one `[B, c, h / 2^k, w / 2^k]` a level k (sizes rounded up)."""
+        """Map `[B, in_channels, h, w]` to one `[B, c, h / 2^k, w / 2^k]` a level k (sizes rounded
+        up).
+        """
         return [gate * x for gate, x in zip(self.gates, self.adapter(references), strict=True)]

@@ -1,7 +1,7 @@
 """Cross attention to the anchor frame, decoupled from the text's (paper Sec. 3.4, Fig. 3).
 
-Beside the text's keys and values each cross attention gets its own for the anchor, as in IP-Adapter. The anchor's
-values start at zero, so the untrained U-Net is untouched.
+Beside the text's keys and values each cross attention gets its own for the anchor, as in
+IP-Adapter. The anchor's values start at zero, so the untrained U-Net is untouched.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 
 def position_embedding_2d(height: int, width: int, dim: int, device: torch.device) -> Tensor:
-    """Sine-cosine positions `[height * width, dim]`: half of the channels for y, half for x; any resolution."""
+    """Sine-cosine positions `[height * width, dim]`: half of the channels for y, half for x; any
+    resolution.
+    """
     if dim % 4:
         raise ValueError(f"Anchor token width must be divisible by 4, got {dim}.")
     frequencies = 1.0 / 10000 ** (torch.arange(dim // 4, device=device) / (dim // 4))
@@ -34,7 +36,8 @@ class AnchorEncoder(nn.Module):
     Args:
         channels: latent channels.
         dim: token width (the U-Net's cross-attention width).
-        patch: patch side in latent pixels; a frame that it does not divide is padded by repeating its border.
+        patch: patch side in latent pixels; a frame that it does not divide is padded by repeating
+            its border.
     """
 
     def __init__(self, channels: int, dim: int, patch: int) -> None:
@@ -55,7 +58,7 @@ class AnchorEncoder(nn.Module):
 class SelfAttention(AttnProcessor2_0):
     """diffusers' attention, told that it may be handed anchor tokens, which it has no use for."""
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         attn: Attention,
         hidden_states: Tensor,
@@ -80,7 +83,8 @@ class DecoupledAttention(nn.Module):
         self.to_v_anchor = nn.Linear(token_dim, hidden_size, bias=False)
         nn.init.zeros_(self.to_v_anchor.weight)
 
-    # diffusers reads the signature of `__call__` and drops what it does not name, so this is no `forward`
+    # diffusers reads the signature of `__call__` and drops what it does not name, so this is no
+    # `forward`
     def __call__(
         self,
         attn: Attention,
@@ -89,7 +93,9 @@ class DecoupledAttention(nn.Module):
         attention_mask: Tensor | None = None,
         anchor_tokens: Tensor | None = None,
     ) -> Tensor:
-        """Attend from `hidden_states` `[B, N, C]` to `encoder_hidden_states` `[B, L, D]` and `anchor_tokens`."""
+        """Attend from `hidden_states` `[B, N, C]` to `encoder_hidden_states` `[B, L, D]` and
+        `anchor_tokens`.
+        """
         if encoder_hidden_states is None or attention_mask is not None:
             raise ValueError("DecoupledAttention is a cross attention without mask.")
 

@@ -1,7 +1,7 @@
 """Pixels to latents and back. These classes alone know both ranges.
 
-Pixels are uint8 in [0, 255], `[N, 3, H, W]`. Latents are float32 `[N, C, H/f, W/f]`, scaled as the diffusion model
-sees them.
+Pixels are uint8 in [0, 255], `[N, 3, H, W]`. Latents are float32 `[N, C, H/f, W/f]`, scaled as the
+diffusion model sees them.
 """
 
 from __future__ import annotations
@@ -29,21 +29,26 @@ class Autoencoder(nn.Module, ABC):
 
     @abstractmethod
     def moments(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Mean and standard deviation of the latents of `pixels`; no deviation where encoding is exact."""
+        """Mean and standard deviation of the latents of `pixels`; no deviation where encoding is
+        exact.
+        """
 
     @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
         """Latents to uint8 pixels."""
 
     def encode(self, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Latents of `pixels`: the mean, or with `noise` (standard normal, of the latents' shape) a sample."""
+        """Latents of `pixels`: the mean, or with `noise` (standard normal, of the latents' shape)
+        a sample.
+        """
         if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
             raise ValueError(
                 f"encode expects uint8 [N, 3, H, W], got {pixels.dtype} {tuple(pixels.shape)}."
             )
         if pixels.shape[-2] % self.factor or pixels.shape[-1] % self.factor:
             raise ValueError(
-                f"Frames of {pixels.shape[-2]}x{pixels.shape[-1]} are not divisible by {self.factor}."
+                f"Frames of {pixels.shape[-2]}x{pixels.shape[-1]} are not divisible by "
+                f"{self.factor}."
             )
         mean, std = self.moments(pixels)
         return mean if noise is None or std is None else mean + std * noise

@@ -1,4 +1,6 @@
-"""Loading weights that others trained: from a folder or a hub id, safetensors only, checked, never in silence."""
+"""Loading weights that others trained: from a folder or a hub id, safetensors only, checked, never
+in silence.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,17 @@ def sha256_of(path: Path) -> str:
 
 
 def load_model(
-    cls: type[ModelT], pretrained: str, subfolder: str, revision: str | None = None, sha256: str | None = None
+    cls: type[ModelT],
+    pretrained: str,
+    subfolder: str,
+    revision: str | None = None,
+    sha256: str | None = None,
 ) -> ModelT:
     """Load `cls` (a diffusers or transformers model) from `pretrained/subfolder`, safetensors only.
 
     Args:
-        sha256: expected digest of the weight file; needs `pretrained` to be a folder or a cached hub snapshot.
+        sha256: expected digest of the weight file; needs `pretrained` to be a folder or a cached
+            hub snapshot.
 
     Raises:
         MissingWeightsError: nothing there.
@@ -37,19 +44,23 @@ def load_model(
     files = sorted((folder / subfolder).glob("*.safetensors"))
     if not files:
         raise MissingWeightsError(
-            f"No .safetensors file in {folder / subfolder}: download {pretrained} in safetensors format."
+            f"No .safetensors file in {folder / subfolder}: download {pretrained} in safetensors "
+            f"format."
         )
     if sha256 is not None:
         _check_sha256(files, sha256)
     try:
-        return cls.from_pretrained(folder, subfolder=subfolder, use_safetensors=True)  # type: ignore[attr-defined, no-any-return]
+        return cls.from_pretrained(folder, subfolder=subfolder, use_safetensors=True)  # type: ignore[attr-defined]
     except (OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
         raise CorruptWeightsError(
-            f"{folder / subfolder} cannot be loaded as {cls.__name__} ({_first_line(error)}): download it again."
+            f"{folder / subfolder} cannot be loaded as {cls.__name__} ({_first_line(error)}): "
+            f"download it again."
         ) from error
 
 
-def load_config(cls: Any, pretrained: str, subfolder: str, revision: str | None = None) -> dict[str, Any]:
+def load_config(
+    cls: Any, pretrained: str, subfolder: str, revision: str | None = None
+) -> dict[str, Any]:
     """The `config.json` of a diffusers model as a dict, without its underscored keys."""
     folder = resolve(pretrained, subfolder, revision)
     config = cls.load_config(folder, subfolder=subfolder)
@@ -62,12 +73,14 @@ def resolve(pretrained: str, subfolder: str, revision: str | None = None) -> Pat
     if folder.is_dir():
         if not (folder / subfolder).is_dir():
             raise MissingWeightsError(
-                f"{folder} has no subfolder {subfolder}: give a folder written by diffusers' save_pretrained."
+                f"{folder} has no subfolder {subfolder}: give a folder written by diffusers' "
+                f"save_pretrained."
             )
         return folder
     if pretrained.startswith((".", "/", "~")) or pretrained.count("/") != 1:
         raise MissingWeightsError(
-            f"Weights folder {pretrained} does not exist: give a diffusers folder or a hub id (owner/name)."
+            f"Weights folder {pretrained} does not exist: give a diffusers folder or a hub id "
+            f"(owner/name)."
         )
     return _snapshot(pretrained, subfolder, revision)
 
@@ -95,7 +108,8 @@ def _snapshot(hub_id: str, subfolder: str, revision: str | None) -> Path:
 def _check_sha256(files: list[Path], expected: str) -> None:
     if len(files) != 1:
         raise CorruptWeightsError(
-            f"A sha256 was given but {files[0].parent} holds {len(files)} weight files: keep the one you mean."
+            f"A sha256 was given but {files[0].parent} holds {len(files)} weight files: keep the "
+            f"one you mean."
         )
     found = sha256_of(files[0])
     if found != expected.lower():

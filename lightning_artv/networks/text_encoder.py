@@ -29,13 +29,16 @@ class TextEncoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, captions: Sequence[str]) -> Tensor:
-        """Encode B captions to `[B, L, D]`; a caption that is too long is cut, which is said once."""
+        """Encode B captions to `[B, L, D]`; a caption that is too long is cut, which is said
+        once.
+        """
 
     def _say_cut(self, caption: str, limit: str) -> None:
         if not self._said_cut:
             self._said_cut = True
             warnings.warn(
-                f"A caption is longer than the text encoder takes ({limit}) and was cut: {caption[:60]!r}... "
+                f"A caption is longer than the text encoder takes ({limit}) and was cut: "
+                f"{caption[:60]!r}... "
                 "(said once).",
                 stacklevel=3,
             )
@@ -65,7 +68,8 @@ class CLIPTextEncoder(TextEncoder):
             self.tokenizer = CLIPTokenizer.from_pretrained(folder)
         except (OSError, ValueError, TypeError) as error:
             raise MissingWeightsError(
-                f"{folder} holds no CLIP tokenizer: give a folder written by diffusers' save_pretrained."
+                f"{folder} holds no CLIP tokenizer: give a folder written by diffusers' "
+                f"save_pretrained."
             ) from error
 
     def train(self, mode: bool = True) -> CLIPTextEncoder:
@@ -96,8 +100,8 @@ class CLIPTextEncoder(TextEncoder):
 class ByteTextEncoder(TextEncoder):
     """A small encoder over UTF-8 bytes that trains with the model and needs no files.
 
-    A convolution reads bytes, each word keeps the largest response of every channel (a character CNN), and the
-    sentence is read by one transformer layer.
+    A convolution reads bytes, each word keeps the largest response of every channel (a character
+    CNN), and the sentence is read by one transformer layer.
 
     Args:
         width: token width D.

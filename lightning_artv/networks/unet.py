@@ -1,6 +1,8 @@
-"""A diffusers U-Net conditioned on text, references, anchor and noise level (paper Sec. 3.1-3.4, Fig. 3).
+"""A diffusers U-Net conditioned on text, references, anchor and noise level (paper Sec. 3.1-3.4,
+Fig. 3).
 
-Everything that is added to the U-Net starts at zero, so that the untrained network equals the plain one.
+Everything that is added to the U-Net starts at zero, so that the untrained network equals the
+plain one.
 """
 
 from __future__ import annotations
@@ -30,12 +32,20 @@ class UNetSource(ABC):
     def build(self, latent_channels: int) -> UNet2DConditionModel:
         """The dynamic-noise U-Net: `latent_channels` in and out."""
 
-    def build_scaled(self, latent_channels: int, out_channels: int, width: float) -> UNet2DConditionModel:
-        """A randomly initialised U-Net of the same layout with block widths times `width` (the mask network)."""
+    def build_scaled(
+        self, latent_channels: int, out_channels: int, width: float
+    ) -> UNet2DConditionModel:
+        """A randomly initialised U-Net of the same layout with block widths times `width` (the
+        mask network).
+        """
         config = dict(self.config())
         groups = config.get("norm_num_groups", 32)
-        widths = [max(groups, round(c * width / groups) * groups) for c in config["block_out_channels"]]
-        config.update(block_out_channels=widths, in_channels=latent_channels, out_channels=out_channels)
+        widths = [
+            max(groups, round(c * width / groups) * groups) for c in config["block_out_channels"]
+        ]
+        config.update(
+            block_out_channels=widths, in_channels=latent_channels, out_channels=out_channels
+        )
         return _with_noise_level(UNet2DConditionModel(**config))
 
 
@@ -77,7 +87,8 @@ class SmallUNet(UNetSource):
 
 
 class PretrainedUNet(UNetSource):
-    """Stable Diffusion's U-Net from a diffusers folder or hub id (epsilon prediction: 2.1-base, not 2.1).
+    """Stable Diffusion's U-Net from a diffusers folder or hub id (epsilon prediction: 2.1-base,
+    not 2.1).
 
     Args:
         pretrained: folder written by diffusers, or hub id; the U-Net is in its subfolder `unet`.
@@ -97,19 +108,20 @@ class PretrainedUNet(UNetSource):
         return load_config(UNet2DConditionModel, self.pretrained, "unet", self.revision)
 
     def build(self, latent_channels: int) -> UNet2DConditionModel:
-        unet = load_model(
-            UNet2DConditionModel, self.pretrained, "unet", self.revision, self.sha256
-        )
+        unet = load_model(UNet2DConditionModel, self.pretrained, "unet", self.revision, self.sha256)
         if unet.config.in_channels != latent_channels:
             raise ValueError(
-                f"The U-Net of {self.pretrained} takes {unet.config.in_channels} channels but the autoencoder "
+                f"The U-Net of {self.pretrained} takes {unet.config.in_channels} channels but "
+                f"the autoencoder "
                 f"makes {latent_channels}."
             )
         return _with_noise_level(unet)
 
 
 def _with_noise_level(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Add a second timestep embedding, zero at the start, that reads the noise level from `class_labels`."""
+    """Add a second timestep embedding, zero at the start, that reads the noise level from
+    `class_labels`.
+    """
     hidden = unet.time_embedding.linear_1
     embedding = TimestepEmbedding(hidden.in_features, hidden.out_features)
     nn.init.zeros_(embedding.linear_2.weight)
@@ -121,7 +133,8 @@ def _with_noise_level(unet: UNet2DConditionModel) -> UNet2DConditionModel:
 
 @dataclass(frozen=True)
 class EncodedConditions:
-    """What a `ConditionedUNet` reads besides `y_t` and `t`; constant over the denoising steps of a frame.
+    """What a `ConditionedUNet` reads besides `y_t` and `t`; constant over the denoising steps of a
+    frame.
 
     Attributes:
         text: text tokens `[B, L, D]`.

@@ -21,8 +21,10 @@ class LossOutput:
     Attributes:
         loss: scalar, float32, differentiable.
         per_sample: float32 `[B]`, detached; its mean is `loss`.
-        timesteps: int64 `[B]`, the denoising step that each sample was trained at, in [0, schedule length).
-        mask_mean: float32 `[B]`, detached, in [0, 1]; None for a system (or variant) without a mask.
+        timesteps: int64 `[B]`, the denoising step that each sample was trained at, in [0, schedule
+            length).
+        mask_mean: float32 `[B]`, detached, in [0, 1]; None for a system (or variant) without a
+            mask.
     """
 
     loss: Tensor
@@ -33,7 +35,9 @@ class LossOutput:
 
 @dataclass(frozen=True)
 class Segment:
-    """`frames` frames generated under one prompt for each video of the batch (a storyboard's row)."""
+    """`frames` frames generated under one prompt for each video of the batch (a storyboard's
+    row).
+    """
 
     prompts: tuple[str, ...]
     frames: int
@@ -47,7 +51,9 @@ class Segment:
 
 @dataclass(frozen=True)
 class Guidance:
-    """Weights of the three conditions (paper Sec. 4); 0 leaves a branch out and costs no evaluation."""
+    """Weights of the three conditions (paper Sec. 4); 0 leaves a branch out and costs no
+    evaluation.
+    """
 
     references: float = 0.25
     anchor: float = 0.25
@@ -63,11 +69,12 @@ class SamplingSettings:
         sampler: `ddim` or `dpm-solver++`.
         spacing: how timesteps are chosen: `leading` (Stable Diffusion's), `trailing` or `linspace`.
         guidance: weights of the conditions.
-        noise_level: t_test (Sec. 3.3), the noise augmentation of references and anchor, in [0, T_max].
-        clip_latents: clamp the predicted clean latent to [-clip, clip] at every step; None for no clamp. Only
-            sensible where latents are pixels.
-        set_alpha_to_one: whether the last step removes all noise, so that a mask of 1 copies exactly; None for what
-            Stable Diffusion's samplers do (ddim no, dpm-solver++ yes).
+        noise_level: t_test (Sec. 3.3), the noise augmentation of references and anchor, in [0,
+            T_max].
+        clip_latents: clamp the predicted clean latent to [-clip, clip] at every step; None for no
+            clamp. Only sensible where latents are pixels.
+        set_alpha_to_one: whether the last step removes all noise, so that a mask of 1 copies
+            exactly; None for what Stable Diffusion's samplers do (ddim no, dpm-solver++ yes).
         segment_anchor: anchor each segment on its own first frame instead of the video's.
     """
 
@@ -104,7 +111,9 @@ Observer = Callable[[DenoisingStep], None]
 
 
 class VideoSystem(nn.Module, ABC):
-    """A trainable text-to-video model: networks, schedule and the paper's rules; no Lightning in it."""
+    """A trainable text-to-video model: networks, schedule and the paper's rules; no Lightning in
+    it.
+    """
 
     @property
     @abstractmethod
@@ -138,7 +147,8 @@ class VideoSystem(nn.Module, ABC):
             segments: the storyboard; the total of their `frames` counts the first frame too.
             generators: one per video.
             size: (height, width) in pixels.
-            first_frame: uint8 `[B, 3, H, W]`, or None to have the system make its own from the text.
+            first_frame: uint8 `[B, 3, H, W]`, or None to have the system make its own from the
+                text.
             settings: None for `self.sampling`.
             observer: called after each denoising step.
         """

@@ -1,9 +1,10 @@
-"""Eq. 4 and the min-SNR weights."""
+"""Eq. 4 and its weightings."""
 
 import pytest
 import torch
 
-from lightning_artv.diffusion.loss import min_snr_weights, noise_mse
+from lightning_artv.diffusion.loss import loss_weights, noise_mse
+from lightning_artv.diffusion.prediction import eps_from_v
 from lightning_artv.diffusion.schedule import NoiseSchedule
 
 
@@ -28,10 +29,27 @@ def test_shapes_must_agree():
         noise_mse(torch.zeros(2, 4, 3, 3), torch.zeros(2, 1, 3, 3))
 
 
+def test_v_weights_turn_the_noise_error_into_the_error_in_velocity():
+    schedule = NoiseSchedule.scaled_linear()
+    t = torch.tensor([0, 300, 999])
+    y_t, v, v_hat = torch.randn(3, 3, 4, 2, 2)
+    signal, noise = (f(t).view(-1, 1, 1, 1) for f in (schedule.signal, schedule.noise))
+    error = noise_mse(eps_from_v(y_t, v_hat, signal, noise), eps_from_v(y_t, v, signal, noise))
+    weighted = loss_weights(schedule, t, "v") * error
+    assert torch.allclose(weighted, (v_hat - v).square().mean(dim=(1, 2, 3)), rtol=1e-3)
+
+
 def test_min_snr_weights_are_capped_where_the_frame_is_nearly_clean():
     schedule = NoiseSchedule.scaled_linear()
     t = torch.arange(1000)
-    weights, snr = min_snr_weights(schedule, t, gamma=5.0), schedule.snr(t)
+    weights, snr = loss_weights(schedule, t, "min_snr"), schedule.snr(t)
     assert torch.allclose(weights * snr, torch.minimum(snr, torch.full_like(snr, 5.0)))
     assert weights[0] == pytest.approx(5 / (0.99915 / 0.00085), rel=1e-4)
     assert (weights[snr < 5] == 1).all() and (weights[snr > 5] < 1).all()
+
+
+def test_the_papers_weighting_is_one_and_others_are_named():
+    schedule = NoiseSchedule.scaled_linear()
+    assert torch.equal(loss_weights(schedule, torch.tensor([0, 999]), "epsilon"), torch.ones(2))
+    with pytest.raises(ValueError, match="epsilon, v or min_snr"):
+        loss_weights(schedule, torch.tensor([0]), "x0")

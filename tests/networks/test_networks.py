@@ -177,9 +177,7 @@ def test_kl_autoencoder_equals_diffusers(sd_folder: Path) -> None:
 def test_clip_text_encoder_equals_transformers_and_says_once_that_it_cut(sd_folder: Path) -> None:
     encoder = CLIPTextEncoder(str(sd_folder))
     ids = encoder.tokenizer(["a dog"], padding="max_length", max_length=77, return_tensors="pt")
-    torch.testing.assert_close(
-        encoder(["a dog"]), encoder.model(ids.input_ids).last_hidden_state
-    )
+    torch.testing.assert_close(encoder(["a dog"]), encoder.model(ids.input_ids).last_hidden_state)
     with pytest.warns(UserWarning, match=r"longer than the text encoder takes \(77 tokens\)"):
         encoder(["word " * 90])
     import warnings

@@ -18,7 +18,9 @@ MakeSystem = Callable[..., ARTV]
 
 @pytest.fixture
 def make_system() -> MakeSystem:
-    """Builds a seeded tiny system; `opened=True` gives every zero-initialised part random weights."""
+    """Builds a seeded tiny system; `opened=True` gives every zero-initialised part random
+    weights.
+    """
 
     def make(opened: bool = False, **options: object) -> ARTV:
         torch.manual_seed(0)

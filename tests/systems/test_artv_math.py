@@ -61,7 +61,9 @@ def test_residual_and_literal_are_the_papers_with_either_sign() -> None:
 
 
 def test_the_printed_sign_points_away_from_the_noise_and_ours_along_it() -> None:
-    """METHOD's measurement on frames that hardly change: the printed form anti-correlates with the true noise."""
+    """METHOD's measurement on frames that hardly change: the printed form anti-correlates with the
+    true noise.
+    """
     g = torch.Generator().manual_seed(0)
     y0 = torch.randn(4, 8, 8, generator=g)
     y_ref, eps = y0 + 0.1 * torch.randn(4, 8, 8, generator=g), torch.randn(4, 8, 8, generator=g)

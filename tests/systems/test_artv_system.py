@@ -28,7 +28,10 @@ FAST = SamplingSettings(steps=2, guidance=Guidance(0.25, 0.25, 1.0), noise_level
 def _sd_system(folder: Path, **options: object) -> ARTV:
     name = str(folder)
     return ARTV(
-        PretrainedUNet(name), KLAutoencoder(name), CLIPTextEncoder(name), **options  # type: ignore[arg-type]
+        PretrainedUNet(name),
+        KLAutoencoder(name),
+        CLIPTextEncoder(name),
+        **options,  # type: ignore[arg-type]
     ).eval()
 
 
@@ -44,7 +47,9 @@ def _frames(system: ARTV, prompts: tuple[str, ...], frames: int, **options: obje
 def test_untrained_prediction_is_stable_diffusions(
     sd_folder: Path, batch: VideoBatch, form: str
 ) -> None:
-    """Nothing dropped, everything conditioned: the prior is preserved by every form (Sec. 3.2, METHOD)."""
+    """Nothing dropped, everything conditioned: the prior is preserved by every form (Sec. 3.2,
+    METHOD).
+    """
     system = _sd_system(sd_folder, static_noise=form, condition_dropout=0.0)
     plain = UNet2DConditionModel.from_pretrained(sd_folder, subfolder="unet")
     generators = generators_for(0, [0, 1, 2])
@@ -72,13 +77,17 @@ def test_loss_is_eq_4_of_eq_7(make_system: MakeSystem, batch: VideoBatch) -> Non
     noise = randn(g, (3, 12, 8, 8))
     frames = latents[:, 1:4]
     index = (level - 1).clamp(min=0)
-    signal, lam = (f(index).view(-1, 1, 1, 1, 1) for f in (system.schedule.signal, system.schedule.noise))
+    signal, lam = (
+        f(index).view(-1, 1, 1, 1, 1) for f in (system.schedule.signal, system.schedule.noise)
+    )
     noised = torch.where(level.view(-1, 1, 1, 1, 1) > 0, signal * frames + lam * noise, frames)
     drop = rand(g, (4,))[:, :3] < 0.5
     assert drop.any() and not drop.all()
     references = noised[:, :2] * ~drop[:, 0].view(-1, 1, 1, 1, 1)
     anchor = noised[:, 2] * ~drop[:, 1].view(-1, 1, 1, 1)
-    text = system.text_encoder(["" if d else c for c, d in zip(batch.captions, drop[:, 2], strict=True)])
+    text = system.text_encoder(
+        ["" if d else c for c, d in zip(batch.captions, drop[:, 2], strict=True)]
+    )
     t = randint(g, 0, 1000)
     eps = randn(g, (12, 8, 8))
     y_t = system.schedule.add_noise(latents[:, 0], eps, t)
@@ -88,7 +97,10 @@ def test_loss_is_eq_4_of_eq_7(make_system: MakeSystem, batch: VideoBatch) -> Non
     s = torch.sigmoid(torch.tensor(-4.0))
     mask = ((logits.sigmoid() - s) / (1 - s)).clamp(min=0) * (~drop[:, 0]).view(-1, 1, 1, 1)
     static = static_noise(
-        "posterior", y_t, latents[:, 1], *(f(t).view(-1, 1, 1, 1) for f in (system.schedule.signal, system.schedule.noise))
+        "posterior",
+        y_t,
+        latents[:, 1],
+        *(f(t).view(-1, 1, 1, 1) for f in (system.schedule.signal, system.schedule.noise)),
     )
     expected = (blend(mask, static, dynamic) - eps).square().mean((1, 2, 3))
     torch.testing.assert_close(out.per_sample, expected)
@@ -158,7 +170,9 @@ def test_text_and_networks_train_and_frozen_parts_do_not(
 
 
 def test_a_closed_mask_and_one_text_weight_is_plain_stable_diffusion(sd_folder: Path) -> None:
-    """The whole rollout of an untrained SD model's first frame against diffusers' scheduler and U-Net."""
+    """The whole rollout of an untrained SD model's first frame against diffusers' scheduler and
+    U-Net.
+    """
     system = _sd_system(sd_folder)
     settings = SamplingSettings(steps=5, guidance=Guidance(0.25, 0.25, 6.5), noise_level=0)
     clean: list[DenoisingStep] = []

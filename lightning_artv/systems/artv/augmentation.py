@@ -10,7 +10,8 @@ from lightning_artv.diffusion.schedule import NoiseSchedule
 def augment(schedule: NoiseSchedule, frames: Tensor, noise: Tensor, level: Tensor) -> Tensor:
     """Corrupt conditioning frames with Eq. 3 at one noise level a sample.
 
-    Level s means s noising steps of Eq. 2: 0 is the clean frame itself, s > 0 is the schedule's step s - 1.
+    Level s means s noising steps of Eq. 2: 0 is the clean frame itself, s > 0 is the schedule's
+    step s - 1.
 
     Args:
         frames: latents `[B, F, C, h, w]`.

@@ -1,6 +1,7 @@
 """Masked diffusion (paper Sec. 3.2, Eq. 5-7). Pure functions of tensors.
 
-`y_t = signal * y0 + noise * eps` (Eq. 3); the paper's sigma is `signal` here and its lambda is `noise`.
+`y_t = signal * y0 + noise * eps` (Eq. 3); the paper's sigma is `signal` here and its lambda is
+`noise`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ def static_noise(
 ) -> Tensor:
     """The part of the noise that comes straight from the reference (Eq. 6 and the text below it).
 
-    * `posterior`: the noise that would be exact if the new frame equalled the reference. Then Eq. 7 blends clean
-      frames, `x0_hat = m * y_ref + (1 - m) * x0_dynamic`, and a mask of 1 copies exactly at any t.
+    * `posterior`: the noise that would be exact if the new frame equalled the reference. Then Eq.
+      7 blends clean frames, `x0_hat = m * y_ref + (1 - m) * x0_dynamic`, and a mask of 1 copies
+      exactly at any t.
     * `residual`: the paper's, with the sign that its Fig. 4 implies.
     * `literal`: the paper's as printed, for the record; its sign is wrong.
 
@@ -34,7 +36,9 @@ def static_noise(
         return y_t - y_ref
     if form == "literal":
         return y_ref - y_t
-    raise ValueError(f"static_noise must be posterior, residual or literal to be computed, got {form!r}.")
+    raise ValueError(
+        f"static_noise must be posterior, residual or literal to be computed, got {form!r}."
+    )
 
 
 def blend(mask: Tensor, eps_static: Tensor, eps_dynamic: Tensor) -> Tensor:
@@ -43,10 +47,12 @@ def blend(mask: Tensor, eps_static: Tensor, eps_dynamic: Tensor) -> Tensor:
 
 
 def mask_from_logits(logits: Tensor, closed_at: float) -> Tensor:
-    """A sigmoid shifted so that `closed_at`, the last convolution's first bias, gives a mask of exactly 0.
+    """A sigmoid shifted so that `closed_at`, the last convolution's first bias, gives a mask of
+    exactly 0.
 
-    `m = (sigmoid(z) - s) / (1 - s)`, clamped at 0, with `s = sigmoid(closed_at)`. The untrained model thus equals
-    the plain U-Net to rounding, and the mask opens by learning: at 0 the gradient passes.
+    `m = (sigmoid(z) - s) / (1 - s)`, clamped at 0, with `s = sigmoid(closed_at)`. The untrained
+    model thus equals the plain U-Net to rounding, and the mask opens by learning: at 0 the
+    gradient passes.
     """
     closed = torch.sigmoid(torch.as_tensor(closed_at, dtype=torch.float32, device=logits.device))
     return ((torch.sigmoid(logits.float()) - closed) / (1 - closed)).clamp(min=0.0)

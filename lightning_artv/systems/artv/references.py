@@ -1,4 +1,6 @@
-"""Which frames condition a frame, and how conditions are left out (paper Sec. 3.1, 3.4, 4). Pure."""
+"""Which frames condition a frame, and how conditions are left out (paper Sec. 3.1, 3.4, 4).
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ class FrameConditions:
     """The set R^i of Eq. 1 in latents, with what has been dropped.
 
     Attributes:
-        references: frames i-1 and i-2, as the networks see them, `[B, 2, C, h, w]`; zeros where dropped.
+        references: frames i-1 and i-2, as the networks see them, `[B, 2, C, h, w]`; zeros where
+            dropped.
         anchor: `[B, C, h, w]`; zeros where dropped.
         noise_level: int64 `[B]`, the augmentation that both carry.
         y_ref: the clean latent of frame i-1, for the static noise, `[B, C, h, w]`.

@@ -90,7 +90,9 @@ class _Rollout:
                 self.frame += 1
 
     def _first(self, text: Tensor, null_text: Tensor) -> Tensor:
-        """ART•V's own first frame: text-to-image with references and anchor left blank (Sec. 4.1)."""
+        """ART•V's own first frame: text-to-image with references and anchor left blank (Sec.
+        4.1).
+        """
         blank = torch.zeros(len(self.generators), *self.latent_shape, device=self.device)
         everything = torch.ones(len(blank), dtype=torch.bool, device=self.device)
         conditions = self._conditions(History.start(blank))
@@ -138,7 +140,9 @@ class _Rollout:
 
 
 class _GuidedDenoiser:
-    """Eq. 7 under guidance: every branch in one batched call; adapters and anchor encoders run once, here."""
+    """Eq. 7 under guidance: every branch in one batched call; adapters and anchor encoders run
+    once, here.
+    """
 
     def __init__(
         self,
@@ -193,7 +197,8 @@ def check_request(
     for segment in segments:
         if len(segment.prompts) != batch:
             raise UserError(
-                f"A segment has {len(segment.prompts)} prompts but {batch} videos are being made: give one each."
+                f"A segment has {len(segment.prompts)} prompts but {batch} videos are being "
+                f"made: give one each."
             )
     multiple = system.size_multiple
     if min(size) < multiple or size[0] % multiple or size[1] % multiple:
@@ -203,7 +208,8 @@ def check_request(
         )
     if first_frame is not None and tuple(first_frame.shape) != (batch, 3, *size):
         raise UserError(
-            f"The first frame has shape {tuple(first_frame.shape)}, expected {(batch, 3, *size)} (B, 3, H, W)."
+            f"The first frame has shape {tuple(first_frame.shape)}, expected {(batch, 3, *size)} "
+            f"(B, 3, H, W)."
         )
     if settings.sampler not in SAMPLERS:
         raise UserError(f"Unknown sampler {settings.sampler!r}: choose {' or '.join(SAMPLERS)}.")
@@ -211,7 +217,8 @@ def check_request(
         raise UserError(f"{settings.steps} steps: choose 1 to {len(system.schedule)}.")
     if not 0 <= settings.noise_level <= system.max_noise_level:
         raise UserError(
-            f"Noise level {settings.noise_level} was not trained: choose 0 to {system.max_noise_level}."
+            f"Noise level {settings.noise_level} was not trained: choose 0 to "
+            f"{system.max_noise_level}."
         )
 
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_artv.batch import VideoBatch
-from lightning_artv.diffusion.loss import noise_mse
+from lightning_artv.diffusion.loss import Weighting, loss_weights, noise_mse
 from lightning_artv.diffusion.noise import rand, randint, randn
-from lightning_artv.diffusion.schedule import NoiseSchedule
+from lightning_artv.diffusion.prediction import eps_from_v
+from lightning_artv.diffusion.schedule import NoiseSchedule, broadcast
 from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
@@ -33,6 +34,8 @@ from lightning_artv.systems.base import (
     Segment,
     VideoSystem,
 )
+
+DEFAULT_SAMPLING = SamplingSettings()
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,22 @@ class ARTV(VideoSystem):
         unet: the dynamic-noise U-Net.
         autoencoder: pixels to latents.
         text_encoder: captions to tokens.
-        static_noise: `posterior`, `residual`, `literal` (see `masking.static_noise`), or `none`: no mask network.
+        static_noise: `posterior`, `residual`, `literal` (see `masking.static_noise`), or `none`:
+            no mask network.
         mask_width: block widths of the mask U-Net as a share of the dynamic one's.
         mask_channels: `one` mask for all latent channels, or one for `all`.
         mask_bias: first bias of the mask's last convolution: the mask is closed there.
         max_noise_level: T_max of the noise augmentation (Sec. 3.3); 0 switches it off.
         condition_dropout: probability of dropping each of text, references and anchor (Sec. 4).
-        first_frame_share: additional probability of dropping references and anchor together, so that the system
-            learns to make its own first frames sooner than by chance (0 in the paper).
+        first_frame_share: additional probability of dropping references and anchor together, so
+            that the system learns to make its own first frames sooner than by chance (0 in the
+            paper).
         use_anchor: False feeds a zero anchor, structure unchanged (the paper's ablation).
         anchor_patch: side of the anchor's patches, in latent pixels.
+        prediction_type: what the dynamic U-Net's output means, in diffusers' words: `epsilon`
+            (Stable Diffusion 2.1-base) or `v_prediction`, which is turned into noise before Eq. 7.
+        loss_weighting: `epsilon` is the paper's Eq. 4; see `diffusion.loss.loss_weights` for `v`
+            and `min_snr`.
         schedule: `scaled_linear` (Stable Diffusion's), `linear` or `cosine`; 1000 steps.
         sampling: defaults of generation.
     """
@@ -94,8 +103,10 @@ class ARTV(VideoSystem):
         first_frame_share: float = 0.0,
         use_anchor: bool = True,
         anchor_patch: int = 2,
+        prediction_type: Literal["epsilon", "v_prediction"] = "epsilon",
+        loss_weighting: Weighting = "epsilon",
         schedule: Literal["scaled_linear", "linear", "cosine"] = "scaled_linear",
-        sampling: SamplingSettings = SamplingSettings(),
+        sampling: SamplingSettings = DEFAULT_SAMPLING,
     ) -> None:
         super().__init__()
         self.schedule: NoiseSchedule = getattr(NoiseSchedule, schedule)()
@@ -110,7 +121,8 @@ class ARTV(VideoSystem):
         if self.dynamic.unet.config.cross_attention_dim != text_encoder.width:
             raise UserError(
                 f"The text encoder makes tokens of width {text_encoder.width} but the U-Net reads "
-                f"{self.dynamic.unet.config.cross_attention_dim}: set text_width or the encoder's width."
+                f"{self.dynamic.unet.config.cross_attention_dim}: set text_width or the "
+                f"encoder's width."
             )
         self.mask: ConditionedUNet | None = None
         if static_noise != "none":
@@ -123,6 +135,7 @@ class ARTV(VideoSystem):
         self.static_noise, self.mask_bias = static_noise, mask_bias
         self.max_noise_level, self.condition_dropout = max_noise_level, condition_dropout
         self.first_frame_share, self.use_anchor = first_frame_share, use_anchor
+        self.prediction_type, self.loss_weighting = prediction_type, loss_weighting
         self._sampling = sampling
 
     @property
@@ -135,7 +148,7 @@ class ARTV(VideoSystem):
         """The autoencoder's factor; the U-Nets take any latent size."""
         return self.autoencoder.factor
 
-    # Training ---------------------------------------------------------------------------------------------------
+    # Training ----------------------------------------
 
     def loss(self, batch: VideoBatch, generators: Generators) -> LossOutput:
         """Eq. 4 on the masked prediction of Eq. 7, both networks together."""
@@ -143,8 +156,11 @@ class ARTV(VideoSystem):
         t = randint(generators, 0, len(self.schedule), y0.device)
         eps = randn(generators, y0.shape[1:], y0.device)
         y_t = self.schedule.add_noise(y0, eps, t)
-        prediction = self.predict_noise(y_t, t, self.encode(conditions, self.text_encoder(captions)))
-        per_sample = noise_mse(prediction.eps, eps)
+        prediction = self.predict_noise(
+            y_t, t, self.encode(conditions, self.text_encoder(captions))
+        )
+        weights = loss_weights(self.schedule, t, self.loss_weighting)
+        per_sample = weights * noise_mse(prediction.eps, eps)
         mask = prediction.mask
         return LossOutput(
             loss=per_sample.mean(),
@@ -156,7 +172,9 @@ class ARTV(VideoSystem):
     def prepare(
         self, batch: VideoBatch, generators: Generators
     ) -> tuple[Tensor, FrameConditions, tuple[str, ...]]:
-        """Latents of the target, the augmented conditions, and captions, some of them dropped (Sec. 3.3, 4)."""
+        """Latents of the target, the augmented conditions, and captions, some of them dropped
+        (Sec. 3.3, 4).
+        """
         pixels = torch.cat([batch.target[:, None], batch.references, batch.anchor[:, None]], dim=1)
         latents = self.encode_pixels(pixels, generators)
         y0, references, anchor = latents[:, 0], latents[:, 1:3], latents[:, 3]
@@ -170,19 +188,24 @@ class ARTV(VideoSystem):
         return y0, conditions, without_text(batch.captions, drop_text)
 
     def encode_pixels(self, pixels: Tensor, generators: Generators) -> Tensor:
-        """uint8 `[B, F, 3, H, W]` to latents `[B, F, C, h, w]`, sampled from the autoencoder's posterior."""
+        """uint8 `[B, F, 3, H, W]` to latents `[B, F, C, h, w]`, sampled from the autoencoder's
+        posterior.
+        """
         b, f, _, height, width = pixels.shape
         factor = self.autoencoder.factor
         shape = (f, self.autoencoder.channels, height // factor, width // factor)
         noise = randn(generators, shape, pixels.device).flatten(0, 1)
         return self.autoencoder.encode(pixels.flatten(0, 1), noise).unflatten(0, (b, f))
 
-    # Prediction -------------------------------------------------------------------------------------------------
+    # Prediction
+    #
 
     def condition(
         self, references: Tensor, anchor: Tensor, level: Tensor, generators: Generators
     ) -> FrameConditions:
-        """Augment references `[B, 2, C, h, w]` and anchor `[B, C, h, w]` at `level` `[B]`; y_ref stays clean."""
+        """Augment references `[B, 2, C, h, w]` and anchor `[B, C, h, w]` at `level` `[B]`; y_ref
+        stays clean.
+        """
         frames = torch.cat([references, anchor[:, None]], dim=1)
         noise = randn(generators, frames.shape[1:], frames.device)
         noised = augment(self.schedule, frames, noise, level)
@@ -200,18 +223,20 @@ class ARTV(VideoSystem):
 
     def predict_noise(self, y_t: Tensor, t: Tensor, encoded: Encoded) -> NoisePrediction:
         """Eq. 7 for `y_t` `[B, C, h, w]` at steps `t` `[B]`."""
+        signal = broadcast(self.schedule.signal(t), y_t)
+        noise = broadcast(self.schedule.noise(t), y_t)
         eps_dynamic = self.dynamic(y_t, t, encoded.dynamic)
+        if self.prediction_type == "v_prediction":
+            eps_dynamic = eps_from_v(y_t, eps_dynamic, signal, noise)
         if self.mask is None or encoded.mask is None:
             return NoisePrediction(eps_dynamic, None)
         mask = mask_from_logits(self.mask(y_t, t, encoded.mask), self.mask_bias)
-        mask = mask * encoded.has_reference.view(-1, 1, 1, 1)
-        signal, noise = self.schedule.signal(t), self.schedule.noise(t)
-        eps_static = static_noise(
-            self.static_noise, y_t, encoded.y_ref, signal.view(-1, 1, 1, 1), noise.view(-1, 1, 1, 1)
-        )
+        mask = mask * broadcast(encoded.has_reference, mask)
+        eps_static = static_noise(self.static_noise, y_t, encoded.y_ref, signal, noise)
         return NoisePrediction(blend(mask, eps_static, eps_dynamic), mask)
 
-    # Generation -------------------------------------------------------------------------------------------------
+    # Generation
+    #
 
     def generate(
         self,
@@ -232,9 +257,7 @@ class ARTV(VideoSystem):
 
 def _check(form: str, mask_channels: str, max_level: int, steps: int) -> None:
     if form not in ("posterior", "residual", "literal", "none"):
-        raise UserError(
-            f"static_noise is {form!r}: choose posterior, residual, literal or none."
-        )
+        raise UserError(f"static_noise is {form!r}: choose posterior, residual, literal or none.")
     if mask_channels not in ("one", "all"):
         raise UserError(f"mask_channels is {mask_channels!r}: choose one or all.")
     if not 0 <= max_level <= steps:

@@ -86,3 +86,13 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer(
         str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77
     )
+
+
+@pytest.fixture(scope="session")
+def shapes_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of shards with 24 moving-shapes videos, as `python -m data_prep shapes` makes it."""
+    from data_prep.shapes import write_shapes
+
+    folder = tmp_path_factory.mktemp("shapes") / "shards"
+    write_shapes(folder, count=24, samples_per_shard=12)
+    return folder

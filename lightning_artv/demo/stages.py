@@ -74,33 +74,18 @@ class Demo:
         return dict(loaded)
 
     def _make_shards(self) -> None:
-        from data_prep.shapes import write_shapes
-
         for split, seed in (("train", DATA_SEED), ("heldout", HELDOUT_SEED)):
-            folder = self.out / "shards" / split
-            write_shapes(folder, self.clips[split], seed, split, overwrite=folder.exists())  # type: ignore[arg-type]
+            options = ["--count", str(self.clips[split]), "--seed", str(seed), "--split", split]
+            folder = str(self.out / "shards" / split)
+            _command("data_prep", "shapes", folder, *options, "--overwrite")
 
     def _train(self, overrides: Sequence[str]) -> None:
-        """`lightning fit` in a process of its own, from its last checkpoint where there is one."""
-        arguments = ["fit", "--config", str(self.config), *(f"--{item}" for item in self._paths())]
-        arguments += [f"--{item}" for item in overrides]
+        """`lightning fit`, from its last checkpoint where there is one."""
+        root = f"--trainer.default_root_dir={self.out}"
+        arguments = ["fit", "--config", str(self.config), root, *(f"--{o}" for o in overrides)]
         if self.checkpoint.exists():
             arguments += ["--ckpt_path", str(self.checkpoint)]
-        print("$ lightning " + " ".join(arguments), flush=True)
-        code = subprocess.call([sys.executable, "-m", "lightning_artv", *arguments], env=_quiet())
-        if code == 130:
-            raise KeyboardInterrupt
-        if code:
-            raise UserError(f"Training ended with exit code {code}: its last message says why.")
-
-    def _paths(self) -> list[str]:
-        """Overrides that move the run to `out` where it is not the configuration's own folder."""
-        return [
-            f"data.train={self.out / 'shards' / 'train'}",
-            f"data.val={self.out / 'shards' / 'heldout'}",
-            f"trainer.default_root_dir={self.out}",
-            f"trainer.logger.init_args.save_dir={self.out}",
-        ]
+        _command("lightning_artv", *arguments)
 
     def _generate(self) -> None:
         result = evaluate.run(self.checkpoint, self.out, self.clips["heldout"], HELDOUT_SEED)
@@ -112,8 +97,21 @@ class Demo:
         write_atomically(self.out / "metrics.json", json.dumps(result, indent=1).encode())
 
 
-def _quiet() -> dict[str, str]:
-    return {**os.environ, "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}
+def _command(*arguments: str) -> None:
+    """Show and run `python -m ...` in a process of its own, as a user would.
+
+    Raises:
+        UserError: it failed; it has said why.
+        KeyboardInterrupt: it was interrupted.
+    """
+    print("$ python -m " + " ".join(arguments), flush=True)
+    warnings = os.environ.get("PYTHONWARNINGS", "ignore")
+    environment = {**os.environ, "PYTHONWARNINGS": warnings}
+    code = subprocess.call([sys.executable, "-m", *arguments], env=environment)
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise UserError(f"`{arguments[0]} {arguments[1]}` ended with exit code {code}; see above.")
 
 
 def _peak_memory_gb() -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from diffusers import T2IAdapter
 from torch import Tensor, nn
 
@@ -12,8 +11,9 @@ from torch import Tensor, nn
 class ReferenceAdapter(nn.Module):
     """Feature maps that are added in a U-Net's encoder; zero at the start.
 
-    diffusers' `T2IAdapter` with one learned gate a channel and level. The gates start at zero, so
-    the untrained U-Net is untouched, and receive a gradient from the first step on.
+    diffusers' `T2IAdapter` with a 1x1 convolution a level that starts at zero (as in ControlNet),
+    so the untrained U-Net is untouched. (Scalar gates would open by the learning rate a step:
+    never at 1e-5.)
 
     Args:
         in_channels: both references' latent channels together.
@@ -29,10 +29,11 @@ class ReferenceAdapter(nn.Module):
             downscale_factor=1,
             adapter_type="full_adapter",
         )
-        self.gates = nn.ParameterList(nn.Parameter(torch.zeros(c, 1, 1)) for c in channels)
+        self.outputs = nn.ModuleList(nn.Conv2d(c, c, 1) for c in channels)
+        for parameter in self.outputs.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, references: Tensor) -> list[Tensor]:
-        """Map `[B, in_channels, h, w]` to one `[B, c, h / 2^k, w / 2^k]` a level k (sizes rounded
-        up).
-        """
-        return [gate * x for gate, x in zip(self.gates, self.adapter(references), strict=True)]
+        """Map `[B, in_channels, h, w]` to one `[B, c, h / 2^k, w / 2^k]` a level k, rounded up."""
+        features = self.adapter(references)
+        return [output(x) for output, x in zip(self.outputs, features, strict=True)]

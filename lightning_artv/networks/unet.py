@@ -213,6 +213,6 @@ def parameter_counts(model: ConditionedUNet) -> dict[str, int]:
         "unet": count(model.unet) - anchor_attention - noise_level,
         "noise_level": noise_level,
         "adapter": count(model.adapter.adapter),
-        "adapter_gates": count(model.adapter) - count(model.adapter.adapter),
+        "adapter_outputs": count(model.adapter) - count(model.adapter.adapter),
         "anchor": anchor_attention + count(model.anchor_encoder),
     }

@@ -1,7 +1,8 @@
 """`lightning fit | validate | test | predict`: LightningCLI with strict configuration files.
 
-Several `--config` merge left to right, `${data.size}` reaches across all of them, `--dotted.keys`
-override, and the resolved configuration is saved beside each run and embedded in its checkpoints.
+Several `--config` merge left to right after what they extend, `${data.size}` reaches across all of
+them, `--dotted.keys` override, and the resolved configuration is saved beside each run and
+embedded in its checkpoints.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from lightning_artv.data.datamodule import VideoDataModule
 from lightning_artv.errors import UserError
 from lightning_artv.training.checkpoint import embedded_config, read_checkpoint
 from lightning_artv.training.config_errors import explain
+from lightning_artv.training.extends import expand
 from lightning_artv.training.module import VideoModule
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
@@ -65,6 +67,10 @@ class VideoCLI(LightningCLI):
             reason = str(error).splitlines()[0]
             raise UserError(f"The configuration cannot be interpolated: {reason}.") from error
 
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """`extends` is resolved by `expand` before parsing; here it only has to be a known key."""
+        parser.add_argument("--extends", type=str | None, default=None, help="a base config file")
+
     def _parse_ckpt_path(self) -> None:
         """Check the checkpoint early; ours carry nothing that would override the command line."""
         path = self.config[self.config.subcommand].get("ckpt_path")
@@ -100,7 +106,7 @@ def run(arguments: Sequence[str]) -> VideoCLI:
     return VideoCLI(
         VideoModule,
         VideoDataModule,
-        args=list(arguments),
+        args=expand(arguments),
         parser_class=Parser,
         parser_kwargs={**mode, **{name: dict(mode) for name in SUBCOMMANDS}},
         save_config_callback=SaveConfig,

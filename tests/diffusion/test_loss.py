@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_artv.diffusion.loss import loss_weights, noise_mse
-from lightning_artv.diffusion.prediction import eps_from_v
+from lightning_artv.diffusion.prediction import eps_from_v, x0_from_eps
 from lightning_artv.diffusion.schedule import NoiseSchedule
 
 
@@ -39,6 +39,16 @@ def test_v_weights_turn_the_noise_error_into_the_error_in_velocity():
     assert torch.allclose(weighted, (v_hat - v).square().mean(dim=(1, 2, 3)), rtol=1e-3)
 
 
+def test_sample_weights_turn_the_noise_error_into_the_error_of_the_clean_frame():
+    schedule = NoiseSchedule.scaled_linear()
+    t = torch.tensor([0, 300, 999])
+    y_t, eps, eps_hat = torch.randn(3, 3, 4, 2, 2)
+    signal, noise = (f(t).view(-1, 1, 1, 1) for f in (schedule.signal, schedule.noise))
+    clean, truth = (x0_from_eps(y_t, e, signal, noise) for e in (eps_hat, eps))
+    weighted = loss_weights(schedule, t, "sample") * noise_mse(eps_hat, eps)
+    assert torch.allclose(weighted, (clean - truth).square().mean(dim=(1, 2, 3)), rtol=1e-3)
+
+
 def test_min_snr_weights_are_capped_where_the_frame_is_nearly_clean():
     schedule = NoiseSchedule.scaled_linear()
     t = torch.arange(1000)
@@ -51,5 +61,5 @@ def test_min_snr_weights_are_capped_where_the_frame_is_nearly_clean():
 def test_the_papers_weighting_is_one_and_others_are_named():
     schedule = NoiseSchedule.scaled_linear()
     assert torch.equal(loss_weights(schedule, torch.tensor([0, 999]), "epsilon"), torch.ones(2))
-    with pytest.raises(ValueError, match="epsilon, v or min_snr"):
+    with pytest.raises(ValueError, match="epsilon, v, sample or min_snr"):
         loss_weights(schedule, torch.tensor([0]), "x0")

@@ -45,7 +45,7 @@ def test_full_size_counts_are_those_of_sd21_and_its_adapter() -> None:
         counts = parameter_counts(ConditionedUNet(_MetaSource().build(4), 4))
     assert counts["unet"] == 865_910_724
     assert counts["adapter"] == 76_839_360
-    assert counts["adapter_gates"] == 320 + 640 + 1280 + 1280
+    assert counts["adapter_outputs"] == sum(c * c + c for c in (320, 640, 1280, 1280))
 
 
 def test_mask_network_of_half_width_is_about_a_quarter_of_the_parameters() -> None:
@@ -96,7 +96,7 @@ def test_gates_receive_a_gradient_from_the_first_step() -> None:
         torch.tensor([1, 2]),
     )
     network(torch.randn(2, 4, 8, 8), torch.tensor([5, 6]), encoded).square().mean().backward()
-    new = [p for p in network.adapter.gates]
+    new = list(network.adapter.outputs.parameters())
     new += [p for n, p in network.named_parameters() if "to_v_anchor" in n]
     new += [network.unet.class_embedding.linear_2.weight]
     assert len(new) > 5

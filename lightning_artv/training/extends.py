@@ -1,0 +1,58 @@
+"""`extends: base.yaml` in a configuration file: it then holds only what differs from its base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from lightning_artv.errors import UserError
+
+
+def expand(arguments: Sequence[str]) -> list[str]:
+    """Put the bases of every `--config FILE` before it, so that they merge left to right.
+
+    Paths in `extends` are relative to the file that holds them.
+
+    Raises:
+        UserError: a file that does not exist, cannot be read as YAML, or extends itself.
+    """
+    expanded: list[str] = []
+    extended = False
+    pending = iter(arguments)
+    for argument in pending:
+        name, equals, value = argument.partition("=")
+        if name not in ("--config", "-c"):
+            expanded.append(argument)
+            continue
+        value = value if equals else next(pending, "")
+        paths = chain(Path(value))
+        extended = extended or len(paths) > 1
+        for path in paths:
+            expanded += ["--config", str(path)]
+    # what is saved is resolved: it must not extend anything again
+    return [*expanded, "--extends=null"] if extended else expanded
+
+
+def chain(path: Path, seen: tuple[Path, ...] = ()) -> list[Path]:
+    """`path` after its base, its base's base and so on, the farthest first."""
+    if not path.is_file():
+        raise UserError(f"The configuration file {path} does not exist: check --config.")
+    if path.resolve() in seen:
+        raise UserError(f"The configuration file {path} extends itself: remove one `extends`.")
+    base = _base(path)
+    seen = (*seen, path.resolve())
+    return [*([] if base is None else chain(path.parent / base, seen)), path]
+
+
+def _base(path: Path) -> str | None:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is not YAML ({reason}): mend it.") from error
+    base = content.get("extends") if isinstance(content, dict) else None
+    if base is not None and not isinstance(base, str):
+        raise UserError(f"`extends` in {path} is {base!r}: give the path of one file.")
+    return base

@@ -109,6 +109,48 @@ def test_loss_is_eq_4_of_eq_7(make_system: MakeSystem, batch: VideoBatch) -> Non
     torch.testing.assert_close(out.mask_mean, mask.mean((1, 2, 3)))
 
 
+def test_dynamic_loss_reaches_the_dynamic_network_behind_an_open_mask(
+    make_system: MakeSystem, batch: VideoBatch
+) -> None:
+    """With the mask wide open Eq. 7 passes no gradient to the dynamic network; the extra loss does."""
+    gradients = {}
+    for weight in (0.0, 0.5):
+        system = make_system(opened=True, condition_dropout=0.0, dynamic_loss_weight=weight)
+        assert system.mask is not None
+        torch.nn.init.constant_(system.mask.unet.conv_out.bias, 30.0)
+        out = system.loss(batch, generators_for(7, [0, 1, 2]))
+        out.loss.backward()
+        gradients[weight] = system.dynamic.unet.conv_out.weight.grad.norm().item()
+        assert out.mask_mean is not None and out.mask_mean.min() > 0.99
+    assert gradients[0.0] < 1e-6 < 1e-2 < gradients[0.5]
+
+
+def test_weighted_losses_are_the_paper_s_times_the_weights(
+    make_system: MakeSystem, batch: VideoBatch
+) -> None:
+    paper = make_system(opened=True).loss(batch, generators_for(7, [0, 1, 2]))
+    weighted = make_system(opened=True, loss_weighting="v")
+    out = weighted.loss(batch, generators_for(7, [0, 1, 2]))
+    signal = weighted.schedule.signal(paper.timesteps)
+    torch.testing.assert_close(out.per_sample, paper.per_sample / signal**2)
+
+
+def test_v_prediction_is_turned_into_noise_before_eq_7(
+    make_system: MakeSystem, batch: VideoBatch
+) -> None:
+    system = make_system(opened=True, static_noise="none", prediction_type="v_prediction")
+    plain = make_system(opened=True, static_noise="none")
+    _, conditions, captions = system.prepare(batch, generators_for(7, [0, 1, 2]))
+    y_t, t = torch.randn(3, 12, 8, 8), torch.tensor([0, 500, 999])
+    with torch.no_grad():
+        encoded = system.encode(conditions, system.text_encoder(captions))
+        eps, v = (s.predict_noise(y_t, t, encoded).eps for s in (system, plain))
+    signal, noise = (
+        f(t).view(-1, 1, 1, 1) for f in (system.schedule.signal, system.schedule.noise)
+    )
+    torch.testing.assert_close(eps, signal * v + noise * y_t)
+
+
 def test_a_samples_loss_does_not_depend_on_its_batch_mates(
     make_system: MakeSystem, batch: VideoBatch
 ) -> None:

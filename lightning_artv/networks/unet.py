@@ -55,6 +55,8 @@ class SmallUNet(UNetSource):
     Args:
         channels: block widths; each level but the last halves the resolution.
         layers_per_block: residual blocks a level.
+        transformer_layers: attention layers of each level's blocks, one number a level; 0 makes a
+            level convolutional, which is where the pixels are many and the time goes.
         heads: attention heads at every level (diffusers calls this `attention_head_dim`).
         text_width: width D of the text tokens.
         norm_groups: groups of the GroupNorms; must divide every width.
@@ -64,6 +66,7 @@ class SmallUNet(UNetSource):
         self,
         channels: Sequence[int] = (48, 96),
         layers_per_block: int = 1,
+        transformer_layers: Sequence[int] | None = None,
         heads: int = 2,
         text_width: int = 64,
         norm_groups: int = 16,
@@ -73,6 +76,7 @@ class SmallUNet(UNetSource):
             "layers_per_block": layers_per_block,
             "down_block_types": ["CrossAttnDownBlock2D"] * len(channels),
             "up_block_types": ["CrossAttnUpBlock2D"] * len(channels),
+            "transformer_layers_per_block": list(transformer_layers or [1] * len(channels)),
             "attention_head_dim": heads,
             "cross_attention_dim": text_width,
             "norm_num_groups": norm_groups,

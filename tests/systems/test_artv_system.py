@@ -112,7 +112,7 @@ def test_loss_is_eq_4_of_eq_7(make_system: MakeSystem, batch: VideoBatch) -> Non
 def test_dynamic_loss_reaches_the_dynamic_network_behind_an_open_mask(
     make_system: MakeSystem, batch: VideoBatch
 ) -> None:
-    """With the mask wide open Eq. 7 passes no gradient to the dynamic network; the extra loss does."""
+    """With the mask wide open Eq. 7 passes the dynamic network no gradient; the extra loss does."""
     gradients = {}
     for weight in (0.0, 0.5):
         system = make_system(opened=True, condition_dropout=0.0, dynamic_loss_weight=weight)
@@ -125,7 +125,7 @@ def test_dynamic_loss_reaches_the_dynamic_network_behind_an_open_mask(
     assert gradients[0.0] < 1e-6 < 1e-2 < gradients[0.5]
 
 
-def test_weighted_losses_are_the_paper_s_times_the_weights(
+def test_weighted_losses_are_the_papers_times_the_weights(
     make_system: MakeSystem, batch: VideoBatch
 ) -> None:
     paper = make_system(opened=True).loss(batch, generators_for(7, [0, 1, 2]))

@@ -1,0 +1,152 @@
+"""The whole product as a user runs it, tiny: training killed and resumed, videos, the demo."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from lightning_artv.cli import main
+from lightning_artv.data.synthetic import scene_at
+from lightning_artv.demo.charts import line_chart
+from lightning_artv.demo.evaluate import caption_figures, figures
+from lightning_artv.demo.stages import Demo
+from lightning_artv.media import read_video
+from lightning_artv.training.checkpoint import read_checkpoint
+
+ROOT = Path(__file__).parents[1]
+CONFIG = ROOT / "configs" / "demo.yaml"
+TINY = {
+    "model.system.init_args.unet.init_args.channels": "[16, 16]",
+    "model.system.init_args.unet.init_args.norm_groups": "8",
+    "model.system.init_args.sampling.steps": "2",
+    "data.batch_size": "4",
+    "data.shuffle": "8",
+    "trainer.val_check_interval": "4",
+}
+
+
+def _run(*arguments: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-m", "lightning_artv", *arguments]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+
+
+def _checkpoint_every(steps: int, out: Path) -> list[str]:
+    """A ModelCheckpoint and an EMA instead of the demo's callbacks."""
+    saver = {
+        "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+        "init_args": {
+            "dirpath": str(out / "checkpoints"),
+            "save_last": True,
+            "every_n_train_steps": steps,
+        },
+    }
+    ema = {"class_path": "lightning_artv.training.ema.EMA", "init_args": {"decay": 0.9}}
+    return [f"--trainer.callbacks={json.dumps([ema, saver])}"]
+
+
+def test_fit_killed_and_resumed_then_generate(shapes_shards: Path, tmp_path: Path) -> None:
+    """kill -9 after the first checkpoint; --ckpt_path last goes on to the end."""
+    out = tmp_path / "run"
+    arguments = ["fit", "--config", str(CONFIG), f"--trainer.default_root_dir={out}"]
+    arguments += [f"--data.train={shapes_shards}", f"--data.val={shapes_shards}"]
+    arguments += [f"--{key}={value}" for key, value in TINY.items()]
+    arguments += _checkpoint_every(3, out)
+    last = out / "checkpoints" / "last.ckpt"
+
+    first = _run(*arguments, "--trainer.max_steps=100000")
+    deadline = time.monotonic() + 120
+    while not last.exists():
+        assert first.poll() is None, first.communicate()[1].decode()
+        assert time.monotonic() < deadline, "no checkpoint"
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    reached = int(read_checkpoint(last)["global_step"])
+    assert reached >= 3 and reached % 3 == 0
+
+    end = reached + 6
+    second = _run(*arguments, f"--trainer.max_steps={end}", "--ckpt_path=last")
+    assert second.stderr is not None
+    error = second.stderr.read().decode()
+    assert second.wait() == 0, error
+    checkpoint = read_checkpoint(last)
+    assert checkpoint["global_step"] == end
+    steps = [int(s["step"]) for s in checkpoint["optimizer_states"][0]["state"].values()]
+    assert set(steps) == {end}
+
+    picture = tmp_path / "first.png"
+    Image.fromarray(scene_at(0, 5, "heldout").render(0)).save(picture)
+    video = tmp_path / "video.mp4"
+    options = ["--prompt", "a red circle moves right", "--image", str(picture), "--frames", "4"]
+    assert main(["generate", "--checkpoint", str(last), *options, "--output", str(video)]) == 0
+    frames = read_video(video)
+    assert frames.shape == (4, 32, 32, 3)
+    difference = frames[0].int() - torch.from_numpy(scene_at(0, 5, "heldout").render(0)).int()
+    assert difference.abs().float().mean() < 12  # the given frame, through a lossy codec
+
+
+def test_demo_runs_measures_and_goes_on_where_it_was(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [f"{key}={value}" for key, value in TINY.items()]
+    overrides += ["trainer.max_steps=4"]
+    out = tmp_path / "demo"
+    demo = Demo(out, CONFIG, train_clips=12, heldout_clips=6)
+    demo.run(overrides)
+    metrics = json.loads((out / "metrics.json").read_text())
+    for key in ("psnr", "psnr_copy", "background_psnr"):
+        assert len(metrics[key]) == 15 and all(0 < value <= 100 for value in metrics[key])
+    for key in ("direction_accuracy", "color_accuracy"):
+        assert 0 <= metrics[key] <= 1
+    assert metrics["baseline_repeat_first_frame"]["direction_accuracy"] == 0
+    assert set(metrics["from_caption"]) == {
+        f"{word}_accuracy" for word in ("direction", "color", "shape", "background")
+    }
+    assert metrics["sizes"]["heldout"] == 6 and metrics["seeds"]["heldout_data"] == 1
+    assert metrics["seconds"]["training"] > 0 and metrics["peak_memory_gb"] > 0
+    with Image.open(out / "samples.gif") as gif:
+        assert gif.n_frames == 16
+    page = (out / "index.html").read_text()
+    assert "http" not in page.replace("http://www.w3.org", "") and page.count("<svg") >= 3
+    assert page.count("data:image/gif") == 2
+    assert (out / "checkpoints" / "last.ckpt").exists() and any((out / "tensorboard").iterdir())
+
+    written = (out / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    capfd.readouterr()
+    demo.run(overrides)
+    assert capfd.readouterr().out.count("skipped") == 3
+    assert (out / "checkpoints" / "last.ckpt").stat().st_mtime_ns == written
+
+
+def test_figures_of_the_truth_and_of_a_copy_are_what_they_must_be() -> None:
+    scenes = [scene_at(i, 3, "heldout") for i in range(12)]
+    truth = torch.stack([torch.from_numpy(scene.video()) for scene in scenes])
+    perfect = figures(truth, truth, scenes)
+    assert perfect["direction_accuracy"] == perfect["color_accuracy"] == 1
+    assert perfect["psnr"] == [100] * 15 and perfect["background_psnr"] == [100] * 15
+    copy = figures(truth[:, :1].expand_as(truth), truth, scenes)
+    assert copy["direction_accuracy"] == 0 and copy["color_accuracy"] == 1
+    assert copy["psnr"] == copy["psnr_copy"] == perfect["psnr_copy"]
+    error = (truth[:, 8].double() - truth[:, 0].double()).square().mean(dim=(1, 2, 3))
+    expected = (10 * torch.log10(255**2 / error)).mean().item()
+    assert copy["psnr"][7] == pytest.approx(expected, abs=0.01)
+    backwards = figures(truth.flip(1), truth, scenes)
+    assert backwards["direction_accuracy"] == 0 and backwards["color_accuracy"] == 1
+    assert set(caption_figures(truth, scenes).values()) == {1.0}
+
+
+def test_chart_draws_every_line_and_refuses_what_does_not_fit() -> None:
+    svg = line_chart("a < b", [1, 2, 3], {"x": [1.0, 2.0, 3.0], "y": [3.0, 3.0, 3.0]}, "frame")
+    assert svg.count("<polyline") == 2 and "a &lt; b" in svg and "nan" not in svg
+    with pytest.raises(ValueError, match="as long as x"):
+        line_chart("t", [1, 2], {"x": [1.0]}, "frame")

@@ -19,6 +19,7 @@ from lightning_artv.networks.text_encoder import CLIPTextEncoder
 from lightning_artv.networks.unet import PretrainedUNet
 from lightning_artv.systems.artv import ARTV
 from lightning_artv.systems.artv.masking import blend, static_noise
+from lightning_artv.systems.artv.references import without_anchor, without_references
 from lightning_artv.systems.base import DenoisingStep, Guidance, SamplingSettings, Segment
 
 MakeSystem = Callable[..., ARTV]
@@ -135,12 +136,15 @@ def test_weighted_losses_are_the_papers_times_the_weights(
     torch.testing.assert_close(out.per_sample, paper.per_sample / signal**2)
 
 
-def test_v_prediction_is_turned_into_noise_before_eq_7(
-    make_system: MakeSystem, batch: VideoBatch
+@pytest.mark.parametrize("kind", ["v_prediction", "v_residual"])
+def test_velocities_are_turned_into_noise_before_eq_7(
+    make_system: MakeSystem, batch: VideoBatch, kind: str
 ) -> None:
-    system = make_system(opened=True, static_noise="none", prediction_type="v_prediction")
+    system = make_system(opened=True, static_noise="none", prediction_type=kind)
     plain = make_system(opened=True, static_noise="none")
     _, conditions, captions = system.prepare(batch, generators_for(7, [0, 1, 2]))
+    some = torch.tensor([True, False, True])
+    conditions = without_references(conditions, ~some)
     y_t, t = torch.randn(3, 12, 8, 8), torch.tensor([0, 500, 999])
     with torch.no_grad():
         encoded = system.encode(conditions, system.text_encoder(captions))
@@ -148,6 +152,8 @@ def test_v_prediction_is_turned_into_noise_before_eq_7(
     signal, noise = (
         f(t).view(-1, 1, 1, 1) for f in (system.schedule.signal, system.schedule.noise)
     )
+    if kind == "v_residual":
+        v = v + noise * (signal * y_t - conditions.y_ref) * some.view(-1, 1, 1, 1)
     torch.testing.assert_close(eps, signal * v + noise * y_t)
 
 
@@ -247,7 +253,6 @@ def test_a_closed_mask_and_one_text_weight_is_plain_stable_diffusion(sd_folder: 
 def test_guided_prediction_is_the_formula_over_separate_evaluations(
     make_system: MakeSystem,
 ) -> None:
-    from lightning_artv.systems.artv.references import without_anchor, without_references
     from lightning_artv.systems.artv.rollout import _GuidedDenoiser
 
     system = make_system(opened=True)

@@ -88,9 +88,10 @@ class ARTV(VideoSystem):
             paper).
         use_anchor: False feeds a zero anchor, structure unchanged (the paper's ablation).
         anchor_patch: side of the anchor's patches, in latent pixels.
-        prediction_type: what the dynamic U-Net's output means: `epsilon` (Stable Diffusion 2.1-base),
-            `v_prediction` (diffusers' name), or `v_residual`: v less `masking.reference_velocity`,
-            for networks that start from random weights. Turned into noise before Eq. 7.
+        prediction_type: what the dynamic U-Net's output means, turned into noise before Eq. 7:
+            `epsilon` (Stable Diffusion 2.1-base), `v_prediction` (diffusers' name), or
+            `v_residual`: v less `masking.reference_velocity`, for networks that start from random
+            weights.
         loss_weighting: `epsilon` is the paper's Eq. 4; see `diffusion.loss.loss_weights` for
             the others.
         dynamic_loss_weight: weight of an additional Eq. 4 on the dynamic noise alone (0 in the

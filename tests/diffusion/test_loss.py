@@ -49,17 +49,8 @@ def test_sample_weights_turn_the_noise_error_into_the_error_of_the_clean_frame()
     assert torch.allclose(weighted, (clean - truth).square().mean(dim=(1, 2, 3)), rtol=1e-3)
 
 
-def test_min_snr_weights_are_capped_where_the_frame_is_nearly_clean():
-    schedule = NoiseSchedule.scaled_linear()
-    t = torch.arange(1000)
-    weights, snr = loss_weights(schedule, t, "min_snr"), schedule.snr(t)
-    assert torch.allclose(weights * snr, torch.minimum(snr, torch.full_like(snr, 5.0)))
-    assert weights[0] == pytest.approx(5 / (0.99915 / 0.00085), rel=1e-4)
-    assert (weights[snr < 5] == 1).all() and (weights[snr > 5] < 1).all()
-
-
 def test_the_papers_weighting_is_one_and_others_are_named():
     schedule = NoiseSchedule.scaled_linear()
     assert torch.equal(loss_weights(schedule, torch.tensor([0, 999]), "epsilon"), torch.ones(2))
-    with pytest.raises(ValueError, match="epsilon, v, sample or min_snr"):
+    with pytest.raises(ValueError, match="epsilon, v or sample"):
         loss_weights(schedule, torch.tensor([0]), "x0")

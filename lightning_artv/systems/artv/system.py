@@ -45,10 +45,9 @@ DEFAULT_SAMPLING = SamplingSettings()
 
 @dataclass(frozen=True)
 class NoisePrediction:
-    """Eq. 7's left side, the dynamic noise in it and the mask (None without a mask network)."""
+    """Eq. 7's left side and the mask that made it (None without a mask network)."""
 
     eps: Tensor
-    eps_dynamic: Tensor
     mask: Tensor | None
 
 
@@ -92,9 +91,9 @@ class ARTV(VideoSystem):
             the clean frame less its reference (Eq. 5), for networks that start from random weights.
         loss_weighting: `epsilon` is the paper's Eq. 4; see `diffusion.loss.loss_weights` for
             the others.
-        dynamic_loss_weight: weight of an additional Eq. 4 on the dynamic noise alone (0 in the
-            paper). Eq. 7 scales the dynamic network's gradient by `1 - m`, so a network that starts
-            from random weights stops learning where the mask has opened before it was any good.
+        unreferenced_weight: weight of the samples whose references are dropped (1 in the paper).
+            Where the loss counts clean frames, a frame made from nothing is wrong by 50 times as
+            much as one made from its predecessor, and drowns what there is to learn about motion.
         schedule: `scaled_linear` (Stable Diffusion's), `linear` or `cosine`; 1000 steps.
         sampling: defaults of generation.
     """
@@ -115,7 +114,7 @@ class ARTV(VideoSystem):
         anchor_patch: int = 2,
         prediction_type: Literal["epsilon", "v_prediction", "residual"] = "epsilon",
         loss_weighting: Weighting = "epsilon",
-        dynamic_loss_weight: float = 0.0,
+        unreferenced_weight: float = 1.0,
         schedule: Literal["scaled_linear", "linear", "cosine"] = "scaled_linear",
         sampling: SamplingSettings = DEFAULT_SAMPLING,
     ) -> None:
@@ -146,7 +145,7 @@ class ARTV(VideoSystem):
         self.max_noise_level, self.condition_dropout = max_noise_level, condition_dropout
         self.first_frame_share, self.use_anchor = first_frame_share, use_anchor
         self.prediction_type, self.loss_weighting = prediction_type, loss_weighting
-        self.dynamic_loss_weight = dynamic_loss_weight
+        self.unreferenced_weight = unreferenced_weight
         self._sampling = sampling
 
     @property
@@ -171,10 +170,8 @@ class ARTV(VideoSystem):
             y_t, t, self.encode(conditions, self.text_encoder(captions))
         )
         weights = loss_weights(self.schedule, t, self.loss_weighting)
-        error = noise_mse(prediction.eps, eps)
-        if self.dynamic_loss_weight and prediction.mask is not None:
-            error = error + self.dynamic_loss_weight * noise_mse(prediction.eps_dynamic, eps)
-        per_sample = weights * error
+        weights = weights.where(conditions.has_reference, self.unreferenced_weight * weights)
+        per_sample = weights * noise_mse(prediction.eps, eps)
         mask = prediction.mask
         return LossOutput(
             loss=per_sample.mean(),
@@ -246,11 +243,11 @@ class ARTV(VideoSystem):
             known = encoded.y_ref * broadcast(encoded.has_reference, y_t)
             eps_dynamic = eps_from_x0(y_t, known + eps_dynamic, signal, noise)
         if self.mask is None or encoded.mask is None:
-            return NoisePrediction(eps_dynamic, eps_dynamic, None)
+            return NoisePrediction(eps_dynamic, None)
         mask = mask_from_logits(self.mask(y_t, t, encoded.mask), self.mask_bias)
         mask = mask * broadcast(encoded.has_reference, mask)
         eps_static = static_noise(self.static_noise, y_t, encoded.y_ref, signal, noise)
-        return NoisePrediction(blend(mask, eps_static, eps_dynamic), eps_dynamic, mask)
+        return NoisePrediction(blend(mask, eps_static, eps_dynamic), mask)
 
     # Generation
     #

@@ -45,8 +45,9 @@ class SaveConfig(SaveConfigCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Pick the first free name before Lightning writes it."""
-        if not self.already_saved and trainer.is_global_zero and trainer.log_dir is not None:
-            self.config_filename = free_name(Path(trainer.log_dir), "config", ".yaml")
+        folder = trainer.log_dir  # a broadcast: every rank must ask
+        if not self.already_saved and trainer.is_global_zero and folder is not None:
+            self.config_filename = free_name(Path(folder), "config", ".yaml")
         super().setup(trainer, pl_module, stage)
 
 

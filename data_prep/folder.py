@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.metadata import Entry, read_metadata
-from data_prep.output import Progress, building
+from data_prep.output import building
 from data_prep.transcode import Limits, Prepared, prepare
 from lightning_artv.data.decode import DecodeError
 from lightning_artv.data.tar import ShardWriter
 from lightning_artv.errors import DataError, UserError
+from lightning_artv.progress import Progress
 
 __all__ = ["Limits", "Report", "write_folder"]
 
@@ -75,7 +76,7 @@ def write_folder(
         raise UserError(f"The shards cannot replace {source}, their source; choose another folder.")
     skipped = [(entry.file_name, "the file does not exist") for entry in missing]
     kinds: list[bool] = []
-    progress = Progress("videos", len(present))
+    progress = Progress(len(present), "video")
     with building(out, overwrite) as folder:
         with ShardWriter(folder, samples_per_shard) as writer:
             for entry in present:
@@ -84,8 +85,8 @@ def write_folder(
                     kinds.append(prepared.copied)
                     meta = {**prepared.meta, "source": entry.file_name}
                     writer.write(f"{len(kinds) - 1:08d}", prepared.video, entry.text, meta)
-                progress.step()
-        progress.close()
+                progress(1)
+        progress.finish()
         if not kinds:
             name, reason = skipped[0]
             raise DataError(

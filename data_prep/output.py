@@ -1,11 +1,9 @@
-"""What every command that writes a data set shares: all or nothing, and progress."""
+"""What every command that writes a data set shares: all or nothing."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,31 +39,3 @@ def building(out: Path, overwrite: bool = False) -> Iterator[Path]:
         temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-class Progress:
-    """A line on stderr with count, rate and time left: redrawn, or every 10 s in a log."""
-
-    def __init__(self, what: str, total: int) -> None:
-        self.what, self.total, self.done = what, total, 0
-        self._start = time.monotonic()
-        self._terminal = sys.stderr.isatty()
-        self._drawn = self._start
-
-    def step(self) -> None:
-        """One more is done."""
-        self.done += 1
-        now = time.monotonic()
-        if now - self._drawn >= (0.2 if self._terminal else 10.0):
-            self._drawn = now
-            self._draw("\r" if self._terminal else "", "" if self._terminal else "\n")
-
-    def close(self) -> None:
-        """Draw the final line."""
-        self._draw("\r" if self._terminal else "", "\n")
-
-    def _draw(self, before: str, after: str) -> None:
-        rate = self.done / max(time.monotonic() - self._start, 1e-9)
-        left = (self.total - self.done) / rate if rate else 0.0
-        line = f"{self.what}: {self.done}/{self.total}, {rate:.1f}/s, {left:.0f} s left"
-        print(f"{before}{line}", end=after, file=sys.stderr, flush=True)

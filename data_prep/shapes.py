@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from data_prep.output import Progress, building
+from data_prep.output import building
 from lightning_artv.data.encode import encode_lossless
 from lightning_artv.data.synthetic import Split, scene_at
 from lightning_artv.data.tar import ShardWriter
 from lightning_artv.errors import UserError
+from lightning_artv.progress import Progress
 
 
 def write_shapes(
@@ -35,13 +36,13 @@ def write_shapes(
     """
     if count < 1 or fps <= 0:
         raise UserError(f"Give at least 1 video and a positive fps, got {count} and {fps:g}.")
-    progress = Progress("shapes", count)
+    progress = Progress(count, "video")
     with building(out, overwrite) as folder, ShardWriter(folder, samples_per_shard) as writer:
         for index in range(count):
             scene = scene_at(index, seed, split, size, frames)
             meta = {**dataclasses.asdict(scene), "fps": fps, "seed": seed, "split": split}
             video = encode_lossless(scene.video(), fps)
             writer.write(f"{split}-{seed}-{index:06d}", video, scene.caption(), meta)
-            progress.step()
-    progress.close()
+            progress(1)
+    progress.finish()
     return [out / shard.name for shard in writer.shards]

@@ -51,7 +51,8 @@ def _checkpoint_every(steps: int, out: Path) -> list[str]:
         },
     }
     ema = {"class_path": "lightning_artv.training.ema.EMA", "init_args": {"decay": 0.9}}
-    return [f"--trainer.callbacks={json.dumps([ema, saver])}"]
+    line = {"class_path": "lightning_artv.training.callbacks.ProgressLine"}
+    return [f"--trainer.callbacks={json.dumps([ema, line, saver])}"]
 
 
 def test_fit_killed_and_resumed_then_generate(shapes_shards: Path, tmp_path: Path) -> None:
@@ -83,6 +84,7 @@ def test_fit_killed_and_resumed_then_generate(shapes_shards: Path, tmp_path: Pat
     assert checkpoint["global_step"] == end
     steps = [int(s["step"]) for s in checkpoint["optimizer_states"][0]["state"].values()]
     assert set(steps) == {end}
+    assert f"step {end}/{end}, " in error and "loss" in error
 
     picture = tmp_path / "first.png"
     Image.fromarray(scene_at(0, 5, "heldout").render(0)).save(picture)
@@ -93,6 +95,20 @@ def test_fit_killed_and_resumed_then_generate(shapes_shards: Path, tmp_path: Pat
     assert frames.shape == (4, 32, 32, 3)
     difference = frames[0].int() - torch.from_numpy(scene_at(0, 5, "heldout").render(0)).int()
     assert difference.abs().float().mean() < 12  # the given frame, through a lossy codec
+
+
+def test_two_processes_train_and_save_one_checkpoint(shapes_shards: Path, tmp_path: Path) -> None:
+    arguments = ["fit", "--config", str(CONFIG), f"--trainer.default_root_dir={tmp_path}"]
+    arguments += [f"--data.train={shapes_shards}", f"--data.val={shapes_shards}"]
+    arguments += [f"--{key}={value}" for key, value in TINY.items()]
+    arguments += [*_checkpoint_every(2, tmp_path), "--trainer.max_steps=2"]
+    run = _run(*arguments, "--trainer.devices=2", "--trainer.strategy=ddp")
+    try:
+        assert run.wait(timeout=180) == 0, run.communicate()[1].decode()
+    finally:
+        run.kill()
+    assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 2
+    assert (tmp_path / "tensorboard" / "config.yaml").exists()
 
 
 def test_demo_runs_measures_and_goes_on_where_it_was(

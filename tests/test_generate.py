@@ -294,6 +294,9 @@ def test_sizes_names_precision_and_progress() -> None:
     progress = Progress(100)
     progress.done = 20
     assert progress.line(progress._start + 10) == "frame 20/100, 2.00 frames/s, 0:40 left"
+    resumed = Progress(100, "step", start=60)
+    resumed.done = 80
+    assert resumed.line(resumed._start + 10) == "step 80/100, 2.00 steps/s, 0:10 left"
 
 
 def test_a_failure_midway_leaves_no_video(

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_artv.batch import VideoBatch
+from lightning_artv.progress import Progress
 
 QUARTILES = 4
 
@@ -65,6 +66,36 @@ class Throughput(Callback):
         }
         log_scalars(trainer, values)
         self._clear(time.monotonic())
+
+
+class ProgressLine(Callback):
+    """`step 300/1500, 2.70 steps/s, 7:24 left, loss 0.0041` on stderr, in a terminal or a log.
+
+    For runs that are bounded by `trainer.max_steps`; it is right after a resume too.
+    """
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and trainer.max_steps > 0:
+            self._progress = Progress(trainer.max_steps, "step", trainer.global_step)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: VideoBatch,
+        batch_idx: int,
+    ) -> None:
+        if self._progress is not None and trainer.global_step > self._progress.done:
+            more = trainer.global_step - self._progress.done
+            self._progress(more, f", loss {float(outputs['loss']):.4f}")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._progress is not None:
+            self._progress.finish()
 
 
 class LossByTimestep(Callback):

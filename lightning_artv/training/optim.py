@@ -51,7 +51,8 @@ def adamw(
     """
     if not trainable:
         raise UserError("The system has no trainable parameters, so there is nothing to fit.")
-    return AdamW(parameter_groups(module, trainable, weight_decay), lr=lr, betas=betas)
+    groups = parameter_groups(module, trainable, weight_decay)
+    return AdamW(groups, lr=lr, betas=betas, fused=True)
 
 
 def linear_warmup(optimizer: AdamW, steps: int) -> LambdaLR:

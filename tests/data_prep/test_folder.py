@@ -121,7 +121,7 @@ def test_unreadable_videos_are_skipped_and_named(
     assert "Skipped 2:" in printed.out
     assert "bad.mp4: not a readable video" in printed.out
     assert "still.mp4: it has only 1 frame" in printed.out
-    assert "videos: 4/4" in printed.err
+    assert "video 4/4, " in printed.err
 
 
 def metadata(folder: Path, text: str) -> None:

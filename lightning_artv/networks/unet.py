@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.embeddings import TimestepEmbedding
 from torch import Tensor, nn
@@ -143,6 +144,19 @@ def add_noise_level(unet: UNet2DConditionModel, silent: bool) -> None:
         nn.init.zeros_(unet.class_embedding.linear_2.bias)
 
 
+@torch.no_grad()
+def start_loud(unet: UNet2DConditionModel) -> None:
+    """Start a U-Net with random weights so that it predicts 0 and hears the text from the start.
+
+    At first attention is an average over all tokens, in which one word that matters is faint;
+    PyTorch's default makes values and outputs smaller still, by sqrt(3) each, which is undone here.
+    """
+    nn.init.zeros_(unet.conv_out.weight)
+    for name, parameter in unet.named_parameters():
+        if name.endswith(("attn2.to_v.weight", "attn2.to_out.0.weight")):
+            parameter.mul_(3**0.5)
+
+
 @dataclass(frozen=True)
 class EncodedConditions:
     """What a `ConditionedUNet` reads besides `y_t` and `t`; constant over the denoising steps of a
@@ -168,8 +182,8 @@ class ConditionedUNet(nn.Module):
         unet: from a `UNetSource`; gains anchor attention and noise level in place.
         latent_channels: channels of one latent frame.
         anchor_patch: side of the anchor's patches, in latent pixels.
-        trained: `unet` has trained weights: all that is new starts at zero. Otherwise the U-Net's
-            own last convolution does.
+        trained: `unet` has trained weights: all that is new starts at zero. Otherwise it starts
+            loud, and the U-Net's own last convolution at zero.
     """
 
     def __init__(
@@ -182,7 +196,7 @@ class ConditionedUNet(nn.Module):
         super().__init__()
         self.unet = unet
         if not trained:
-            nn.init.zeros_(unet.conv_out.weight)
+            start_loud(unet)
         add_noise_level(unet, silent=trained)
         add_anchor_attention(unet, silent=trained)
         widths = unet.config.block_out_channels

@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from lightning_artv.cli import main
@@ -55,7 +57,9 @@ def _checkpoint_every(steps: int, out: Path) -> list[str]:
     return [f"--trainer.callbacks={json.dumps([ema, line, saver])}"]
 
 
-def test_fit_killed_and_resumed_then_generate(shapes_shards: Path, tmp_path: Path) -> None:
+def test_fit_killed_and_resumed_then_generate(
+    shapes_shards: Path, sd_folder: Path, tmp_path: Path
+) -> None:
     """kill -9 after the first checkpoint; --ckpt_path last goes on to the end."""
     out = tmp_path / "run"
     arguments = ["fit", "--config", str(CONFIG), f"--trainer.default_root_dir={out}"]
@@ -95,6 +99,16 @@ def test_fit_killed_and_resumed_then_generate(shapes_shards: Path, tmp_path: Pat
     assert frames.shape == (4, 32, 32, 3)
     difference = frames[0].int() - torch.from_numpy(scene_at(0, 5, "heldout").render(0)).int()
     assert difference.abs().float().mean() < 12  # the given frame, through a lossy codec
+
+    drawn = tmp_path / "drawn"
+    options = ["--prompt", "a dog", "--first-frame-model", str(sd_folder), "--frames", "2"]
+    assert main(["generate", "--checkpoint", str(last), *options, "--output", str(drawn)]) == 0
+    assert [path.name for path in sorted(drawn.iterdir())] == ["00000.png", "00001.png"]
+    pipeline = StableDiffusionPipeline.from_pretrained(sd_folder)
+    made = pipeline("a dog", generator=torch.Generator().manual_seed(0)).images[0]
+    expected = torch.from_numpy(np.array(made.resize((32, 32), Image.Resampling.LANCZOS))).int()
+    with Image.open(drawn / "00000.png") as image:
+        assert (torch.from_numpy(np.array(image)).int() - expected).abs().max() <= 1
 
 
 def test_two_processes_train_and_save_one_checkpoint(shapes_shards: Path, tmp_path: Path) -> None:

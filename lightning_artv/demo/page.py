@@ -114,10 +114,22 @@ def _scalars(log: EventAccumulator) -> str:
 
 
 def _masks(log: EventAccumulator) -> str:
-    tags = [t for t in ("mask/fig4", "mask/fig9") if t in log.Tags()["images"]]
-    pictures = [_picture(log.Images(tag)[-1].encoded_image_string, "png") for tag in tags]
-    return "<br>".join(pictures) or "<p>This variant has no mask.</p>"
+    """The last round's mask figures: the mean by step as a chart, values and pictures as logged."""
+    means = sorted(t for t in log.Tags()["scalars"] if t.startswith("mask/mean/"))
+    if not means:
+        return "<p>This variant has no mask.</p>"
+    steps = [float(tag.rsplit("/", 1)[1]) for tag in means]
+    values = [log.Scalars(tag)[-1].value for tag in means]
+    chart = line_chart("mean of the mask", steps, {"mean": values}, "denoising step")
+    fig4, fig9 = (log.Images(t)[-1].encoded_image_string for t in ("mask/fig4", "mask/fig9"))
+    return (
+        f"{chart}<p class=note>Fig. 4: how often each mask value occurs; a column a denoising step, "
+        f"1 (copy) at the top, 0 (draw) at the bottom; red: the mean.</p>{_picture(fig4, 'png', 240)}"
+        "<p class=note>Fig. 9: the mask from the first denoising step to the last; white copies the "
+        f"frame before, black draws.</p>{_picture(fig9, 'png', 900)}"
+    )
 
 
-def _picture(data: bytes, kind: str) -> str:
-    return f'<img src="data:image/{kind};base64,{base64.b64encode(data).decode()}" alt="">'
+def _picture(data: bytes, kind: str, width: int | None = None) -> str:
+    size = f' width="{width}"' if width else ""
+    return f'<img src="data:image/{kind};base64,{base64.b64encode(data).decode()}"{size} alt="">'

@@ -123,10 +123,11 @@ def _masks(log: EventAccumulator) -> str:
     chart = line_chart("mean of the mask", steps, {"mean": values}, "denoising step")
     fig4, fig9 = (log.Images(t)[-1].encoded_image_string for t in ("mask/fig4", "mask/fig9"))
     return (
-        f"{chart}<p class=note>Fig. 4: how often each mask value occurs; a column a denoising step, "
-        f"1 (copy) at the top, 0 (draw) at the bottom; red: the mean.</p>{_picture(fig4, 'png', 240)}"
-        "<p class=note>Fig. 9: the mask from the first denoising step to the last; white copies the "
-        f"frame before, black draws.</p>{_picture(fig9, 'png', 900)}"
+        f"{chart}<p class=note>Fig. 4: how often each mask value occurs; a column a denoising "
+        "step, 1 (copy) at the top, 0 (draw) at the bottom; red: the mean.</p>"
+        f"{_picture(fig4, 'png', 240)}"
+        "<p class=note>Fig. 9: the mask from the first denoising step to the last; white copies "
+        f"the frame before, black draws.</p>{_picture(fig9, 'png', 900)}"
     )
 
 

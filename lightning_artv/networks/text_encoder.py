@@ -29,17 +29,14 @@ class TextEncoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, captions: Sequence[str]) -> Tensor:
-        """Encode B captions to `[B, L, D]`; a caption that is too long is cut, which is said
-        once.
-        """
+        """Encode B captions to `[B, L, D]`; one that is too long is cut, which is said once."""
 
     def _say_cut(self, caption: str, limit: str) -> None:
         if not self._said_cut:
             self._said_cut = True
             warnings.warn(
                 f"A caption is longer than the text encoder takes ({limit}) and was cut: "
-                f"{caption[:60]!r}... "
-                "(said once).",
+                f"{caption[:60]!r}... (said once).",
                 stacklevel=3,
             )
 

@@ -158,7 +158,7 @@ class ARTV(VideoSystem):
         """The autoencoder's factor; the U-Nets take any latent size."""
         return self.autoencoder.factor
 
-    # Training ----------------------------------------
+    # Training
 
     def loss(self, batch: VideoBatch, generators: Generators) -> LossOutput:
         """Eq. 4 on the masked prediction of Eq. 7, both networks together."""
@@ -183,9 +183,7 @@ class ARTV(VideoSystem):
     def prepare(
         self, batch: VideoBatch, generators: Generators
     ) -> tuple[Tensor, FrameConditions, tuple[str, ...]]:
-        """Latents of the target, the augmented conditions, and captions, some of them dropped
-        (Sec. 3.3, 4).
-        """
+        """Target latents, augmented conditions and captions, some dropped (Sec. 3.3, 4)."""
         pixels = torch.cat([batch.target[:, None], batch.references, batch.anchor[:, None]], dim=1)
         latents = self.encode_pixels(pixels, generators)
         y0, references, anchor = latents[:, 0], latents[:, 1:3], latents[:, 3]
@@ -199,9 +197,7 @@ class ARTV(VideoSystem):
         return y0, conditions, without_text(batch.captions, drop_text)
 
     def encode_pixels(self, pixels: Tensor, generators: Generators) -> Tensor:
-        """uint8 `[B, F, 3, H, W]` to latents `[B, F, C, h, w]`, sampled from the autoencoder's
-        posterior.
-        """
+        """uint8 `[B, F, 3, H, W]` to a sample of their latents `[B, F, C, h, w]`."""
         b, f, _, height, width = pixels.shape
         factor = self.autoencoder.factor
         shape = (f, self.autoencoder.channels, height // factor, width // factor)
@@ -209,14 +205,11 @@ class ARTV(VideoSystem):
         return self.autoencoder.encode(pixels.flatten(0, 1), noise).unflatten(0, (b, f))
 
     # Prediction
-    #
 
     def condition(
         self, references: Tensor, anchor: Tensor, level: Tensor, generators: Generators
     ) -> FrameConditions:
-        """Augment references `[B, 2, C, h, w]` and anchor `[B, C, h, w]` at `level` `[B]`; y_ref
-        stays clean.
-        """
+        """Augment references `[B, 2, C, h, w]` and anchor at `level` `[B]`; y_ref stays clean."""
         frames = torch.cat([references, anchor[:, None]], dim=1)
         noise = randn(generators, frames.shape[1:], frames.device)
         noised = augment(self.schedule, frames, noise, level)
@@ -250,7 +243,6 @@ class ARTV(VideoSystem):
         return NoisePrediction(blend(mask, eps_static, eps_dynamic), mask)
 
     # Generation
-    #
 
     def generate(
         self,

@@ -24,10 +24,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch": {"errors"},
     "diffusion": set(),
     "media": {"errors"},
+    "progress": set(),
     "data": {"errors", "batch", "media", "diffusion"},
     "networks": {"errors", "batch", "diffusion"},
     "systems": {"errors", "batch", "diffusion", "networks"},
-    "training": {"errors", "batch", "diffusion", "media", "data", "networks", "systems"},
+    "training": {
+        *("errors", "batch", "progress", "media"),
+        *("diffusion", "data", "networks", "systems"),
+    },
 }
 COMMAND_LINE = "lightning_artv.cli"
 MAY_IMPORT_CLI = {"lightning_artv.__main__"}

@@ -52,7 +52,7 @@ def adamw(
     if not trainable:
         raise UserError("The system has no trainable parameters, so there is nothing to fit.")
     groups = parameter_groups(module, trainable, weight_decay)
-    return AdamW(groups, lr=lr, betas=betas, fused=True)
+    return AdamW(groups, lr=lr, betas=betas)
 
 
 def linear_warmup(optimizer: AdamW, steps: int) -> LambdaLR:

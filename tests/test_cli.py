@@ -128,6 +128,11 @@ MISSPELT = {
 }
 
 
+def test_an_option_is_not_abbreviated(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fit", "--config", str(base), "--trainer.max_step", "3"]) == 2
+    assert "did you mean 'trainer.max_steps'?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", MISSPELT)
 def test_a_misspelt_key_names_itself_and_suggests(
     text: str, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -182,8 +182,10 @@ def test_weights_are_the_ones_asked_for(tmp_path: Path) -> None:
 
 def test_checkpoints_that_cannot_be_used(tmp_path: Path) -> None:
     good = write_checkpoint(tmp_path / "good.ckpt")
-    truncated = tmp_path / "truncated.ckpt"
-    truncated.write_bytes(good.read_bytes()[:2000])
+    whole = good.read_bytes()
+    truncated = [tmp_path / f"truncated{i}.ckpt" for i in range(4)]
+    for path, length in zip(truncated, (0, 2000, 5000, len(whole) - 1), strict=True):
+        path.write_bytes(whole[:length])
     text = tmp_path / "text.ckpt"
     text.write_text("hello")
     plain = tmp_path / "plain.ckpt"
@@ -191,7 +193,7 @@ def test_checkpoints_that_cannot_be_used(tmp_path: Path) -> None:
     other = {"system.net.0.weight": torch.zeros(9, 9), "system.new": torch.zeros(1)}
     cases = {
         tmp_path / "none.ckpt": "no checkpoint",
-        truncated: "truncated",
+        **dict.fromkeys(truncated, "truncated"),
         text: "truncated",
         plain: "does not say which system",
         write_checkpoint(tmp_path / "noema.ckpt", ema=None): "EMA",

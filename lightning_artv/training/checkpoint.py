@@ -25,6 +25,8 @@ CONFIG_KEY = "lightning_artv"
 EMA_KEY = "ema"
 FORMAT = 1
 
+_UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError)
+
 Weights = Literal["ema", "raw"]
 
 
@@ -107,7 +109,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(f"There is no checkpoint '{path}'.")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except (*_UNREADABLE, pickle.UnpicklingError) as error:
         raise UserError(
             f"'{path}' is not a checkpoint, or is truncated: give one that `lightning fit` wrote."
         ) from error

@@ -103,7 +103,7 @@ def run(arguments: Sequence[str]) -> VideoCLI:
         UserError: a key, class, value or file that does not exist, in one sentence.
     """
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
-    mode = {"parser_mode": "omegaconf+"}
+    mode = {"parser_mode": "omegaconf+", "allow_abbrev": False}
     return VideoCLI(
         VideoModule,
         VideoDataModule,

@@ -10,9 +10,13 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 460, 240, 48, 32, 28
 
 
 def line_chart(
-    title: str, x: Sequence[float], lines: Mapping[str, Sequence[float]], x_label: str
+    title: str,
+    x: Sequence[float],
+    lines: Mapping[str, Sequence[float]],
+    x_label: str,
+    limits: tuple[float, float] | None = None,
 ) -> str:
-    """An SVG of `lines` (name -> one value for each of `x`).
+    """An SVG of `lines` (name -> one value for each of `x`); `limits` of y, None for the data's.
 
     Raises:
         ValueError: a line whose length is not that of `x`, or nothing to draw.
@@ -22,7 +26,7 @@ def line_chart(
     values = [v for line in lines.values() for v in line]
     low, high = min(values), max(values)
     pad = (high - low) * 0.05 or 1.0
-    low, high = low - pad, high + pad
+    low, high = limits or (low - pad, high + pad)
     span = (x[-1] - x[0]) or 1.0
 
     def px(value: float) -> float:

@@ -120,12 +120,12 @@ def _masks(log: EventAccumulator) -> str:
         return "<p>This variant has no mask.</p>"
     steps = [float(tag.rsplit("/", 1)[1]) for tag in means]
     values = [log.Scalars(tag)[-1].value for tag in means]
-    chart = line_chart("mean of the mask", steps, {"mean": values}, "denoising step")
+    chart = line_chart("mean of the mask", steps, {"mean": values}, "denoising step", (0.0, 1.0))
     fig4, fig9 = (log.Images(t)[-1].encoded_image_string for t in ("mask/fig4", "mask/fig9"))
     return (
         f"{chart}<p class=note>Fig. 4: how often each mask value occurs; a column a denoising "
         "step, 1 (copy) at the top, 0 (draw) at the bottom; red: the mean.</p>"
-        f"{_picture(fig4, 'png', 240)}"
+        f"{_picture(fig4, 'png', 96)}"
         "<p class=note>Fig. 9: the mask from the first denoising step to the last; white copies "
         f"the frame before, black draws.</p>{_picture(fig9, 'png', 900)}"
     )

@@ -7,7 +7,6 @@ demand, may reach anywhere.
 from __future__ import annotations
 
 import ast
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +54,6 @@ UNSAFE_OPTIONS = {
     "use_safetensors": False,
     "shell": True,
 }
-WORKPLACE = re.compile(r"/work/" + r"main|/work/" + r"shared|\.lib" + r"rary\b|\.\./sha" + r"red")
 
 
 def module_name(path: Path, root: Path = ROOT) -> str:
@@ -169,16 +167,6 @@ def test_the_sources_were_found():
     assert {"lightning_artv", "lightning_artv.diffusion.samplers", "data_prep"} <= names
 
 
-def test_no_file_speaks_of_the_place_it_was_written_in():
-    """Tests alone may look for the clips beside the checkout."""
-    kinds = {".py", ".md", ".yaml", ".toml", ".cfg", ".txt"}
-    folders = [*PACKAGES, "configs", "docs", "benchmarks"]
-    files = [p for folder in folders for p in (ROOT / folder).rglob("*") if p.suffix in kinds]
-    files += [p for p in ROOT.iterdir() if p.suffix in kinds or p.name == "Makefile"]
-    found = [f"{p}: {m[0]}" for p in files for m in WORKPLACE.finditer(p.read_text())]
-    assert found == []
-
-
 @pytest.mark.parametrize(
     ("module", "code", "words"),
     [
@@ -244,7 +232,3 @@ def test_the_checker_notices_a_planted_danger(code):
 def test_the_checker_lets_pass_what_is_right(module, code):
     assert list(import_problems(code, module)) == []
     assert list(unsafe_problems(code, module)) == []
-
-
-def test_the_checker_notices_the_workplace():
-    assert WORKPLACE.search("see /work/" + "main/x") and not WORKPLACE.search("the work/ folder")

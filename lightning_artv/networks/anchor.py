@@ -1,7 +1,7 @@
 """Cross attention to the anchor frame, decoupled from the text's (paper Sec. 3.4, Fig. 3).
 
 Beside the text's keys and values each cross attention gets its own for the anchor, as in
-IP-Adapter. The anchor's values start at zero, so the untrained U-Net is untouched.
+IP-Adapter. Beside a trained U-Net the anchor's values start at zero, so that it is untouched.
 """
 
 from __future__ import annotations

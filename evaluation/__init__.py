@@ -1,0 +1,1 @@
+"""Metrics of generated videos, with the protocol that each number belongs to."""

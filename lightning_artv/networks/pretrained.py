@@ -6,12 +6,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from zipfile import BadZipFile
+
+import torch
+from torch import Tensor
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
 
 ModelT = TypeVar("ModelT")
+
+_UNREADABLE = (
+    *(pickle.UnpicklingError, BadZipFile, EOFError, OSError),
+    *(RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError),
+)
 
 
 def sha256_of(path: Path) -> str:
@@ -48,7 +59,7 @@ def load_model(
             f"format."
         )
     if sha256 is not None:
-        _check_sha256(files, sha256)
+        check_sha256(files, sha256)
     try:
         return cls.from_pretrained(folder, subfolder=subfolder, use_safetensors=True)  # type: ignore[attr-defined]
     except (OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
@@ -56,6 +67,24 @@ def load_model(
             f"{folder / subfolder} cannot be loaded as {cls.__name__} ({_first_line(error)}): "
             f"download it again."
         ) from error
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a state dict that `torch.save` wrote, without unpickling anything but tensors.
+
+    Raises:
+        CorruptWeightsError: damaged, no state dict, or one that holds other objects (code).
+    """
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise CorruptWeightsError(
+            f"{path} is damaged or holds more than tensors ({_first_line(error)}), and nothing in "
+            f"it was run: download it again."
+        ) from error
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise CorruptWeightsError(f"{path} holds no state dict: give a file of named tensors.")
+    return tensors
 
 
 def load_config(
@@ -67,8 +96,18 @@ def load_config(
     return {k: v for k, v in config.items() if not k.startswith("_")}
 
 
-def resolve(pretrained: str, subfolder: str, revision: str | None = None) -> Path:
-    """The local folder of `pretrained`: itself, or the hub snapshot that holds `subfolder`."""
+def resolve(
+    pretrained: str,
+    subfolder: str,
+    revision: str | None = None,
+    endings: Sequence[str] = ("json", "safetensors", "txt"),
+) -> Path:
+    """The local folder of `pretrained`: itself, or the hub snapshot that holds `subfolder`.
+
+    Args:
+        subfolder: where the model is; `""` for a repository that is itself the model.
+        endings: which files of a hub repository to fetch.
+    """
     folder = Path(pretrained).expanduser()
     if folder.is_dir():
         if not (folder / subfolder).is_dir():
@@ -82,14 +121,15 @@ def resolve(pretrained: str, subfolder: str, revision: str | None = None) -> Pat
             f"Weights folder {pretrained} does not exist: give a diffusers folder or a hub id "
             f"(owner/name)."
         )
-    return _snapshot(pretrained, subfolder, revision)
+    return _snapshot(pretrained, subfolder, revision, endings)
 
 
-def _snapshot(hub_id: str, subfolder: str, revision: str | None) -> Path:
+def _snapshot(hub_id: str, subfolder: str, revision: str | None, endings: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    patterns = [f"{subfolder}/*.{ending}" for ending in ("json", "safetensors", "txt")]
+    part = f" ({subfolder})" if subfolder else ""
+    patterns = [(Path(subfolder) / f"*.{ending}").as_posix() for ending in endings]
     try:
         folder = snapshot_download(
             hub_id,
@@ -100,12 +140,13 @@ def _snapshot(hub_id: str, subfolder: str, revision: str | None) -> Path:
         return Path(folder)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise MissingWeightsError(
-            f"{hub_id} ({subfolder}) is neither in the local cache nor could it be downloaded "
+            f"{hub_id}{part} is neither in the local cache nor could it be downloaded "
             f"({_first_line(error)}): download it where there is a network and give the folder."
         ) from error
 
 
-def _check_sha256(files: list[Path], expected: str) -> None:
+def check_sha256(files: Sequence[Path], expected: str) -> None:
+    """Raise `CorruptWeightsError` unless `files` is one file of that digest."""
     if len(files) != 1:
         raise CorruptWeightsError(
             f"A sha256 was given but {files[0].parent} holds {len(files)} weight files: keep the "

@@ -1,0 +1,125 @@
+"""CLIP: images and captions in one space, frozen. Scores captions in `data_prep` and `evaluation`.
+
+Preprocessing is the model's own (`preprocessor_config.json`), by transformers' `CLIPProcessor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import CLIPConfig, CLIPModel, CLIPProcessor
+
+from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
+from lightning_artv.networks.pretrained import (
+    check_sha256,
+    load_model,
+    load_tensors,
+    resolve,
+    sha256_of,
+)
+
+
+class CLIP(nn.Module):
+    """A published CLIP, frozen, in float32 and evaluation mode.
+
+    Args:
+        pretrained: folder written by transformers' `save_pretrained`, or a hub id. Weights are
+            read from safetensors, or, where a repository has none (OpenAI's ViT-B/32), from
+            `pytorch_model.bin` without unpickling objects.
+        revision: hub revision.
+        sha256: expected sha256 of the weight file.
+
+    Attributes:
+        width: D, the width of the common space (512 for ViT-B/32).
+        sha256: digest of the weight file that was loaded.
+
+    Raises:
+        MissingWeightsError: no weights, tokenizer or preprocessor there.
+        CorruptWeightsError: damaged weights, or another sha256.
+    """
+
+    width: int
+    sha256: str
+
+    def __init__(
+        self,
+        pretrained: str = "openai/clip-vit-base-patch32",
+        revision: str | None = None,
+        sha256: str | None = None,
+    ) -> None:
+        super().__init__()
+        folder = resolve(pretrained, "", revision)
+        weights = next(iter(sorted(folder.glob("*.safetensors"))), None)
+        if weights is not None:
+            self.model = load_model(CLIPModel, str(folder), "", sha256=sha256)
+        else:
+            folder = resolve(pretrained, "", revision, ("json", "txt", "bin"))
+            weights = folder / "pytorch_model.bin"
+            self.model = _load_bin(weights, sha256)
+        self.model.float().requires_grad_(False).eval()
+        self.sha256 = sha256_of(weights)
+        self.width = self.model.config.projection_dim
+        try:
+            self.processor = CLIPProcessor.from_pretrained(folder)
+        except (OSError, ValueError, TypeError) as error:
+            raise MissingWeightsError(
+                f"{folder} holds no CLIP tokenizer and preprocessor_config.json: give a folder "
+                f"with all files of the model."
+            ) from error
+
+    def train(self, mode: bool = True) -> CLIP:
+        """Stay in evaluation mode: the network is frozen."""
+        return super().train(False)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @torch.no_grad()
+    def images(self, frames: Tensor) -> Tensor:
+        """Embed frames, uint8 `[N, 3, H, W]`, to unit vectors `[N, D]` in float32."""
+        if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[1] != 3:
+            raise ValueError(
+                f"CLIP takes uint8 frames [N, 3, H, W], got {frames.dtype} {tuple(frames.shape)}."
+            )
+        pixels = self.processor.image_processor(images=list(frames.cpu()), return_tensors="pt")
+        hidden = self.model.vision_model(pixel_values=pixels["pixel_values"].to(self.device))
+        # the parts rather than `get_image_features`, which returns a tensor in transformers 4 and
+        # an object in 5
+        return F.normalize(self.model.visual_projection(hidden.pooler_output), dim=-1)
+
+    @torch.no_grad()
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Embed captions to unit vectors `[N, D]` in float32; all after 77 tokens is cut."""
+        limit = self.model.config.text_config.max_position_embeddings
+        tokens = self.processor.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt"
+        ).to(self.device)
+        hidden = self.model.text_model(
+            input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+        )
+        return F.normalize(self.model.text_projection(hidden.pooler_output), dim=-1)
+
+
+def _load_bin(path: Path, sha256: str | None) -> CLIPModel:
+    if not path.is_file():
+        raise MissingWeightsError(
+            f"{path.parent} holds neither model.safetensors nor {path.name}: give a folder with "
+            f"all files of a CLIP model, or its hub id."
+        )
+    if sha256 is not None:
+        check_sha256([path], sha256)
+    model = CLIPModel(CLIPConfig.from_pretrained(path.parent))
+    # older files list the positions 0, 1, 2, ... among the weights
+    tensors = {k: v for k, v in load_tensors(path).items() if not k.endswith("position_ids")}
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CorruptWeightsError(
+            f"{path} does not fit the config.json beside it: download the model again."
+        ) from error
+    return model

@@ -1,0 +1,101 @@
+"""What a source lists: videos that can be analysed, and rows that cannot be used."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal, get_args
+
+MEMBER = "::"
+"""Between a shard and the name of a video in it: `/data/00000.tar::000000012.mp4`."""
+
+ProblemKind = Literal[
+    "bad_row",  # a row without the fields that name its video, or that is no CSV or JSON
+    "not_utf8",  # text in another encoding, such as cp1251
+    "empty_caption",
+    "unsafe_path",  # absolute, or with `..`: it leads out of the folder of videos
+    "missing_file",
+    "duplicate_key",
+    "not_downloaded",  # video2dataset could not fetch it
+]
+PROBLEM_KINDS: tuple[str, ...] = get_args(ProblemKind)
+
+_LONGEST_KEY = 90  # bytes; `key.json` must fit into a tar header's 100
+_UNSAFE = re.compile(r"[%./\\\s\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class VideoEntry:
+    """One video of a source.
+
+    Attributes:
+        key: unique in its source, and a shard's sample can be called so (see `key_of`).
+        path: of the file, absolute; `shard.tar::member` for a video inside a shard.
+        caption: one line of text, stripped, not empty.
+        duration: seconds, as the source states them.
+        page_dir: WebVid's folder.
+        label: UCF-101's class, spelt as its folder.
+        split: MSR-VTT's `train`, `validate` or `test`.
+        aesthetic: OpenVid's aesthetic score.
+        source_motion: OpenVid's motion score, which is not PySceneDetect's.
+        temporal_consistency: OpenVid's score.
+        camera_motion: OpenVid's words, such as `pan_left`.
+    """
+
+    key: str
+    path: str
+    caption: str
+    duration: float | None = None
+    page_dir: str | None = None
+    label: str | None = None
+    split: str | None = None
+    aesthetic: float | None = None
+    source_motion: float | None = None
+    temporal_consistency: float | None = None
+    camera_motion: str | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A row of a source that cannot be used.
+
+    Attributes:
+        key: the row's key, or where it is (`line 12`) if it has none.
+        path: of its video as far as known, else empty.
+        kind: one of `PROBLEM_KINDS`.
+        reason: one sentence.
+    """
+
+    key: str
+    path: str
+    kind: ProblemKind
+    reason: str
+
+
+def key_of(name: str) -> str:
+    """A shard's sample name for a relative path: without its extension, safe characters only.
+
+    `%`, `.`, slashes, blanks and control characters become `%XX`, so that two names never give one
+    key; what is too long for a tar header is cut and ends in 16 digits of its sha256.
+    """
+    pure = PurePosixPath(name)
+    plain = _UNSAFE.sub(_escape, str(pure.with_suffix("")) if pure.name else name)
+    data = plain.encode("utf-8", "replace")
+    if len(data) <= _LONGEST_KEY:
+        return plain
+    start = data[: _LONGEST_KEY - 17].decode("utf-8", "ignore")
+    return f"{start}-{hashlib.sha256(data).hexdigest()[:16]}"
+
+
+def _escape(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8"))
+
+
+def is_unsafe(path: str) -> bool:
+    """Whether a listed path is absolute or has `..`: it could lead out of the folder of videos."""
+    parts = path.replace("\\", "/")
+    pure = PurePosixPath(parts)
+    return pure.is_absolute() or ".." in pure.parts or os.path.isabs(path) or "\0" in path

@@ -1,58 +1,120 @@
 """The typed batch that travels from the data to a system.
 
 Axis legend, used everywhere in this project: `B` batch, `T` frames in time, `C` channels, `H`
-height, `W` width, `L` text tokens, `D` token width. Pixels in a batch are uint8 in [0, 255]; the
-autoencoder alone turns them into latents (`lightning_artv.networks.autoencoder`).
+height, `W` width, `L` text tokens, `D` token width. In a batch, windows are `N`, the frames of one
+window `F` and the targets that share it `K`; `B = N * K`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+ROLES = 4
+"""Target, frame i-1, frame i-2, anchor: the order of `VideoBatch.choice`."""
+
 
 @dataclass(frozen=True)
 class VideoBatch:
-    """One training example a row: a frame to generate and what it is generated from (paper Sec.
-    3.1).
+    """Training examples: frames to generate and what each is generated from (paper Sec. 3.1).
+
+    The frames of a window are stored once, however many targets and roles they serve. They are
+    pixels, or what an autoencoder made of them (`Autoencoder.store`); the autoencoder alone turns
+    either into latents (`lightning_artv.networks.autoencoder`).
 
     Attributes:
-        target: the frame y^i, uint8 `[B, 3, H, W]`.
-        references: frames i-1 and i-2, in this order, uint8 `[B, 2, 3, H, W]`.
-        anchor: the global anchor frame, uint8 `[B, 3, H, W]`.
-        captions: one string a row; an empty string means "no text".
-        keys: the sample's name in its shard, for messages.
+        frames: uint8 pixels in [0, 255] `[N, F, 3, H, W]`, or stored moments float16
+            `[N, F, C or 2C, h, w]`.
+        choice: int64 `[N, K, 4]`, where in its window each target's frames are: the target y^i,
+            frames i-1 and i-2, the global anchor.
+        captions: one string a window; an empty string means "no text".
+        keys: the sample's name in its shard, one a window, for messages and randomness.
     """
 
-    target: Tensor
-    references: Tensor
-    anchor: Tensor
+    frames: Tensor
+    choice: Tensor
     captions: tuple[str, ...]
     keys: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        b, c, h, w = self.target.shape
-        expected = {"references": (b, 2, c, h, w), "anchor": (b, c, h, w)}
-        for name, shape in expected.items():
-            came = tuple(getattr(self, name).shape)
-            if came != shape:
-                raise ValueError(f"VideoBatch.{name} has shape {came}, expected {shape}.")
-        if len(self.captions) != b or len(self.keys) != b:
+        if self.frames.ndim != 5 or self.frames.dtype not in (torch.uint8, torch.float16):
             raise ValueError(
-                f"VideoBatch has {b} targets but {len(self.captions)} captions and "
+                "VideoBatch.frames must be uint8 pixels or float16 moments [N, F, C, H, W], got "
+                f"{self.frames.dtype} {tuple(self.frames.shape)}."
+            )
+        n = self.frames.shape[0]
+        if self.choice.ndim != 3 or self.choice.shape[::2] != (n, ROLES):
+            raise ValueError(
+                f"VideoBatch.choice has shape {tuple(self.choice.shape)}, expected ({n}, K, 4)."
+            )
+        if len(self.captions) != n or len(self.keys) != n:
+            raise ValueError(
+                f"VideoBatch has {n} windows but {len(self.captions)} captions and "
                 f"{len(self.keys)} keys."
             )
-        for name in ("target", "references", "anchor"):
-            if getattr(self, name).dtype != torch.uint8:
-                raise ValueError(
-                    f"VideoBatch.{name} must be uint8 in [0, 255], got {getattr(self, name).dtype}."
-                )
+
+    @classmethod
+    def of(
+        cls,
+        target: Tensor,
+        references: Tensor,
+        anchor: Tensor,
+        captions: Sequence[str],
+        keys: Sequence[str],
+    ) -> VideoBatch:
+        """A batch whose windows serve one target each.
+
+        Args:
+            target: uint8 `[B, 3, H, W]`.
+            references: frames i-1 and i-2, in this order, uint8 `[B, 2, 3, H, W]`.
+            anchor: uint8 `[B, 3, H, W]`.
+        """
+        b = len(target)
+        if references.shape[:2] != (b, 2):
+            came = tuple(references.shape)
+            raise ValueError(f"VideoBatch.of: references have shape {came}, expected ({b}, 2, ...)")
+        frames = torch.cat([target[:, None], references, anchor[:, None]], dim=1)
+        choice = torch.arange(ROLES, device=frames.device).expand(b, 1, ROLES)
+        return cls(frames, choice, tuple(captions), tuple(keys))
 
     def __len__(self) -> int:
-        return self.target.shape[0]
+        """Training examples, `B = N * K`."""
+        return self.choice.shape[0] * self.choice.shape[1]
+
+    @property
+    def targets_per_window(self) -> int:
+        """K."""
+        return self.choice.shape[1]
+
+    @property
+    def target(self) -> Tensor:
+        """The frames y^i `[B, C, H, W]`."""
+        return self.in_roles(self.frames)[:, 0]
+
+    @property
+    def references(self) -> Tensor:
+        """Frames i-1 and i-2, `[B, 2, C, H, W]`."""
+        return self.in_roles(self.frames)[:, 1:3]
+
+    @property
+    def anchor(self) -> Tensor:
+        """The global anchor frames `[B, C, H, W]`."""
+        return self.in_roles(self.frames)[:, 3]
+
+    def in_roles(self, frames: Tensor) -> Tensor:
+        """`[N, F, ...]`, something for each frame of each window, to `[B, 4, ...]`, one for each
+        role of each target.
+        """
+        windows = torch.arange(len(frames), device=frames.device)[:, None, None]
+        return frames[windows, self.choice].flatten(0, 1)
+
+    def each_target(self, values: Sequence[str]) -> tuple[str, ...]:
+        """One value a window to one a target."""
+        return tuple(value for value in values for _ in range(self.targets_per_window))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> VideoBatch:
         """The same batch with its tensors on `device` (Lightning calls this)."""
@@ -63,6 +125,4 @@ class VideoBatch:
         return self._map(lambda x: x.pin_memory())
 
     def _map(self, f) -> VideoBatch:  # type: ignore[no-untyped-def]
-        return dataclasses.replace(
-            self, target=f(self.target), references=f(self.references), anchor=f(self.anchor)
-        )
+        return dataclasses.replace(self, frames=f(self.frames), choice=f(self.choice))

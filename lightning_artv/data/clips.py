@@ -30,11 +30,61 @@ class FrameChoice:
         return (self.target, *self.references, self.anchor)
 
 
+@dataclass(frozen=True)
+class Window:
+    """The frames that `K` consecutive targets of a clip need, `K + 3` of them.
+
+    Attributes:
+        frames: indices on the clip's timeline: the targets, i-1 and i-2 of the first target, the
+            anchor; repetitions included.
+        choice: for each target where in `frames` are: the target, frames i-1 and i-2, the anchor.
+    """
+
+    frames: tuple[int, ...]
+    choice: tuple[tuple[int, int, int, int], ...]
+
+
+def choose_window(
+    count: int,
+    rng: random.Random,
+    targets: int = 1,
+    anchor_window: int = 10,
+    start_probability: float = 0.1,
+) -> Window:
+    """Draw `targets` consecutive targets that share their references and one anchor, so that few
+    frames are encoded a target.
+
+    With one target this is `choose_frames`. The anchor is one of the `anchor_window` frames before
+    every target, or the clip's start. Where the clip is too short for all targets, its last is
+    repeated.
+
+    Args:
+        count: frames on the timeline, at least 2.
+        rng: the only source of randomness.
+        targets: K, at most `anchor_window`.
+    """
+    if not 1 <= targets <= anchor_window:
+        raise UserError(
+            f"targets_per_window is {targets}: choose 1 to anchor_window, which is {anchor_window}."
+        )
+    usable = max(2, count - targets + 1)  # the first target leaves room for the others
+    first = choose_frames(usable, rng, anchor_window, start_probability, reach=targets - 1)
+    ends = [min(first.target + k, count - 1) for k in range(targets)]
+
+    def place(index: int) -> int:
+        before = first.target - index
+        return -before if before <= 0 else targets + before - 1
+
+    choice = [(k, place(end - 1), place(end - 2), targets + 2) for k, end in enumerate(ends)]
+    return Window((*ends, *first.references, first.anchor), tuple(choice))
+
+
 def choose_frames(
     count: int,
     rng: random.Random,
     anchor_window: int = 10,
     start_probability: float = 0.1,
+    reach: int = 0,
 ) -> FrameChoice:
     """Draw a target, its references and its anchor from a clip.
 
@@ -48,6 +98,7 @@ def choose_frames(
         rng: the only source of randomness.
         anchor_window: at least 1.
         start_probability: in [0, 1].
+        reach: the anchor is also within `anchor_window` of this many frames after the target.
     """
     if count < 2:
         raise ValueError(f"A training example needs at least 2 frames, got {count}.")
@@ -59,7 +110,7 @@ def choose_frames(
     previous = target - 1
     if rng.random() < start_probability or target == 1:
         return FrameChoice(target, (previous, previous), previous)
-    anchor = rng.randint(max(0, target - anchor_window), previous)
+    anchor = rng.randint(max(0, target + reach - anchor_window), previous)
     return FrameChoice(target, (previous, previous - 1), anchor)
 
 

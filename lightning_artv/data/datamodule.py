@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -29,7 +30,9 @@ class VideoDataModule(LightningDataModule):
         fps: frames per second at which clips are read; null for every frame of the source.
         anchor_window: the anchor is drawn from this many frames before the target (paper Sec. 3.4).
         start_probability: how often a training target follows the clip's (supposed) first frame.
-        batch_size: samples per process and step.
+        targets_per_window: training targets that share one window of frames, so that fewer frames
+            are encoded a target (K targets cost K + 3 frames, not 4 K).
+        batch_size: targets per process and step; divisible by targets_per_window.
         val_batch_size: null for `batch_size`.
         num_workers: loader processes; 0 loads in the training process.
         shuffle: samples that each worker holds back to shuffle among, decoded: 12 * H * W bytes
@@ -50,6 +53,7 @@ class VideoDataModule(LightningDataModule):
         fps: float | None = 8.0,
         anchor_window: int = 10,
         start_probability: float = 0.1,
+        targets_per_window: int = 1,
         batch_size: int = 32,
         val_batch_size: int | None = None,
         num_workers: int = 1,
@@ -60,9 +64,15 @@ class VideoDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1 or (val_batch_size is not None and val_batch_size < 1):
             raise UserError("data.batch_size and data.val_batch_size must be at least 1.")
+        if targets_per_window < 1 or batch_size % targets_per_window:
+            raise UserError(
+                f"data.batch_size {batch_size} is not divisible by data.targets_per_window "
+                f"{targets_per_window}: choose numbers that are."
+            )
         if num_workers < 0 or shuffle < 0:
             raise UserError("data.num_workers and data.shuffle must not be negative.")
         self.clips = ClipSettings(square(size), fps, anchor_window, start_probability)
+        self.targets_per_window = targets_per_window
         self.train_shards = train
         self.val_shards = val
         self.batch_size = batch_size
@@ -74,8 +84,9 @@ class VideoDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[VideoBatch]:
         """Endless stream of full batches."""
-        dataset = self._dataset(self.train_shards, self.shuffle, epochs=None)
-        return self._loader(dataset, self.batch_size, drop_last=True)
+        clips = replace(self.clips, targets_per_window=self.targets_per_window)
+        dataset = self._dataset(self.train_shards, clips, self.shuffle, epochs=None)
+        return self._loader(dataset, self.batch_size // self.targets_per_window, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[VideoBatch] | list[DataLoader[VideoBatch]]:
         """Each validation sample once, always the same; no loader where no validation shards are
@@ -83,7 +94,7 @@ class VideoDataModule(LightningDataModule):
         """
         if self.val_shards is None:
             return []
-        dataset = self._dataset(self.val_shards, shuffle=0, epochs=1)
+        dataset = self._dataset(self.val_shards, self.clips, shuffle=0, epochs=1)
         return self._loader(dataset, self.val_batch_size, drop_last=False)
 
     def test_dataloader(self) -> DataLoader[VideoBatch] | list[DataLoader[VideoBatch]]:
@@ -95,14 +106,14 @@ class VideoDataModule(LightningDataModule):
         return self.val_dataloader()
 
     def _dataset(
-        self, shards: str | Sequence[str], shuffle: int, epochs: int | None
+        self, shards: str | Sequence[str], clips: ClipSettings, shuffle: int, epochs: int | None
     ) -> ShardDataset:
         rank, world_size = 0, 1
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
         return ShardDataset(
             list(shards) if not isinstance(shards, str) else shards,
-            self.clips,
+            clips,
             shuffle=shuffle,
             seed=self.seed,
             epochs=epochs,

@@ -16,10 +16,13 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from lightning_artv.batch import VideoBatch
-from lightning_artv.data.clips import choose_frames, timeline
+from lightning_artv.data import latents
+from lightning_artv.data.clips import choose_window, timeline
 from lightning_artv.data.decode import DecodeError, Video, square
+from lightning_artv.data.latents import StoredLatents
 from lightning_artv.data.stats import Problem, Stats
 from lightning_artv.data.tar import VIDEO_KEYS, RawSample, expand, read_shard
+from lightning_artv.errors import DataError
 
 _LEAST_SEEN = 20
 _EMPTY_EPOCHS = 3
@@ -27,29 +30,52 @@ _EMPTY_EPOCHS = 3
 
 @dataclass(frozen=True)
 class Sample:
-    """One training example; see `VideoBatch` for the meaning and the range of each field.
+    """One window of a video and the targets it serves; see `VideoBatch`.
 
     Attributes:
-        target: uint8 `[3, H, W]`.
-        references: uint8 `[2, 3, H, W]`, frames i-1 and i-2.
-        anchor: uint8 `[3, H, W]`.
+        frames: uint8 pixels `[F, 3, H, W]` or stored moments float16 `[F, 2C or C, h, w]`.
+        choice: int64 `[K, 4]`.
         caption: empty for "no text".
         key: the sample's name in its shard.
     """
 
-    target: Tensor
-    references: Tensor
-    anchor: Tensor
+    frames: Tensor
+    choice: Tensor
     caption: str
     key: str
 
+    @property
+    def target(self) -> Tensor:
+        """The first target `[3, H, W]`."""
+        return self.frames[self.choice[0, 0]]
+
+    @property
+    def references(self) -> Tensor:
+        """The first target's frames i-1 and i-2, `[2, 3, H, W]`."""
+        return self.frames[self.choice[0, 1:3]]
+
+    @property
+    def anchor(self) -> Tensor:
+        """The anchor `[3, H, W]`."""
+        return self.frames[self.choice[0, 3]]
+
 
 def collate(samples: Sequence[Sample]) -> VideoBatch:
-    """Samples -> one batch, in order."""
+    """Samples -> one batch, in order.
+
+    Raises:
+        DataError: videos and stored latents, or latents of two autoencoders, in one batch.
+    """
+    kinds = {(s.frames.dtype, s.frames.shape) for s in samples}
+    if len(kinds) > 1:
+        names = ", ".join(sorted(f"{str(d)[6:]} {tuple(shape)}" for d, shape in kinds))
+        raise DataError(
+            f"Samples of different kinds cannot be in one batch ({names}): use shards of videos, "
+            "or latents of one autoencoder."
+        )
     return VideoBatch(
-        target=torch.stack([s.target for s in samples]),
-        references=torch.stack([s.references for s in samples]),
-        anchor=torch.stack([s.anchor for s in samples]),
+        frames=torch.stack([s.frames for s in samples]),
+        choice=torch.stack([s.choice for s in samples]),
         captions=tuple(s.caption for s in samples),
         keys=tuple(s.key for s in samples),
     )
@@ -64,12 +90,14 @@ class ClipSettings:
         fps: frames per second of the timeline; None for every source frame.
         anchor_window: the anchor is one of this many frames before the target (Sec. 3.4).
         start_probability: how often a frame is taken as the clip's start; see `choose_frames`.
+        targets_per_window: targets that share a window of frames, encoded once.
     """
 
     size: tuple[int, int]
     fps: float | None = 8.0
     anchor_window: int = 10
     start_probability: float = 0.1
+    targets_per_window: int = 1
 
 
 class ShardDataset(IterableDataset[Sample]):
@@ -176,9 +204,8 @@ class ShardDataset(IterableDataset[Sample]):
                 raise DecodeError(raw.damage)
             caption = _caption(raw)
             sample = decode_example(
-                _video(raw),
+                raw,
                 caption,
-                raw.key,
                 self.clips,
                 random.Random(f"{self.seed}:{epoch}:{raw.key}"),
             )
@@ -203,26 +230,39 @@ class ShardDataset(IterableDataset[Sample]):
 
 
 def decode_example(
-    video: bytes, caption: str, key: str, clips: ClipSettings, rng: random.Random
+    raw: RawSample, caption: str, clips: ClipSettings, rng: random.Random
 ) -> Sample | None:
-    """Choose frames from a video and decode them; None where it has fewer than 2 frames.
+    """Choose frames from a sample and read them; None where it has fewer than 2 frames.
 
     Raises:
-        DecodeError: the video is unreadable.
+        DecodeError: the video, or what is stored of it, is unreadable.
     """
-    with Video(video) as source:
+    with open_frames(raw) as source:
         ticks = timeline(source.timestamps, clips.fps)
         if len(ticks) < 2:
             return None
-        choice = choose_frames(len(ticks), rng, clips.anchor_window, clips.start_probability)
-        frames = source.frames([ticks[index] for index in choice.indices], square(clips.size))
-    return Sample(frames[0], frames[1:3], frames[3], caption, key)
+        window = choose_window(
+            len(ticks),
+            rng,
+            clips.targets_per_window,
+            clips.anchor_window,
+            clips.start_probability,
+        )
+        frames = source.frames([ticks[index] for index in window.frames], square(clips.size))
+    return Sample(frames, torch.tensor(window.choice), caption, raw.key)
 
 
-def _video(raw: RawSample) -> bytes:
+def open_frames(raw: RawSample) -> Video | StoredLatents:
+    """A sample's frames: its stored latents where it has some, else its video.
+
+    Raises:
+        DecodeError: it has neither, or unreadable ones.
+    """
+    if latents.KEY in raw.files:
+        return StoredLatents(raw.files[latents.KEY])
     for name in VIDEO_KEYS:
         if name in raw.files:
-            return raw.files[name]
+            return Video(raw.files[name])
     raise DecodeError(f"no video among its files ({', '.join(sorted(raw.files)) or 'none'})")
 
 

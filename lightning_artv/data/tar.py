@@ -20,7 +20,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 from lightning_artv.errors import DataError, UserError
 
 VIDEO_KEYS = ("mp4", "mkv", "avi", "mov", "webm", "m4v")
-_KNOWN = {*VIDEO_KEYS, "txt", "json"}
+_KNOWN = {*VIDEO_KEYS, "safetensors", "txt", "json"}
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 _BLOCK = tarfile.BLOCKSIZE
 

@@ -1,7 +1,9 @@
 """Pixels to latents and back. These classes alone know both ranges.
 
 Pixels are uint8 in [0, 255], `[N, 3, H, W]`. Latents are float32 `[N, C, H/f, W/f]`, scaled as the
-diffusion model sees them.
+diffusion model sees them. Stored moments, what is kept of a frame that is encoded once and trained
+on often, are float16 `[N, 2C, h, w]`: mean and deviation of the latents; `[N, C, h, w]`, the mean
+alone, where encoding is exact.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from lightning_artv.errors import UserError
 from lightning_artv.networks.pretrained import load_model
 
 
@@ -41,6 +44,30 @@ class Autoencoder(nn.Module, ABC):
         """Latents of `pixels`: the mean, or with `noise` (standard normal, of the latents' shape)
         a sample.
         """
+        self._check_pixels(pixels)
+        return _sample(*self.moments(pixels), noise)
+
+    def store(self, pixels: Tensor) -> Tensor:
+        """The moments of `pixels` as they are stored."""
+        self._check_pixels(pixels)
+        mean, std = self.moments(pixels)
+        return (mean if std is None else torch.cat([mean, std], dim=1)).half()
+
+    def restore(self, stored: Tensor, noise: Tensor | None = None) -> Tensor:
+        """`encode` of the pixels that `stored` was made from, to float16's precision.
+
+        Raises:
+            UserError: moments of another autoencoder.
+        """
+        mean, *std = stored.float().split(self.channels, dim=1)
+        if mean.shape[1] != self.channels or [s.shape for s in std] not in ([], [mean.shape]):
+            raise UserError(
+                f"The stored latents have {stored.shape[1]} channels, but this autoencoder makes "
+                f"{self.channels}: encode the data again, or train with the one that made them."
+            )
+        return _sample(mean, std[0] if std else None, noise)
+
+    def _check_pixels(self, pixels: Tensor) -> None:
         if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
             raise ValueError(
                 f"encode expects uint8 [N, 3, H, W], got {pixels.dtype} {tuple(pixels.shape)}."
@@ -50,8 +77,6 @@ class Autoencoder(nn.Module, ABC):
                 f"Frames of {pixels.shape[-2]}x{pixels.shape[-1]} are not divisible by "
                 f"{self.factor}."
             )
-        mean, std = self.moments(pixels)
-        return mean if noise is None or std is None else mean + std * noise
 
 
 class PixelUnshuffleAutoencoder(Autoencoder):
@@ -121,6 +146,10 @@ class KLAutoencoder(Autoencoder):
         return torch.cat(
             [to_uint8(self.vae.decode(part).sample.float()) for part in latents.split(self.batch)]
         )
+
+
+def _sample(mean: Tensor, std: Tensor | None, noise: Tensor | None) -> Tensor:
+    return mean if noise is None or std is None else mean + std * noise
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from lightning_artv.batch import VideoBatch
@@ -152,6 +153,21 @@ class VideoSystem(nn.Module, ABC):
             settings: None for `self.sampling`.
             observer: called after each denoising step.
         """
+
+    def pixels(self, frames: Tensor) -> Tensor:
+        """A batch's frames `[M, ...]` as uint8 `[M, 3, H, W]`; stored latents are decoded.
+
+        Raises:
+            UserError: stored latents, in a system that has no use for them.
+        """
+        if frames.dtype != torch.uint8:
+            raise UserError(f"{type(self).__name__} reads videos only: give it shards of videos.")
+        return frames
+
+    def frame_size(self, batch: VideoBatch) -> tuple[int, int]:
+        """(height, width) in pixels of a batch's frames."""
+        factor = 1 if batch.frames.dtype == torch.uint8 else self.size_multiple
+        return factor * batch.frames.shape[-2], factor * batch.frames.shape[-1]
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Name -> parameter, for the optimiser and the EMA."""

@@ -71,7 +71,7 @@ class VideoModule(LightningModule):
                 samples.
         """
         output = self.system.loss(batch, generators_for(self.seed, self._keys(batch)))
-        self._check_finite(output, batch.keys)
+        self._check_finite(output, batch.each_target(batch.keys))
         self.log("train/loss", output.loss, prog_bar=True, batch_size=len(batch))
         return {
             "loss": output.loss,
@@ -93,8 +93,8 @@ class VideoModule(LightningModule):
         frames = self.system.generate(
             [Segment(batch.captions, self.predict_frames)],
             generators_for(self.seed, [f"predict:{key}" for key in batch.keys]),
-            size=(int(batch.anchor.shape[-2]), int(batch.anchor.shape[-1])),
-            first_frame=batch.anchor,
+            size=self.system.frame_size(batch),
+            first_frame=self.system.pixels(batch.anchor),
         )
         return torch.stack([frame.cpu() for frame in frames], dim=1)
 
@@ -151,13 +151,13 @@ class VideoModule(LightningModule):
         """A name a sample for its randomness; one that is in the batch twice gets two names."""
         seen: Counter[str] = Counter()
         names = []
-        for key in batch.keys:
+        for key in batch.each_target(batch.keys):
             names.append(f"train:{self.global_step}:{key}:{seen[key]}")
             seen[key] += 1
         return names
 
     def _evaluate(self, batch: VideoBatch, name: str) -> None:
-        keys = [f"validation:{key}" for key in batch.keys]
+        keys = [f"validation:{key}" for key in batch.each_target(batch.keys)]
         output = self.system.loss(batch, generators_for(self.seed, keys))
         self.log(name, output.loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
 

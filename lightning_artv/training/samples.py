@@ -21,11 +21,12 @@ from torch.utils.tensorboard import SummaryWriter
 from lightning_artv.batch import VideoBatch
 from lightning_artv.data.clips import timeline
 from lightning_artv.data.datamodule import VideoDataModule
-from lightning_artv.data.decode import DecodeError, Video
-from lightning_artv.data.tar import VIDEO_KEYS, RawSample, expand, read_shard
+from lightning_artv.data.decode import DecodeError
+from lightning_artv.data.shards import open_frames
+from lightning_artv.data.tar import RawSample, expand, read_shard
 from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.media import gif_bytes, grid
-from lightning_artv.systems.base import Segment
+from lightning_artv.systems.base import Segment, VideoSystem
 from lightning_artv.training.ema import find_ema
 from lightning_artv.training.mask_record import MaskRecord
 from lightning_artv.training.module import VideoModule
@@ -36,12 +37,17 @@ class HeldOutClips:
     """Whole clips to generate after.
 
     Attributes:
-        frames: uint8 `[N, T, 3, H, W]`.
+        frames: uint8 pixels `[N, T, 3, H, W]`, or stored latents.
         captions: one a clip.
     """
 
     frames: Tensor
     captions: tuple[str, ...]
+
+    def pixels(self, system: VideoSystem) -> Tensor:
+        """uint8 `[N, T, 3, H, W]`."""
+        flat = self.frames.flatten(0, 1).to(next(system.parameters()).device)
+        return system.pixels(flat).cpu().unflatten(0, self.frames.shape[:2])
 
 
 class SampleLogger(Callback):
@@ -108,7 +114,7 @@ class SampleLogger(Callback):
         if writer is None or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, VideoModule)
-        size = (int(batch.target.shape[-2]), int(batch.target.shape[-1]))
+        size = pl_module.system.frame_size(batch)
         ema = find_ema(trainer)
         averaged = ema.applied(pl_module) if ema is not None else nullcontext()
         precision = trainer.precision_plugin.forward_context()
@@ -118,7 +124,7 @@ class SampleLogger(Callback):
     def _log(self, module: VideoModule, writer: SummaryWriter, size: tuple[int, int]) -> None:
         masks, step = MaskRecord(), module.global_step
         if self._held_out is not None:
-            truth, captions = self._held_out.frames, self._held_out.captions
+            truth, captions = self._held_out.pixels(module.system), self._held_out.captions
             made = self._generate(module, captions, truth[:, 0], size, masks)
             sheet = grid(_channels_last(made), len(made), _channels_last(truth))
             gif = gif_bytes(sheet, self._fps, self.scale)
@@ -190,11 +196,8 @@ def _raw_samples(data: VideoDataModule) -> Iterator[RawSample]:
 
 
 def _read_clip(raw: RawSample, data: VideoDataModule, frames: int) -> Tensor | None:
-    video = next((raw.files[key] for key in VIDEO_KEYS if key in raw.files), None)
-    if video is None:
-        return None
     try:
-        with Video(video) as source:
+        with open_frames(raw) as source:
             ticks = timeline(source.timestamps, data.clips.fps)
             return source.frames(ticks[:frames], data.clips.size) if len(ticks) >= frames else None
     except DecodeError:

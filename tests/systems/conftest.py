@@ -44,6 +44,6 @@ def batch() -> VideoBatch:
     """Three random samples of 16x16 pixels."""
     g = torch.Generator().manual_seed(1)
     pixels = torch.randint(0, 256, (3, 4, 3, 16, 16), dtype=torch.uint8, generator=g)
-    return VideoBatch(
+    return VideoBatch.of(
         pixels[:, 0], pixels[:, 1:3], pixels[:, 3], ("a dog", "a cat", ""), ("k0", "k1", "k2")
     )

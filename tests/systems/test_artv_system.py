@@ -159,7 +159,7 @@ def test_a_samples_loss_does_not_depend_on_its_batch_mates(
 ) -> None:
     system = make_system(opened=True)
     together = system.loss(batch, generators_for(0, list(batch.keys))).per_sample
-    alone = VideoBatch(
+    alone = VideoBatch.of(
         batch.target[1:2], batch.references[1:2], batch.anchor[1:2], ("a cat",), ("k1",)
     )
     single = system.loss(alone, generators_for(0, ["k1"])).per_sample

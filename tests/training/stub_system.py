@@ -79,7 +79,7 @@ def make_batch(start: int = 0, count: int = 2, size: int = 4) -> VideoBatch:
     """`count` samples whose pixels and keys depend on `start` alone."""
     generator = torch.Generator().manual_seed(start)
     pixels = torch.randint(0, 256, (count, 4, 3, size, size), generator=generator).to(torch.uint8)
-    return VideoBatch(
+    return VideoBatch.of(
         target=pixels[:, 0],
         references=pixels[:, 1:3],
         anchor=pixels[:, 3],

@@ -158,6 +158,12 @@ class ARTV(VideoSystem):
         """The autoencoder's factor; the U-Nets take any latent size."""
         return self.autoencoder.factor
 
+    def pixels(self, frames: Tensor) -> Tensor:
+        """A batch's frames `[M, ...]` as uint8 `[M, 3, H, W]`; stored latents are decoded."""
+        if frames.dtype == torch.uint8:
+            return frames
+        return self.autoencoder.decode(self.autoencoder.restore(frames))
+
     # Training
 
     def loss(self, batch: VideoBatch, generators: Generators) -> LossOutput:
@@ -166,9 +172,7 @@ class ARTV(VideoSystem):
         t = randint(generators, 0, len(self.schedule), y0.device)
         eps = randn(generators, y0.shape[1:], y0.device)
         y_t = self.schedule.add_noise(y0, eps, t)
-        prediction = self.predict_noise(
-            y_t, t, self.encode(conditions, self.text_encoder(captions))
-        )
+        prediction = self.predict_noise(y_t, t, self.encode(conditions, self.encode_text(captions)))
         weights = loss_weights(self.schedule, t, self.loss_weighting)
         weights = weights.where(conditions.has_reference, self.unreferenced_weight * weights)
         per_sample = weights * noise_mse(prediction.eps, eps)
@@ -183,9 +187,14 @@ class ARTV(VideoSystem):
     def prepare(
         self, batch: VideoBatch, generators: Generators
     ) -> tuple[Tensor, FrameConditions, tuple[str, ...]]:
-        """Target latents, augmented conditions and captions, some dropped (Sec. 3.3, 4)."""
-        pixels = torch.cat([batch.target[:, None], batch.references, batch.anchor[:, None]], dim=1)
-        latents = self.encode_pixels(pixels, generators)
+        """Target latents, augmented conditions and captions, some dropped (Sec. 3.3, 4).
+
+        Args:
+            generators: one a target; the first of each window also draws its frames' latents.
+        """
+        latents = batch.in_roles(
+            self.encode_frames(batch.frames, generators[:: batch.targets_per_window])
+        )
         y0, references, anchor = latents[:, 0], latents[:, 1:3], latents[:, 3]
         level = randint(generators, 0, self.max_noise_level + 1, y0.device)
         conditions = self.condition(references, anchor, level, generators)
@@ -194,15 +203,25 @@ class ARTV(VideoSystem):
         first = chance[:, 3] < self.first_frame_share
         conditions = without_anchor(conditions, drop_anchor | first)
         conditions = without_references(conditions, drop_references | first)
-        return y0, conditions, without_text(batch.captions, drop_text)
+        return y0, conditions, without_text(batch.each_target(batch.captions), drop_text)
 
-    def encode_pixels(self, pixels: Tensor, generators: Generators) -> Tensor:
-        """uint8 `[B, F, 3, H, W]` to a sample of their latents `[B, F, C, h, w]`."""
-        b, f, _, height, width = pixels.shape
-        factor = self.autoencoder.factor
+    def encode_frames(self, frames: Tensor, generators: Generators) -> Tensor:
+        """A batch's frames `[N, F, ...]`, pixels or stored moments, to a sample of their latents
+        `[N, F, C, h, w]`; one generator a window.
+        """
+        n, f, _, height, width = frames.shape
+        factor = self.autoencoder.factor if frames.dtype == torch.uint8 else 1
         shape = (f, self.autoencoder.channels, height // factor, width // factor)
-        noise = randn(generators, shape, pixels.device).flatten(0, 1)
-        return self.autoencoder.encode(pixels.flatten(0, 1), noise).unflatten(0, (b, f))
+        noise = randn(generators, shape, frames.device).flatten(0, 1)
+        encoder = self.autoencoder
+        encode = encoder.encode if frames.dtype == torch.uint8 else encoder.restore
+        return encode(frames.flatten(0, 1), noise).unflatten(0, (n, f))
+
+    def encode_text(self, captions: Sequence[str]) -> Tensor:
+        """Tokens `[B, L, D]`; a caption that several targets share is encoded once."""
+        rows = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
+        tokens = self.text_encoder(list(rows))
+        return tokens[[rows[caption] for caption in captions]]
 
     # Prediction
 

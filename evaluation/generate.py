@@ -1,0 +1,266 @@
+"""A protocol's videos from a checkpoint: resumable, over several devices, as lossless frames.
+
+Each video is a folder of PNG pictures that appears whole or not at all; its noise depends on its
+seed alone, so shares, batches and interruptions do not change it.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evaluation.manifest import open_manifest, versions
+from evaluation.plan import Sample, plan_samples
+from evaluation.protocols import Protocol
+from evaluation.sets.folder import METADATA
+from evaluation.videos import ClipRule, read_first_frame
+from lightning_artv.errors import MissingWeightsError, UserError
+from lightning_artv.first_frame import FirstFrameModel
+from lightning_artv.generate import choose_device
+from lightning_artv.generation import (
+    VideoRequest,
+    autocast,
+    generate_videos,
+    video_fps,
+    video_size,
+)
+from lightning_artv.media.atomic import write_atomically
+from lightning_artv.networks.pretrained import sha256_of
+from lightning_artv.progress import Progress
+from lightning_artv.storyboard import Shot
+from lightning_artv.systems.base import SamplingSettings
+from lightning_artv.training.checkpoint import Weights, load_system
+
+MODES = ("none", "text-to-image", "true-frame")
+VIDEOS = "videos"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What to generate, and how.
+
+    Attributes:
+        protocol: which videos.
+        checkpoint: of the model.
+        data: the real set: its classes, captions, and true first frames.
+        out: folder for `videos/`, `metadata.csv` and `manifest.json`.
+        mode: where first frames come from, Table 1: `none` (the model's own), `text-to-image` (a
+            diffusers pipeline), `true-frame` (the real video's).
+        first_frame_model: folder or hub id of that pipeline.
+        prompts: file of sentences for classes instead of ours.
+        size: (height, width); None for the trained one.
+        sampling: settings in place of the checkpoint's: steps, sampler, noise_level, guidance.
+        weights: `ema` or `raw`.
+        precision: `auto`, `float32` or `bfloat16`.
+        batch_size: videos at once on a device; changes no video.
+    """
+
+    protocol: Protocol
+    checkpoint: Path
+    data: Path
+    out: Path
+    mode: str = "none"
+    first_frame_model: str | None = None
+    prompts: Path | None = None
+    size: tuple[int, int] | None = None
+    sampling: tuple[tuple[str, Any], ...] = ()
+    weights: Weights = "ema"
+    precision: str = "auto"
+    batch_size: int = 4
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise UserError(f"A mode is one of {', '.join(MODES)}, got '{self.mode}'.")
+        if self.mode == "text-to-image" and self.first_frame_model is None:
+            raise MissingWeightsError(
+                "The text-to-image mode needs a pipeline: name a diffusers folder or hub id with "
+                "--first-frame-model."
+            )
+
+
+def generate(job: Generation, devices: Sequence[str]) -> Path:
+    """Make what is missing of the job's videos and return the folder.
+
+    Args:
+        job: what to make.
+        devices: torch devices; each takes its share in a process of its own.
+
+    Raises:
+        UserError: another run's folder, or bad input.
+        MissingWeightsError: weights that the checkpoint or the job names are not there.
+    """
+    samples = plan_samples(job.protocol, job.data, job.prompts)
+    open_manifest(job.out, _manifest(job, samples, devices[0]))
+    write_atomically(job.out / METADATA, _metadata(samples))
+    for left in (job.out / VIDEOS).glob(".*.part"):
+        shutil.rmtree(left)  # what a killed run was writing
+    missing = [s for s in samples if not (job.out / VIDEOS / s.name).exists()]
+    progress = Progress(len(samples), "video", start=len(samples) - len(missing))
+    if missing and len(devices) == 1:
+        make(job, missing, devices[0], progress)
+    elif missing:
+        _share(job, missing, devices, progress)
+    progress.finish()
+    return job.out
+
+
+def choose_devices(count: int, name: str = "auto") -> list[str]:
+    """`count` devices of the best kind there is, or of the kind that is named.
+
+    Raises:
+        UserError: there are not as many.
+    """
+    kind = choose_device(name).type if name == "auto" or ":" not in name else name
+    if count == 1:
+        return [kind]
+    if kind == "cuda" and count > torch.cuda.device_count():
+        raise UserError(
+            f"There are {torch.cuda.device_count()} GPUs here, not {count}: use fewer --devices."
+        )
+    return [f"cuda:{i}" if kind == "cuda" else kind for i in range(count)]
+
+
+def make(
+    job: Generation,
+    samples: Sequence[Sample],
+    device_name: str,
+    on_done: Callable[[int], None] | None = None,
+) -> None:
+    """Make these videos on one device; `on_done` is told how many were finished.
+
+    Raises:
+        UserError, MissingWeightsError: as `generate`.
+    """
+    device = choose_device(device_name)
+    first_frames = _first_frames(job, device)
+    system = load_system(job.checkpoint, job.weights, device)
+    size, fps = video_size(system, job.size), video_fps(system)
+    settings = _settings(system.sampling, job)
+    for start in range(0, len(samples), job.batch_size):
+        batch = samples[start : start + job.batch_size]
+        pictures = first_frames(batch, size)
+        requests = [
+            VideoRequest(
+                (Shot(sample.prompt, job.protocol.frames),),
+                job.out / VIDEOS / sample.name,
+                job.protocol.seed + sample.index,
+                picture,
+            )
+            for sample, picture in zip(batch, pictures, strict=True)
+        ]
+        with autocast(device, job.precision):
+            generate_videos(system, requests, size, fps, settings)
+        if on_done is not None:
+            on_done(len(batch))
+
+
+FirstFrames = Callable[[Sequence[Sample], tuple[int, int]], Sequence[Tensor | None]]
+
+
+def _first_frames(job: Generation, device: torch.device) -> FirstFrames:
+    """Samples and (height, width) -> a first frame, uint8 `[3, H, W]`, or None, for each."""
+    if job.mode == "none":
+        return lambda batch, size: [None] * len(batch)
+    if job.mode == "true-frame":
+        rule = ClipRule.real(job.protocol)
+        return lambda batch, size: [read_first_frame(s.real, rule, size) for s in batch]
+    model = FirstFrameModel(str(job.first_frame_model), device)
+    return lambda batch, size: model(
+        [s.prompt for s in batch], [job.protocol.seed + s.index for s in batch], size
+    )
+
+
+def _settings(defaults: SamplingSettings, job: Generation) -> SamplingSettings:
+    given = dict(job.sampling)
+    if "guidance" in given:
+        names = ("references", "anchor", "text")
+        weights = dict(zip(names, given["guidance"], strict=True))
+        given["guidance"] = dataclasses.replace(defaults.guidance, **weights)
+    return dataclasses.replace(defaults, **given)
+
+
+def _share(
+    job: Generation, samples: Sequence[Sample], devices: Sequence[str], progress: Progress
+) -> None:
+    """Processes, one a device, each with every len(devices)-th video."""
+    shares = [share for i in range(len(devices)) if (share := samples[i :: len(devices)])]
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, (os.cpu_count() or 1) // len(shares))
+    with ProcessPoolExecutor(len(shares), context, _die_with_parent, (threads,)) as pool:
+        running = {
+            pool.submit(make, job, share, device)
+            for share, device in zip(shares, devices, strict=False)
+        }
+        try:
+            while running:
+                done, running = wait(running, timeout=1.0, return_when=FIRST_EXCEPTION)
+                for future in done:
+                    future.result()
+                there = sum((job.out / VIDEOS / s.name).exists() for s in samples)
+                progress(progress.total - len(samples) + there - progress.done)
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()  # their unfinished videos are made again
+            raise
+
+
+def _die_with_parent(threads: int) -> None:
+    """A worker that outlives a killed parent would race with the next run."""
+    torch.set_num_threads(threads)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _manifest(job: Generation, samples: Sequence[Sample], device: str) -> dict[str, Any]:
+    """What moves the pixels; neither batch size nor number of devices does."""
+    if not job.checkpoint.is_file():
+        raise UserError(f"There is no checkpoint '{job.checkpoint}'.")
+    plan = "\n".join(f"{s.name}\t{s.prompt}\t{s.real.name}" for s in samples)
+    return {
+        "protocol": job.protocol.name,
+        "protocol_hash": job.protocol.hash,
+        "settings": job.protocol.settings(),
+        "mode": job.mode,
+        "first_frame_model": job.first_frame_model if job.mode == "text-to-image" else None,
+        "checkpoint_sha256": sha256_of(job.checkpoint),
+        "weights": job.weights,
+        "size": list(job.size) if job.size else None,
+        "sampling": {name: _plain(value) for name, value in job.sampling},
+        "precision": job.precision,
+        "device": torch.device(device).type,
+        "videos": len(samples),
+        "plan_sha256": hashlib.sha256(plan.encode()).hexdigest(),
+        "versions": versions(),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _metadata(samples: Sequence[Sample]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file_name", "text"])
+    writer.writerows((f"{VIDEOS}/{s.name}", s.prompt) for s in samples)
+    return text.getvalue().encode()

@@ -1,0 +1,97 @@
+"""Stored latents: read back as written, damage named, the same training as from videos."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_artv.data.datamodule import VideoDataModule
+from lightning_artv.data.decode import DecodeError
+from lightning_artv.data.latents import StoredLatents, pack
+from lightning_artv.data.shards import ClipSettings, Sample, ShardDataset, collate
+from lightning_artv.errors import DataError, UserError
+
+
+def moments(frames: int = 5, channels: int = 8) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(frames, channels, 4, 6, generator=generator).half()
+
+
+def write_tar(path: Path, samples: dict[str, bytes]) -> Path:
+    with tarfile.TarFile(path, "w") as tar:
+        for key, data in samples.items():
+            for name, content in ((f"{key}.safetensors", data), (f"{key}.txt", b"a caption")):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_what_was_packed_is_read() -> None:
+    stored = moments()
+    with StoredLatents(pack(stored, [0, 0.125, 0.25, 0.375, 0.5], (32, 48))) as source:
+        assert source.timestamps == [0, 0.125, 0.25, 0.375, 0.5]
+        assert torch.equal(source.frames([3, 0, 3], (32, 48)), stored[[3, 0, 3]])
+        with pytest.raises(UserError, match=r"of frames of 32x48, but data\.size is 64x64"):
+            source.frames([0], (64, 64))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "not readable"),
+        (b"nonsense that is no safetensors", "not readable"),
+        (pack(moments(), [0.0], (32, 48)), "timestamps"),
+        (pack(moments()[:, 0], [0.0], (32, 48)), "moments is missing or of another type"),
+        (pack(moments() / 0, [0.0, 1, 2, 3, 4], (32, 48)), "not finite"),
+    ],
+)
+def test_damage_is_named(data: bytes, words: str) -> None:
+    with pytest.raises(DecodeError, match=words):
+        StoredLatents(data)
+
+
+def test_a_truncated_file_is_counted_and_skipped(tmp_path: Path) -> None:
+    good = pack(moments(), [0, 0.125, 0.25, 0.375, 0.5], (32, 48))
+    tar = write_tar(tmp_path / "0.tar", {"a": good, "b": good[:-7], "c": good})
+    data = ShardDataset(tar, ClipSettings((32, 48)), max_corrupt_share=1.0)
+    with pytest.warns(UserWarning, match=r"b \(not readable latents"):
+        samples = list(data)
+    assert [s.key for s in samples] == ["a", "c"] and data.stats.counts.corrupt == 1
+    assert samples[0].frames.dtype == torch.float16
+    assert collate(samples).target.shape == (2, 8, 4, 6)
+
+
+def test_kinds_are_not_mixed_in_a_batch() -> None:
+    choice = torch.tensor([[0, 1, 2, 3]])
+    video = Sample(torch.zeros(4, 3, 32, 48, dtype=torch.uint8), choice, "", "v")
+    latent = Sample(torch.zeros(4, 8, 4, 6, dtype=torch.float16), choice, "", "l")
+    with pytest.raises(DataError, match="different kinds"):
+        collate([video, latent])
+
+
+def test_targets_per_window_must_divide_the_batch(shapes_shards: Path) -> None:
+    with pytest.raises(UserError, match="batch_size 32 is not divisible"):
+        VideoDataModule(str(shapes_shards), targets_per_window=3)
+
+
+def test_a_batch_of_windows_has_the_configured_targets(shapes_shards: Path) -> None:
+    data = VideoDataModule(
+        str(shapes_shards),
+        size=32,
+        fps=None,
+        batch_size=8,
+        targets_per_window=4,
+        num_workers=0,
+        shuffle=0,
+    )
+    batch = next(iter(data.train_dataloader()))
+    assert len(batch) == 8 and batch.frames.shape == (2, 7, 3, 32, 32)
+    assert batch.target.shape == (8, 3, 32, 32) and batch.references.shape == (8, 2, 3, 32, 32)
+    assert torch.equal(batch.references[1, 0], batch.target[0])  # the next target's reference
+    assert batch.each_target(batch.keys)[:5] == (batch.keys[0],) * 4 + (batch.keys[1],)

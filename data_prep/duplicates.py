@@ -1,0 +1,139 @@
+"""Near-duplicate videos by the Hamming distance of their perceptual hashes, for millions of them.
+
+Exact, not approximate: `distance + 2` blocks of bits; two hashes at most `distance` apart agree in
+at least two whole blocks, so it is enough to compare those that share the bits of some two blocks
+(pigeonhole). For 64 bits and a distance of 3 these are 10 sorts by about 26 bits each, and of ten
+million random hashes hardly any two meet by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations, pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_artv.errors import DataError, UserError
+
+_WORD = 64
+_MOST = 4
+"""Largest distance for each 64 bits; beyond, blocks are too short to tell videos apart."""
+
+
+def parse_hashes(texts: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Hexadecimal digits as ASCII `[N, 16 k]` -> words `[N, k]`.
+
+    Raises:
+        DataError: something that is no hexadecimal digit.
+    """
+    digits = np.full(256, 255, np.uint8)
+    digits[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
+    values = digits[texts]
+    if (values == 255).any():
+        raise DataError("A phash is not hexadecimal; make the table again with the step motion.")
+    packed = values[:, 0::2] << 4 | values[:, 1::2]
+    return np.ascontiguousarray(packed).view(">u8").astype(np.uint64)
+
+
+def duplicates_of(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
+    """For each hash the first kept one within `distance`, or -1 for one that is kept.
+
+    In order, a hash is kept if no kept one before it is near; so sort by what matters most before.
+
+    Args:
+        hashes: words `[N, k]`, best first.
+        distance: bits that may differ, at most 4 for each 64.
+
+    Returns:
+        `[N]`, an index or -1.
+
+    Raises:
+        UserError: a distance that is negative or too large.
+    """
+    count, words = hashes.shape
+    if not 0 <= distance <= _MOST * max(words, 1):
+        raise UserError(
+            f"The distance of duplicates must be 0 to {_MOST * words} bits, got {distance}."
+        )
+    leader = _first_equal(hashes)
+    unique = np.flatnonzero(leader == np.arange(count))
+    near: NDArray[np.int64] = np.full(count, -1, np.int64)
+    if distance and len(unique) > 1:
+        near[unique] = _greedy(_near_pairs(hashes[unique], distance), unique)
+    # a copy of a dropped one is as near to what that one is a duplicate of
+    result = np.where(near[leader] >= 0, near[leader], leader)
+    result[unique] = near[unique]
+    return result
+
+
+def _first_equal(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """For each hash the index of the first equal one (its own, if it is that)."""
+    order = np.lexsort(hashes.T)  # stable: equal ones stay in order
+    sorted_hashes = hashes[order]
+    starts = np.ones(len(order), bool)
+    starts[1:] = (sorted_hashes[1:] != sorted_hashes[:-1]).any(1)
+    first = np.empty(len(order), np.int64)
+    first[order] = order[starts][np.cumsum(starts) - 1]
+    return first
+
+
+def _near_pairs(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
+    """Pairs `[M, 2]` of indices (i < j) at most `distance` apart, sorted by (j, i)."""
+    blocks = _blocks(hashes, distance + 2)
+    found = [np.empty(0, np.uint64)]
+    for one, two in combinations(range(len(blocks)), 2):
+        # 32 bits tell enough; what falls together by chance is compared and goes
+        mixed = blocks[one] * np.uint64(0x9E3779B97F4A7C15) ^ blocks[two]
+        mixed *= np.uint64(0xD6E8FEB86659FD93)
+        for first, second in _meetings(mixed >> np.uint64(32)):
+            differing = np.bitwise_count(hashes[first] ^ hashes[second]).sum(1, dtype=np.int64)
+            close = differing <= distance
+            lower = np.minimum(first[close], second[close])
+            upper = np.maximum(first[close], second[close])
+            found.append(upper << np.uint64(32) | lower)
+    pairs = np.unique(np.concatenate(found))
+    lower, upper = pairs & np.uint64(0xFFFFFFFF), pairs >> np.uint64(32)
+    return np.stack([lower, upper], 1).astype(np.int64)
+
+
+def _blocks(hashes: NDArray[np.uint64], count: int) -> list[NDArray[np.uint64]]:
+    """The bits of each hash in `count` blocks, each `[N]` (a block of more than 64 bits folded)."""
+    ends = np.linspace(0, _WORD * hashes.shape[1], count + 1).astype(int)
+    blocks = []
+    for start, end in pairwise(ends):
+        block = np.zeros(len(hashes), np.uint64)
+        for word in range(start // _WORD, -(-end // _WORD)):
+            low, high = max(start - word * _WORD, 0), min(end - word * _WORD, _WORD)
+            bits = hashes[:, word] >> np.uint64(low)
+            if high - low < _WORD:
+                bits = bits & np.uint64((1 << (high - low)) - 1)
+            block = block * np.uint64(0x9E3779B97F4A7C15) + bits
+        blocks.append(block)
+    return blocks
+
+
+def _meetings(
+    keys: NDArray[np.uint64],
+) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint64]]]:
+    """All pairs of indices with equal keys of 32 bits, in arrays."""
+    packed = keys << np.uint64(32)
+    packed |= np.arange(len(keys), dtype=np.uint64)
+    packed.sort()
+    keys, indices = packed >> np.uint64(32), packed & np.uint64(0xFFFFFFFF)
+    offset, at = 1, np.arange(len(keys) - 1)
+    while len(at):
+        at = at[at + offset < len(keys)]
+        at = at[keys[at] == keys[at + offset]]
+        if len(at):
+            yield indices[at], indices[at + offset]
+        offset += 1
+
+
+def _greedy(pairs: NDArray[np.int64], unique: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each unique hash the original index of the first kept one near it, or -1."""
+    near = np.full(len(unique), -1, np.int64)
+    for i, j in pairs.tolist():
+        if near[j] < 0 and near[i] < 0:
+            near[j] = unique[i]
+    return near

@@ -1,0 +1,99 @@
+"""Who does the work: processes of this machine, or Ray.
+
+A `Job` turns rows of a table into result rows. Whatever the engine and the number of processes, the
+results come in the order of the rows, and a row's result depends on its batch only: the output is
+the same, byte for byte.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import pyarrow as pa
+
+from data_prep.tables import Row
+from lightning_artv.errors import UserError
+
+Work = Callable[[list[Row]], list[Row]]
+"""A batch of a table's rows -> one result each, in order. It must not raise for a bad video, but
+give `status` "failed" with `error_kind` and `error`."""
+
+
+class Job(Protocol):
+    """Work that can be sent to another process; a frozen dataclass is one.
+
+    Attributes:
+        batch: rows a call.
+        schema: the columns of a result, among them `status`, `error_kind` and `error`.
+    """
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+    def open(self) -> Work:
+        """Get ready (load a model, say); called once in each process that works."""
+        ...
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Who works.
+
+    Attributes:
+        kind: `local` processes, or `ray` (Ray Data; the extra `[ray]`).
+        processes: how many work at a time; None for one a CPU core.
+        gpus: of each Ray actor; may be a fraction.
+        timeout: seconds that one video may take before it is given up as failed.
+    """
+
+    kind: Literal["local", "ray"] = "local"
+    processes: int | None = None
+    gpus: float = 0.0
+    timeout: float = 600.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("local", "ray"):
+            raise UserError(f"The engine is local or ray, not {self.kind!r}.")
+        if self.processes is not None and self.processes < 1:
+            raise UserError(f"--processes must be at least 1, got {self.processes}.")
+        if self.timeout <= 0 or self.gpus < 0:
+            raise UserError(f"Give a positive timeout and no negative gpus, got {self}.")
+
+    @property
+    def workers(self) -> int:
+        """How many work at a time."""
+        return self.processes or len(os.sched_getaffinity(0))
+
+
+def map_rows(
+    job: Job, table: Path, numbers: Sequence[int], options: EngineOptions
+) -> Iterator[Row]:
+    """The job's results for rows of a table, in order, as they become ready.
+
+    A process that dies (out of memory, a decoder's crash) or hangs costs the video that it was
+    working on, after a second try alone; the others go on.
+
+    Args:
+        job: what to do.
+        table: where the rows are; Ray's machines must see it under the same path.
+        numbers: which rows.
+
+    Raises:
+        UserError: what the job cannot work without, such as missing weights.
+    """
+    if options.kind == "ray":
+        from data_prep.engine.ray import map_rows_ray
+
+        yield from map_rows_ray(job, table, numbers, options)
+        return
+    from data_prep.engine.local import Pool
+
+    with Pool(job, table, options.workers, options.timeout) as pool:
+        yield from pool.map(numbers)

@@ -1,0 +1,85 @@
+"""A source's videos as a table: what can be used, and what cannot and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from data_prep.rows import MEMBER, Problem, VideoEntry
+from data_prep.tables import STATUS, Row, TableWriter, sha256
+
+_TYPES: dict[type, pa.DataType] = {str: pa.string(), float: pa.float64(), int: pa.int64()}
+
+_AT_A_TIME = 10_000
+
+
+def _column(hint: Any) -> pa.DataType:
+    """The column type of a field such as `float | None`."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return next(_TYPES[option] for option in options if option in _TYPES)
+
+
+_HINTS = typing.get_type_hints(VideoEntry)
+
+LISTING = pa.schema(
+    [
+        *(pa.field(f.name, _column(_HINTS[f.name])) for f in dataclasses.fields(VideoEntry)),
+        pa.field("size_bytes", pa.int64()),
+        *STATUS,
+    ]
+)
+"""The fields of `VideoEntry`, the size of the file, and what is wrong with it."""
+
+
+def write_listing(kind: str, source: Path, videos: Path | None, out: Path) -> str:
+    """List a source (see `data_prep.sources`) as a table.
+
+    Returns:
+        the table's sha256: another one next time means that the source, or the size of one of its
+        files, has changed.
+
+    Raises:
+        UserError: a source that cannot be read at all.
+    """
+    with TableWriter(out, LISTING, {"step": "list"}) as writer:
+        held: list[Row] = []
+        for row in listing_rows(kind, source, videos):
+            held.append(row)
+            if len(held) == _AT_A_TIME:
+                writer.write(held)
+                held = []
+        writer.write(held)
+    return sha256(out)
+
+
+def listing_rows(kind: str, source: Path, videos: Path | None) -> Iterator[Row]:
+    """The rows of `LISTING`."""
+    from data_prep.sources import list_source
+
+    for item in list_source(kind, source, videos):
+        if isinstance(item, Problem):
+            why = {"error_kind": item.kind, "error": item.reason}
+            yield {"key": item.key, "path": item.path, "status": "failed", **why}
+        else:
+            row = dataclasses.asdict(item)
+            yield {**row, "size_bytes": _size(item.path), "status": "ok"}
+
+
+def entry_of(row: Row) -> VideoEntry:
+    """The video of a table's row."""
+    names = (f.name for f in dataclasses.fields(VideoEntry))
+    return VideoEntry(**{name: row[name] for name in names})
+
+
+def _size(path: str) -> int | None:
+    """Bytes of the file, or of the shard it is in; None where it cannot be seen."""
+    try:
+        return Path(path.split(MEMBER)[0]).stat().st_size
+    except OSError:
+        return None

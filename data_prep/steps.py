@@ -1,0 +1,157 @@
+"""A step that adds columns to a table, part by part: killed at any moment, it goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_prep.engine import EngineOptions, Job, map_rows
+from data_prep.log import note
+from data_prep.tables import (
+    Row,
+    TableReader,
+    TableWriter,
+    differences,
+    is_done,
+    sha256,
+)
+from lightning_artv.errors import UserError
+from lightning_artv.media.atomic import write_atomically
+from lightning_artv.progress import Progress
+
+CHUNK = 256
+"""Videos a part: a killed run loses at most those of the parts that were not finished."""
+
+
+def add_columns(
+    source: Path,
+    out: Path,
+    job: Job,
+    options: Mapping[str, Any],
+    step: str,
+    engine: EngineOptions,
+    overwrite: bool = False,
+    chunk: int = CHUNK,
+) -> bool:
+    """Write `source` with the job's columns added; rows that have failed before are only copied.
+
+    Finished parts are kept in the folder `out.parts` until all are there.
+
+    Args:
+        source: a table with `status`.
+        out: the table to write.
+        job: what computes the columns.
+        options: of the job, to be kept in the table; with another value of one, or another source,
+            an existing table is refused.
+        step: its name, for messages.
+        engine: who works.
+        overwrite: replace a table, or parts, that were made otherwise.
+        chunk: rows a part.
+
+    Returns:
+        whether there was anything to do.
+
+    Raises:
+        UserError: `out` was made otherwise; what the job raises.
+    """
+    made_by = {"step": step, "options": dict(options), "input": sha256(source)}
+    parts = Parts(out, made_by)
+    if is_done(out, made_by, overwrite):
+        parts.remove()
+        return False
+    reader = TableReader(source)
+    schema = _merged(reader.schema, job.schema)
+    parts.prepare(overwrite)
+    chunks = [range(i, min(i + chunk, len(reader))) for i in range(0, len(reader), chunk)]
+    todo = [(number, rows) for number, rows in enumerate(chunks) if not parts[number].exists()]
+    usable = _usable(source)
+    numbers = [row for _, rows in todo for row in rows if usable[row]]
+    started = time.monotonic()
+    progress = Progress(sum(usable), "video", sum(usable) - len(numbers))
+    results = map_rows(job, source, numbers, engine)
+    for number, rows in todo:
+        merged = [_row(reader.row(row), usable[row], results, progress) for row in rows]
+        with TableWriter(parts[number], schema, {}) as writer:
+            writer.write(merged)
+    progress.finish()
+    with TableWriter(out, schema, made_by) as writer:
+        for number in range(len(chunks)):
+            writer.write_table(pq.read_table(parts[number]))
+    parts.remove()
+    note(out, step, "video", len(numbers), time.monotonic() - started, engine)
+    return True
+
+
+def _row(row: Row, usable: bool, results: Iterator[Row], progress: Progress) -> Row:
+    if not usable:
+        return row
+    result = next(results)
+    progress(1)
+    return {**row, **result}
+
+
+def _usable(source: Path) -> list[bool]:
+    """Which rows have not failed."""
+    reader = TableReader(source, ["status"])
+    groups = (reader.group(number)["status"].to_pylist() for number in range(reader.groups))
+    return [status == "ok" for group in groups for status in group]
+
+
+def _merged(source: pa.Schema, added: pa.Schema) -> pa.Schema:
+    """The source's columns but for the status, the new ones, the status."""
+    names = set(added.names)
+    return pa.schema([*(field for field in source if field.name not in names), *added])
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The folder of a table's finished parts.
+
+    Attributes:
+        out: the table that is to be.
+        made_by: see `data_prep.tables.made_by`; parts that were made otherwise are not used.
+    """
+
+    out: Path
+    made_by: Mapping[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+        return self.out.with_name(self.out.name + ".parts")
+
+    def __getitem__(self, number: int) -> Path:
+        return self.folder / f"{number:08d}.parquet"
+
+    def prepare(self, overwrite: bool) -> None:
+        """Make the folder, or check that its parts are of the same making.
+
+        Raises:
+            UserError: they are not.
+        """
+        facts = self.folder / "made_by.json"
+        wanted = json.loads(json.dumps(self.made_by))
+        if facts.is_file():
+            held = json.loads(facts.read_text())
+            if held == wanted:
+                return
+            if not overwrite:
+                raise UserError(
+                    f"An interrupted run left parts of {self.out} that were made with another "
+                    f"{differences(held, wanted)}; add --overwrite to begin again."
+                )
+        self.remove()
+        write_atomically(facts, json.dumps(wanted, sort_keys=True).encode())
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder)

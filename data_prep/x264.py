@@ -1,0 +1,138 @@
+"""Frames -> an H.264 mp4 for training: upright, small, with near keyframes, the same bytes on every
+machine (one thread, fixed settings, no dates)."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.reformatter import Colorspace, Interpolation
+
+from lightning_artv.data.decode import DecodeError
+from lightning_artv.errors import UserError
+
+TICK = Fraction(1, 90000)
+"""Seconds; times in a stored mp4 are multiples of it, which every usual frame rate divides."""
+
+_RGB = 0
+"""FFmpeg's number of the colour space of frames that hold RGB."""
+
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What x264 is asked for.
+
+    Attributes:
+        crf: constant rate factor, 0 (lossless) to 51; 18 is hardly told from the source.
+        preset: x264's name for how much time it takes to save bytes.
+    """
+
+    crf: int = 18
+    preset: str = "veryfast"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crf <= 51:
+            raise UserError(f"--crf must be 0 to 51, got {self.crf}.")
+        if self.preset not in PRESETS:
+            raise UserError(f"--preset is one of {', '.join(PRESETS)}, not {self.preset}.")
+
+
+class ClipEncoder:
+    """Encodes one clip, frame by frame, in memory.
+
+    Args:
+        rate: frames per second, for the rate control; every frame has its own time.
+        gop: frames from a keyframe to the next, so that a reader who wants a few decodes few.
+        short_side: pixels that the short side is limited to; None keeps the size.
+        quality: of the encoding.
+
+    Attributes:
+        times: seconds of the frames so far.
+        size: (width, height) of the stored frames.
+        video: the mp4, once finished.
+    """
+
+    def __init__(self, rate: float, gop: int, short_side: int | None, quality: Quality) -> None:
+        self._rate, self._gop = round(rate) or 1, gop
+        self._short_side, self._quality = short_side, quality
+        self._buffer = io.BytesIO()
+        self._writer: av.container.OutputContainer | None = None
+        self.times: list[float] = []
+        self.size = (0, 0)
+        self.video = b""
+
+    def add(self, frame: av.VideoFrame, aspect: float, time: float) -> None:
+        """Encode a frame.
+
+        Args:
+            frame: as it was decoded.
+            aspect: width of a stored pixel over its height.
+            time: seconds since the clip's first frame, ascending.
+        """
+        first = self._writer is None
+        if first:
+            self.size = _even_size(frame, aspect, self._short_side)
+        upright = _upright(frame, *self.size)
+        if first:
+            self._start(upright)
+        ticks = round(time / TICK)
+        upright.pts, upright.time_base = ticks, TICK
+        assert self._writer is not None
+        self._writer.mux(self._stream.encode(upright))
+        self.times.append(float(ticks * TICK))
+
+    def finish(self) -> None:
+        """Complete the file; a second call does nothing.
+
+        Raises:
+            DecodeError: there was no frame.
+        """
+        if self.video:
+            return
+        if self._writer is None:
+            raise DecodeError("no frame could be decoded")
+        self._writer.mux(self._stream.encode())
+        self._writer.close()
+        self.video = self._buffer.getvalue()
+
+    def _start(self, upright: av.VideoFrame) -> None:
+        self._writer = av.open(self._buffer, "w", format="mp4")
+        options = {"crf": str(self._quality.crf), "preset": self._quality.preset}
+        self._stream = self._writer.add_stream("libx264", self._rate, options)
+        context = self._stream.codec_context
+        context.thread_count = 1  # with more, the bytes depend on the number of cores
+        context.time_base = TICK
+        self._stream.pix_fmt, self._stream.gop_size = "yuv420p", self._gop
+        self._stream.width, self._stream.height = self.size
+        # The colour matrix is kept, and written down for the reader to use the same.
+        context.colorspace, context.color_range = upright.colorspace, upright.color_range
+
+
+def _even_size(frame: av.VideoFrame, aspect: float, short_side: int | None) -> tuple[int, int]:
+    """(width, height) of the upright frame within the limit; even, because of 4:2:0 chroma."""
+    height, width = frame.height, round(frame.width * aspect)
+    if round(frame.rotation / 90) % 2:
+        height, width = width, height
+    scale = min(1.0, short_side / min(height, width)) if short_side else 1.0
+    return max(2, 2 * round(width * scale / 2)), max(2, 2 * round(height * scale / 2))
+
+
+def _upright(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    quarter_turns = round(frame.rotation / 90) % 4
+    if quarter_turns:
+        turned = np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns)
+        pixels = np.ascontiguousarray(turned, dtype=np.uint8)
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+    matrix = Colorspace.ITU601 if frame.colorspace == _RGB else None
+    return frame.reformat(
+        width=width,
+        height=height,
+        format="yuv420p",
+        dst_colorspace=matrix,
+        interpolation=Interpolation.AREA,
+    )

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_artv.generation import Shot, generate_video
+    from lightning_artv.pipeline import ARTVPipeline
     from lightning_artv.training.checkpoint import load_system
 
-__all__ = ["Shot", "generate_video", "load_system"]
+__all__ = ["ARTVPipeline", "Shot", "generate_video", "load_system"]
 
 _HOME = {
+    "ARTVPipeline": "lightning_artv.pipeline",
     "Shot": "lightning_artv.generation",
     "generate_video": "lightning_artv.generation",
     "load_system": "lightning_artv.training.checkpoint",

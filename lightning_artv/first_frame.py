@@ -42,7 +42,7 @@ class FirstFrameModel:
         for prompt, seed in zip(prompts, seeds, strict=True):
             generator = torch.Generator().manual_seed(seed)
             made = self._pipeline(prompt=prompt, generator=generator, output_type="pil").images[0]
-            pictures.append(_fit(made, size))
+            pictures.append(fit_picture(made, size))
         return pictures
 
 
@@ -64,6 +64,7 @@ def _load(name: str, device: torch.device) -> Any:
     return pipeline.to(device)
 
 
-def _fit(image: Image.Image, size: tuple[int, int]) -> Tensor:
+def fit_picture(image: Image.Image, size: tuple[int, int]) -> Tensor:
+    """uint8 `[3, H, W]`, scaled to cover `size` (height, width) and cropped at the centre."""
     fitted = ImageOps.fit(image.convert("RGB"), (size[1], size[0]), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).contiguous()

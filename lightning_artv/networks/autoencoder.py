@@ -118,11 +118,21 @@ class KLAutoencoder(Autoencoder):
         batch: int = 8,
     ) -> None:
         super().__init__()
-        self.vae = load_model(AutoencoderKL, pretrained, "vae", revision, sha256)
-        self.vae.requires_grad_(False).eval()
-        self.batch = batch
-        self.channels = self.vae.config.latent_channels
-        self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        vae = load_model(AutoencoderKL, pretrained, "vae", revision, sha256)
+        self._adopt(vae.requires_grad_(False).eval(), batch)
+
+    @classmethod
+    def from_model(cls, vae: AutoencoderKL, batch: int = 8) -> KLAutoencoder:
+        """Around a model that is there already; it is shared, not copied."""
+        autoencoder = cls.__new__(cls)
+        Autoencoder.__init__(autoencoder)
+        autoencoder._adopt(vae, batch)
+        return autoencoder
+
+    def _adopt(self, vae: AutoencoderKL, batch: int) -> None:
+        self.vae, self.batch = vae, batch
+        self.channels = vae.config.latent_channels
+        self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
 
     def train(self, mode: bool = True) -> KLAutoencoder:
         """Stay in evaluation mode: the autoencoder is frozen."""

@@ -57,17 +57,28 @@ class CLIPTextEncoder(TextEncoder):
         sha256: str | None = None,
     ) -> None:
         super().__init__()
-        self.model = load_model(CLIPTextModel, pretrained, "text_encoder", revision, sha256)
-        self.model.requires_grad_(False).eval()
-        self.width = self.model.config.hidden_size
+        model = load_model(CLIPTextModel, pretrained, "text_encoder", revision, sha256)
         folder = resolve(pretrained, "tokenizer", revision) / "tokenizer"
         try:
-            self.tokenizer = CLIPTokenizer.from_pretrained(folder)
+            tokenizer = CLIPTokenizer.from_pretrained(folder)
         except (OSError, ValueError, TypeError) as error:
             raise MissingWeightsError(
                 f"{folder} holds no CLIP tokenizer: give a folder written by diffusers' "
                 f"save_pretrained."
             ) from error
+        self._adopt(model.requires_grad_(False).eval(), tokenizer)
+
+    @classmethod
+    def from_models(cls, model: CLIPTextModel, tokenizer: CLIPTokenizer) -> CLIPTextEncoder:
+        """Around models that are there already; they are shared, not copied."""
+        encoder = cls.__new__(cls)
+        TextEncoder.__init__(encoder)
+        encoder._adopt(model, tokenizer)
+        return encoder
+
+    def _adopt(self, model: CLIPTextModel, tokenizer: CLIPTokenizer) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.width = model.config.hidden_size
 
     def train(self, mode: bool = True) -> CLIPTextEncoder:
         """Stay in evaluation mode: the encoder is frozen."""

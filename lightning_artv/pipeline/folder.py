@@ -1,0 +1,114 @@
+"""An exported folder: what is checked before anything of it is loaded, and its checksums."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
+from lightning_artv.media.atomic import write_atomically
+from lightning_artv.networks.pretrained import resolve, sha256_of
+
+INDEX = "model_index.json"
+CARD = "README.md"
+CHECKSUMS = "sha256.txt"
+CLASS = "ARTVPipeline"
+LIBRARIES = ("diffusers", "transformers", "lightning_artv.pipeline.components")
+
+
+def write_checksums(folder: Path) -> None:
+    """Write `sha256.txt` over all files but the card, in the form of `sha256sum`."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (CHECKSUMS, CARD))
+    lines = [f"{sha256_of(p)}  {p.relative_to(folder).as_posix()}\n" for p in files]
+    write_atomically(folder / CHECKSUMS, "".join(lines).encode())
+
+
+def local_folder(name: str | Path, revision: str | None = None) -> Path:
+    """`name` itself where it is a folder, else the snapshot of that hub id; checked.
+
+    diffusers' own download refuses parts of other packages, hence ours.
+
+    Raises:
+        MissingWeightsError: no such folder or hub id, or a part is not there.
+        CorruptWeightsError: not what an export writes, or a file with another sha256.
+    """
+    folder = resolve(str(name), "", revision)
+    check(folder)
+    return folder
+
+
+def check(folder: Path) -> None:
+    """Check a folder before anything in it is loaded; no code is ever taken from one.
+
+    Raises:
+        MissingWeightsError: a part is not there.
+        CorruptWeightsError: not what an export writes, or a file with another sha256.
+    """
+    index = _read_index(folder)
+    if index.get("_class_name") != CLASS:
+        raise CorruptWeightsError(
+            f"{folder / INDEX} describes a {index.get('_class_name')}, not an {CLASS}: give a "
+            f"folder that `lightning export` wrote."
+        )
+    for name, value in index.items():
+        # a part is a pair of library and class; other lists are numbers
+        if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)):
+            continue
+        if value[0] not in LIBRARIES:
+            raise CorruptWeightsError(
+                f"{folder / INDEX} asks for a part of {value[0]}, but only parts of "
+                f"{', '.join(LIBRARIES)} are loaded."
+            )
+        if not (folder / name).is_dir():
+            raise MissingWeightsError(f"{folder} has no subfolder {name}: {_AGAIN}")
+    _check_files(folder)
+
+
+_AGAIN = "export or download it again."
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / INDEX
+    if not path.is_file():
+        raise MissingWeightsError(
+            f"{folder} has no {INDEX}: give a folder that `lightning export` wrote."
+        )
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CorruptWeightsError(f"{path} is no JSON: {_AGAIN}") from error
+    if not isinstance(index, dict):
+        raise CorruptWeightsError(f"{path} describes no pipeline: {_AGAIN}")
+    return index
+
+
+def _check_files(folder: Path) -> None:
+    """Every file that `sha256.txt` lists is there and unchanged, and none is Python."""
+    python = next(folder.rglob("*.py"), None)
+    if python is not None:
+        raise CorruptWeightsError(
+            f"{python} is Python code, of which an exported folder has none: remove it."
+        )
+    for name, expected in _checksums(folder).items():
+        path = folder / name
+        if not path.is_file():
+            raise MissingWeightsError(f"{folder} has no file {name}: {_AGAIN}")
+        if sha256_of(path) != expected:
+            raise CorruptWeightsError(
+                f"{path} has not the sha256 that {CHECKSUMS} says: {_AGAIN[:-1]}, or remove "
+                f"{CHECKSUMS} if you changed it yourself."
+            )
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    path = folder / CHECKSUMS
+    if not path.is_file():
+        return {}
+    sums = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        if len(digest) != 64 or not name or ".." in PurePosixPath(name).parts:
+            raise CorruptWeightsError(f"{path} is damaged: {_AGAIN}")
+        sums[name] = digest
+    return sums

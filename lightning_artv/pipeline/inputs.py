@@ -1,0 +1,132 @@
+"""What a pipeline's call is given and gives back, in diffusers' forms."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lightning_artv.diffusion.noise import Generators, generators_for
+from lightning_artv.errors import UserError
+from lightning_artv.first_frame import fit_picture
+from lightning_artv.media import read_image
+from lightning_artv.systems.base import SamplingSettings
+
+Picture: TypeAlias = Image.Image | Tensor | str | Path
+
+_LARGEST_SEED = 2**63 - 1
+
+
+def prompts_of(prompt: str | Sequence[str], videos_per_prompt: int) -> tuple[str, ...]:
+    """One prompt a video.
+
+    Raises:
+        UserError: none, or fewer than one video each.
+    """
+    prompts = (prompt,) if isinstance(prompt, str) else tuple(prompt)
+    if not prompts or videos_per_prompt < 1:
+        raise UserError("Nothing to generate: give a prompt, and at least 1 video each.")
+    return tuple(text for text in prompts for _ in range(videos_per_prompt))
+
+
+def generators_of(
+    videos: int, generator: torch.Generator | Sequence[torch.Generator] | None, seed: int | None
+) -> Generators:
+    """A CPU generator a video, which is what the rollout draws from.
+
+    Args:
+        videos: how many.
+        generator: one for all or one a video, on any device; each video's seed is drawn from it.
+        seed: video i has seed + i, as in `generate_videos`.
+
+    Raises:
+        UserError: both, or another number of generators than videos.
+    """
+    if generator is not None and seed is not None:
+        raise UserError("Give a generator or a seed, not both.")
+    if seed is not None:
+        seeds = [seed + i for i in range(videos)]
+    elif generator is None or isinstance(generator, torch.Generator):
+        seeds = [_draw(generator) for _ in range(videos)]
+    elif len(generator) == videos:
+        seeds = [_draw(one) for one in generator]
+    else:
+        raise UserError(
+            f"There are {len(generator)} generators for {videos} videos: give one each."
+        )
+    return [generators_for(one, ["video"])[0] for one in seeds]
+
+
+def _draw(generator: torch.Generator | None) -> int:
+    device = "cpu" if generator is None else generator.device
+    return int(torch.randint(_LARGEST_SEED, (), generator=generator, device=device))
+
+
+def first_frames(
+    image: Picture | Sequence[Picture] | None, videos: int, size: tuple[int, int]
+) -> Tensor | None:
+    """First frames, uint8 `[B, 3, H, W]`, scaled to cover `size` and cropped at the centre.
+
+    Raises:
+        UserError: another number of pictures than videos, or none that can be used.
+    """
+    if image is None:
+        return None
+    if isinstance(image, Image.Image | str | Path) or (
+        isinstance(image, Tensor) and image.dim() == 3
+    ):
+        return _picture(image, size).expand(videos, -1, -1, -1)
+    if len(image) != videos:
+        raise UserError(f"There are {len(image)} first frames for {videos} videos: give one each.")
+    return torch.stack([_picture(one, size) for one in image])
+
+
+def _picture(image: Picture, size: tuple[int, int]) -> Tensor:
+    if isinstance(image, str | Path):
+        return read_image(image, size)
+    if isinstance(image, Tensor):
+        if image.dtype != torch.uint8 or image.dim() != 3 or image.shape[0] != 3:
+            raise UserError(
+                f"A first frame must be uint8 [3, H, W], got {image.dtype} {tuple(image.shape)}."
+            )
+        image = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
+    return fit_picture(image, size)
+
+
+def settings_of(
+    defaults: SamplingSettings,
+    steps: int | None,
+    noise_level: int | None,
+    weights: Mapping[str, float | None],
+) -> SamplingSettings:
+    """`defaults` with what is not None in its place.
+
+    Args:
+        defaults: the pipeline's.
+        steps: denoising steps a frame.
+        noise_level: of references and anchor.
+        weights: guidance of references, anchor and text.
+    """
+    guidance = {name: weight for name, weight in weights.items() if weight is not None}
+    return dataclasses.replace(
+        defaults,
+        steps=defaults.steps if steps is None else steps,
+        noise_level=defaults.noise_level if noise_level is None else noise_level,
+        guidance=dataclasses.replace(defaults.guidance, **guidance),
+    )
+
+
+def as_output(frames: Tensor, output_type: str) -> list[list[Image.Image]] | np.ndarray | Tensor:
+    """uint8 `[B, T, 3, H, W]` as `pil`, or in [0, 1] as `np` `[B, T, H, W, 3]` or `pt`."""
+    if output_type == "pt":
+        return frames.float() / 255
+    images = frames.permute(0, 1, 3, 4, 2).numpy()
+    if output_type == "np":
+        return images.astype(np.float32) / 255
+    return [[Image.fromarray(image) for image in video] for video in images]

@@ -1,0 +1,300 @@
+"""ART•V as a diffusers pipeline; the frames are made by our own rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
+from diffusers.utils import BaseOutput
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from lightning_artv.diffusion.noise import Generators
+from lightning_artv.errors import CorruptWeightsError, UserError
+from lightning_artv.pipeline import inputs
+from lightning_artv.pipeline.assembly import (
+    assembled,
+    plain_sampling,
+    plain_unet,
+    stay_assembled,
+)
+from lightning_artv.pipeline.card import write_card
+from lightning_artv.pipeline.components import Conditioning, TextModel, Vae, text_parts_of, vae_of
+from lightning_artv.pipeline.folder import CHECKSUMS, local_folder, write_checksums
+from lightning_artv.pipeline.schedulers import scheduler_of
+from lightning_artv.systems.artv.system import ARTV
+from lightning_artv.systems.base import DenoisingStep, SamplingSettings, Segment, VideoSystem
+from lightning_artv.training.checkpoint import data_settings
+
+OnStep = Callable[["ARTVPipeline", int, int, dict[str, Any]], object]
+
+
+@dataclass
+class ARTVPipelineOutput(BaseOutput):
+    """Attributes:
+    frames: of each video; a list of lists of PIL images, or an array `[B, T, H, W, 3]`, or a
+        tensor `[B, T, 3, H, W]`, both float32 in [0, 1].
+    """
+
+    frames: list[list[Image.Image]] | np.ndarray | Tensor
+
+
+class ARTVPipeline(DiffusionPipeline):
+    """Text-to-video with ART•V: `from_pretrained`, `save_pretrained`, `push_to_hub`, `to`, a call.
+
+    `unet`, `vae`, `text_encoder`, `tokenizer` and `scheduler` are Stable Diffusion's classes, and
+    parts may be exchanged with its pipelines in both directions; what ART•V adds to that U-Net
+    (adapter, anchor attention, noise level) is `conditioning`. It is installed in the U-Net only
+    while frames are made.
+
+    Args:
+        vae: AutoencoderKL, or a `PixelUnshuffleVAE`.
+        text_encoder: CLIPTextModel, or a `ByteTextModel`, which needs no tokenizer.
+        tokenizer: CLIPTokenizer or None.
+        unet: the dynamic-noise U-Net.
+        conditioning: its ART•V parts.
+        scheduler: noise schedule, prediction type and sampler: DDIM or DPM-Solver++ (2M).
+        mask_unet, mask_conditioning: the mask U-Net and its parts; None for a system without.
+        static_noise, mask_bias, max_noise_level, use_anchor: as in `ARTV`.
+        sampling: the defaults of a call: steps, noise_level, segment_anchor and the guidance
+            weights references, anchor and text; None for the paper's.
+        frame_size: trained height and width.
+        fps: trained frames a second.
+        training: what the model card tells of the training.
+    """
+
+    _optional_components = ["tokenizer", "mask_unet", "mask_conditioning"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        vae: Vae,
+        text_encoder: TextModel,
+        tokenizer: CLIPTokenizer | None,
+        unet: UNet2DConditionModel,
+        conditioning: Conditioning,
+        scheduler: SchedulerMixin,
+        mask_unet: UNet2DConditionModel | None = None,
+        mask_conditioning: Conditioning | None = None,
+        static_noise: str = "posterior",
+        mask_bias: float = -4.0,
+        max_noise_level: int = 550,
+        use_anchor: bool = True,
+        sampling: dict[str, Any] | None = None,
+        frame_size: list[int] | None = None,
+        fps: float | None = None,
+        training: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if (mask_unet is None) != (static_noise == "none") or (mask_unet is None) != (
+            mask_conditioning is None
+        ):
+            raise UserError(
+                "mask_unet and mask_conditioning go together, and are None for static_noise none."
+            )
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            conditioning=conditioning,
+            scheduler=scheduler,
+            mask_unet=mask_unet,
+            mask_conditioning=mask_conditioning,
+        )
+        self.register_to_config(
+            static_noise=static_noise,
+            mask_bias=mask_bias,
+            max_noise_level=max_noise_level,
+            use_anchor=use_anchor,
+            sampling=sampling,
+            frame_size=frame_size,
+            fps=fps,
+            training=training,
+        )
+
+    @classmethod
+    def from_system(
+        cls, system: VideoSystem, training: Mapping[str, Any] | None = None
+    ) -> ARTVPipeline:
+        """A pipeline of a system's networks, such as `load_system`'s; tensors are shared.
+
+        Raises:
+            UserError: another system than ART•V, or one with networks of other classes.
+        """
+        if not isinstance(system, ARTV):
+            raise UserError(f"A system of class {type(system).__name__} is no ART•V to export.")
+        tokens, tokenizer = text_parts_of(system.text_encoder)
+        data = data_settings(system)
+        return cls(
+            vae=vae_of(system.autoencoder),
+            text_encoder=tokens,
+            tokenizer=tokenizer,
+            unet=plain_unet(system.dynamic.unet),
+            conditioning=Conditioning.of(system.dynamic),
+            scheduler=scheduler_of(system),
+            mask_unet=None if system.mask is None else plain_unet(system.mask.unet),
+            mask_conditioning=None if system.mask is None else Conditioning.of(system.mask),
+            static_noise=system.static_noise,
+            mask_bias=system.mask_bias,
+            max_noise_level=system.max_noise_level,
+            use_anchor=system.use_anchor,
+            sampling=plain_sampling(system.sampling),
+            frame_size=None if data.size is None else list(data.size),
+            fps=data.fps,
+            training=None if training is None else dict(training),
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
+    ) -> ARTVPipeline:
+        """Load what `save_pretrained` or `lightning export` wrote: a folder or a hub id.
+
+        Only safetensors are read, every file is compared with `sha256.txt`, and no code is taken
+        from the folder.
+
+        Args:
+            pretrained_model_name_or_path: folder or hub id.
+            kwargs: diffusers' (`torch_dtype`, `revision`, parts to take the place of the folder's).
+
+        Raises:
+            MissingWeightsError: nothing there, or a file is missing.
+            CorruptWeightsError: a damaged file, or not what an export writes.
+        """
+        folder = local_folder(pretrained_model_name_or_path, kwargs.pop("revision", None))
+        try:
+            return super().from_pretrained(folder, **{**kwargs, "use_safetensors": True})
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CorruptWeightsError(
+                f"{folder} cannot be loaded as an ARTVPipeline ({reason}): export it again."
+            ) from error
+
+    def save_pretrained(
+        self, save_directory: str | Path, safe_serialization: bool = True, **kwargs: Any
+    ) -> None:
+        """diffusers' `save_pretrained`, with a model card and `sha256.txt`.
+
+        Raises:
+            UserError: another format than safetensors is asked for.
+        """
+        if not safe_serialization:
+            raise UserError("ARTVPipeline saves safetensors only: leave safe_serialization True.")
+        folder = Path(save_directory)
+        (folder / CHECKSUMS).unlink(missing_ok=True)  # of what was there before
+        super().save_pretrained(folder, **kwargs)
+        write_checksums(folder)
+        write_card(folder, self.config.training or {})
+
+    def _upload_folder(self, working_dir: str | Path, repo_id: str, **kwargs: Any) -> Any:
+        """`push_to_hub` puts an empty card in place of ours; write ours again before the upload."""
+        write_card(Path(working_dir), self.config.training or {}, repo_id)
+        return super()._upload_folder(working_dir, repo_id, **kwargs)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        image: inputs.Picture | Sequence[inputs.Picture] | None = None,
+        num_frames: int = 16,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        guidance_references: float | None = None,
+        guidance_anchor: float | None = None,
+        noise_level: int | None = None,
+        num_videos_per_prompt: int = 1,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        seed: int | None = None,
+        output_type: Literal["pil", "np", "pt"] = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: OnStep | None = None,
+    ) -> ARTVPipelineOutput | tuple[Any]:
+        """Make one video a prompt; what is None is as the model was trained or configured.
+
+        Args:
+            prompt: one, or a batch.
+            image: the first frame (of each video, or one for all): PIL, a path, or uint8
+                `[3, H, W]`; it is scaled and cropped to the size. None: made from the text.
+            num_frames: of each video, the first frame included.
+            height, width: in pixels.
+            num_inference_steps: denoising steps a frame.
+            guidance_scale: of the text, as in other pipelines: 1 is none, and our weight plus 1.
+            guidance_references, guidance_anchor: weights of the frames' guidance; 0 is none.
+            noise_level: noise on references and anchor (t_test, paper Sec. 3.3).
+            num_videos_per_prompt: videos of each prompt, one after the other.
+            generator: one for all, or one a video; each video's noise is seeded from it.
+            seed: instead of generators: video i has seed + i, and is the one that `generate_video`
+                makes.
+            output_type: `pil`, or arrays (`np`) or tensors (`pt`) in [0, 1].
+            return_dict: False for a tuple of the frames.
+            callback_on_step_end: called after each denoising step with the pipeline, the step
+                (counted over all frames), the timestep, and a dict of `frame`, `clean` (the
+                predicted clean latents) and `mask`; it looks and changes nothing.
+
+        Raises:
+            UserError: a request that cannot be served.
+        """
+        if output_type not in ("pil", "np", "pt"):
+            raise UserError(f"output_type is {output_type!r}: choose pil, np or pt.")
+        prompts = inputs.prompts_of(prompt, num_videos_per_prompt)
+        size = self._size(height, width)
+        generators = inputs.generators_of(len(prompts), generator, seed)
+        first = inputs.first_frames(image, len(prompts), size)
+        with assembled(self) as system:
+            text = None if guidance_scale is None else guidance_scale - 1
+            settings = inputs.settings_of(
+                system.sampling,
+                num_inference_steps,
+                noise_level,
+                {"references": guidance_references, "anchor": guidance_anchor, "text": text},
+            )
+            segments = [Segment(prompts, num_frames)]
+            frames = self._roll(
+                system, segments, generators, size, first, settings, callback_on_step_end
+            )
+        output = inputs.as_output(frames, output_type)
+        return ARTVPipelineOutput(output) if return_dict else (output,)
+
+    def to_system(self) -> ARTV:
+        """The system of these parts, for `generate_video`; the U-Nets are no longer plain."""
+        return stay_assembled(self)
+
+    def _roll(
+        self,
+        system: ARTV,
+        segments: Sequence[Segment],
+        generators: Generators,
+        size: tuple[int, int],
+        first: Tensor | None,
+        settings: SamplingSettings,
+        on_step: OnStep | None,
+    ) -> Tensor:
+        """All frames, uint8 `[B, T, 3, H, W]` on the CPU, under a progress bar."""
+        made = segments[0].frames - (first is not None)
+        with self.progress_bar(total=made * settings.steps) as bar:
+
+            def observe(step: DenoisingStep) -> None:
+                bar.update()
+                if on_step is None:
+                    return
+                before = step.frame - (first is not None)
+                seen = {"frame": step.frame, "clean": step.clean, "mask": step.mask}
+                on_step(self, before * settings.steps + step.step, step.timestep, seen)
+
+            frames = system.generate(segments, generators, size, first, settings, observe)
+            return torch.stack([frame.cpu() for frame in frames], dim=1)
+
+    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
+        trained = self.config.frame_size or (0, 0)
+        size = (height or trained[0], width or trained[1])
+        if 0 in size:
+            raise UserError("The model does not say its frame size: give height and width.")
+        return size

@@ -19,14 +19,20 @@ class Features(nn.Module, ABC):
             ones. A metric's name carries it, so that such numbers are never taken for others.
         min_frames: fewest frames of a video; 1 for networks of single frames.
         max_frames: most frames, or None.
-        sha256: digest of the weight file; empty for random weights.
+        digests: weight file -> sha256 of what was loaded; empty for random weights.
+        network: the layers, in the keys of the published weight file.
     """
 
     size: int
     name: str
     min_frames: int = 1
     max_frames: int | None = None
-    sha256: str = ""
+    digests: dict[str, str]
+    network: nn.Module
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.digests = {}
 
     def train(self, mode: bool = True) -> Features:
         """Stay in evaluation mode: the network is frozen."""

@@ -36,7 +36,7 @@ def read_metadata(folder: Path, allow_empty_captions: bool = False) -> list[Entr
         UserError: a missing or empty folder, no or unreadable metadata, a name that is listed twice
             or leads out of the folder, or an empty caption.
     """
-    path = _find(folder)
+    path = find_metadata(folder)
     entries: list[Entry] = []
     seen: dict[str, int] = {}
     for line, row in _rows(path):
@@ -58,7 +58,12 @@ def read_metadata(folder: Path, allow_empty_captions: bool = False) -> list[Entr
     return entries
 
 
-def _find(folder: Path) -> Path:
+def find_metadata(folder: Path) -> Path:
+    """The folder's list of captions.
+
+    Raises:
+        UserError: no such folder, no list, or two.
+    """
     if not folder.is_dir():
         raise UserError(f"The folder {folder} does not exist.")
     found = [folder / name for name in NAMES if (folder / name).is_file()]

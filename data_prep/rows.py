@@ -20,6 +20,7 @@ ProblemKind = Literal[
     "missing_file",
     "duplicate_key",
     "not_downloaded",  # video2dataset could not fetch it
+    "damaged_shard",  # a tar or its table cannot be read to its end
 ]
 PROBLEM_KINDS: tuple[str, ...] = get_args(ProblemKind)
 

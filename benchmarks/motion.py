@@ -1,0 +1,87 @@
+"""How much of the decoder's speed is left when every score is computed.
+
+`python benchmarks/motion.py [videos or folders]`, on one core. Three loops over the same videos, in
+turn, the best of several rounds each:
+
+- decode: PyAV decodes every frame; nobody looks at the pixels.
+- decode to BGR: every decoded frame becomes an array, as PySceneDetect (and everyone) reads it.
+- analyse: `data_prep.analyse`, which is one decode and all scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+
+from data_prep.analyse import AnalyseOptions, analyse
+from data_prep.rows import VideoEntry
+
+CLIPS = Path(__file__).parents[2] / "shared" / "clips"
+SUFFIXES = {".mp4", ".mkv", ".avi", ".mov", ".webm"}
+
+
+def decode(path: Path, to_bgr: bool = False) -> int:
+    """Decode every frame on one thread; how many."""
+    frames = 0
+    with av.open(str(path), metadata_errors="ignore") as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        stream.thread_type = "NONE"
+        for frame in container.decode(stream):
+            frames += 1
+            if to_bgr:
+                frame.to_ndarray(format="bgr24")
+    return frames
+
+
+def analysed(path: Path) -> int:
+    """Analyse a video; how many frames were decoded."""
+    row = analyse(VideoEntry(path.stem, str(path), "a caption"), AnalyseOptions())
+    if row["status"] != "ok":
+        raise SystemExit(f"error: {path}: {row['error']}")
+    return int(row["frames"])
+
+
+def seconds(work: Callable[[Path], int], path: Path) -> tuple[float, int]:
+    start = time.perf_counter()
+    frames = work(path)
+    return time.perf_counter() - start, frames
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("paths", nargs="*", type=Path, default=[CLIPS])
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    av.logging.set_level(av.logging.ERROR)
+    given = [p for path in options.paths for p in ([path] if path.is_file() else path.iterdir())]
+    videos = sorted(path for path in given if path.suffix in SUFFIXES)
+    works: dict[str, Callable[[Path], int]] = {
+        "decode": decode,
+        "decode to BGR": lambda path: decode(path, to_bgr=True),
+        "analyse": analysed,
+    }
+    best = {name: dict.fromkeys(videos, float("inf")) for name in works}
+    frames: dict[str, int] = {}
+    for _ in range(options.rounds):
+        frames = dict.fromkeys(works, 0)
+        for path in videos:
+            for name, work in works.items():
+                taken, count = seconds(work, path)
+                best[name][path] = min(best[name][path], taken)
+                frames[name] += count
+    rates = {name: frames[name] / sum(best[name].values()) for name in works}
+    print(f"{len(videos)} videos, one core, best of {options.rounds} rounds")
+    for name, rate in rates.items():
+        share = f"analyse runs at {rates['analyse'] / rate:.1%} of it" if name != "analyse" else ""
+        print(f"{name:14} {frames[name]:6} frames {rate:8.1f} frames/s  {share}".rstrip())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""A video of a source as something that a decoder can open, or the reason why it is none."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, get_args
+
+import av
+from av.container import InputContainer
+
+from data_prep.rows import MEMBER
+from lightning_artv.data.decode import DecodeError
+
+ErrorKind = Literal[
+    "missing_file",
+    "unreadable_file",  # permission, an I/O error, a damaged shard
+    "empty_file",
+    "not_a_video",  # no container that is known
+    "no_video_stream",  # audio only
+    "damaged",  # its index is missing, or a packet or frame cannot be decoded
+    "truncated",  # fewer frames than its header says
+    "too_few_frames",  # fewer than 2 that are analysed: there is no motion
+]
+ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
+
+# What is probed. FFmpeg knows hundreds of formats, among them playlists, which open other files.
+_FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,flv,asf,ogg,ivf,mxf,gif,wav,mp3,aac"
+_SIGNATURES = (b"ftyp", b"moov", b"mdat", b"RIFF", b"\x1a\x45\xdf\xa3")
+
+
+class BadVideo(DecodeError):
+    """Why a video cannot be used.
+
+    Attributes:
+        kind: one of `ERROR_KINDS`.
+    """
+
+    def __init__(self, kind: ErrorKind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+def read_source(path: str) -> bytes | Path:
+    """The bytes of a video inside a shard (`shard.tar::member`), or an ordinary file's path.
+
+    Raises:
+        BadVideo: nothing there, nothing in it, or it cannot be read.
+    """
+    try:
+        if MEMBER in path:
+            data = _member(*path.split(MEMBER, 1))
+            size = len(data)
+        else:
+            with open(path, "rb") as file:
+                size = file.seek(0, os.SEEK_END)
+    except FileNotFoundError as error:
+        raise BadVideo("missing_file", f"{path} does not exist") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
+        raise BadVideo("unreadable_file", f"{path} cannot be read ({words(error)})") from error
+    if size == 0:
+        raise BadVideo("empty_file", "the file is empty")
+    return data if MEMBER in path else Path(path)
+
+
+def open_video(source: bytes | Path) -> InputContainer:
+    """The container of a video, to be closed by the caller.
+
+    Metadata in a legacy encoding, such as cp1251, is ignored; formats that are no videos, among
+    them playlists that would open other files, are not probed.
+
+    Raises:
+        BadVideo: no video container, a damaged one, or one without a video stream.
+    """
+    file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
+    options = {"format_whitelist": _FORMATS}
+    try:
+        container = av.open(file, "r", options=options, metadata_errors="ignore")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        kind: ErrorKind = "damaged" if _has_signature(source) else "not_a_video"
+        raise BadVideo(kind, f"it cannot be opened as a video ({words(error)})") from error
+    if not container.streams.video:
+        container.close()
+        raise BadVideo("no_video_stream", "it has no video stream")
+    return container
+
+
+def words(error: Exception) -> str:
+    """One line of a library's message, without the file's path."""
+    return " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
+
+
+def _has_signature(source: bytes | Path) -> bool:
+    if isinstance(source, bytes):
+        start = source[:12]
+    else:
+        with source.open("rb") as file:
+            start = file.read(12)
+    return any(start.startswith(mark) or start[4:].startswith(mark) for mark in _SIGNATURES)
+
+
+def _member(shard: str, member: str) -> bytes:
+    state = os.stat(shard)
+    place = _members(shard, state.st_size, state.st_mtime_ns).get(member)
+    if place is None:
+        raise FileNotFoundError(member)
+    offset, size = place
+    with open(shard, "rb") as file:
+        file.seek(offset)
+        data = file.read(size)
+    if len(data) < size:
+        raise OSError(f"the shard ends inside {member}")
+    return data
+
+
+@lru_cache(maxsize=4)  # videos of one shard are asked for one after the other
+def _members(shard: str, size: int, changed: int) -> dict[str, tuple[int, int]]:
+    """Where each file of a shard lies: name -> (offset, size); size and time are the cache's."""
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            return {info.name: (info.offset_data, info.size) for info in tar if info.isfile()}
+    except tarfile.TarError as error:
+        raise OSError(f"the shard is damaged: {error}") from error

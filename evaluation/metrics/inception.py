@@ -20,7 +20,7 @@ class VideoInceptionScore(ScoredMetric):
     Args:
         features: a network that returns probabilities, C3D's softmax.
         splits: part of the protocol; scores of different splits (and N) do not compare.
-        seed: of the division into splits.
+        seed: of the divisions into splits.
     """
 
     higher_is_better = True

@@ -203,10 +203,15 @@ def clip_batches(
             pool.shutdown(cancel_futures=True)
 
 
+def files_of(video: SetVideo) -> list[Path]:
+    """The file that a video is, or its pictures in order."""
+    return _pictures(video.path) if video.path.is_dir() else [video.path]
+
+
 def content_hash(video: SetVideo) -> str:
     """sha256 of a video's bytes; of a folder, of its pictures in order."""
     digest = hashlib.sha256()
-    for path in _pictures(video.path) if video.path.is_dir() else [video.path]:
+    for path in files_of(video):
         data = path.read_bytes()
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()

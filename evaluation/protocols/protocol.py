@@ -25,8 +25,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "fit": ("cover-and-crop",),
     "resize": ("stretch", "crop"),
 }
-DESCRIBING = ("name", "source", "assumed")
-"""Fields that tell a reader about the protocol and change no number: not part of the hash."""
+DESCRIBING = ("name", "source", "assumed", "metrics")
+"""Fields that change no number: not part of the hash."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Protocol:
     def settings(self) -> dict[str, Any]:
         """What is hashed, as plain data."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {k: _plain(v) for k, v in values.items() if k not in DESCRIBING}
+        return {name: value for name, value in values.items() if name not in DESCRIBING}
 
     @property
     def hash(self) -> str:
@@ -142,7 +142,7 @@ class Protocol:
             )
         changed = dataclasses.replace(self, **{k: _typed(k, v) for k, v in values.items()})
         if changed.settings() == self.settings():
-            return self
+            return changed
         assumed = {k: why for k, why in self.assumed.items() if k not in values}
         return dataclasses.replace(changed, name=f"{self.name.rstrip('*')}*", assumed=assumed)
 
@@ -165,7 +165,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 def _parse(change: str) -> tuple[str, Any]:
     name, equals, text = change.partition("=")
-    known = [f.name for f in dataclasses.fields(Protocol) if f.name not in DESCRIBING]
+    fixed = ("name", "source", "assumed")
+    known = [f.name for f in dataclasses.fields(Protocol) if f.name not in fixed]
     if not equals or name not in [*known, "count"]:
         raise UserError(
             f"--set takes field=value with one of count, {', '.join(known)}; got '{change}'."
@@ -203,7 +204,3 @@ def _is_number(text: str) -> bool:
 def _check_number(name: str, value: int, least: int) -> None:
     if value < least:
         raise UserError(f"{name} must be at least {least}, got {value}.")
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,83 @@
+"""`python -m evaluation`: measure generated videos, and say under which protocol.
+
+Each command's code is imported only when it runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+from collections.abc import Sequence
+
+from evaluation.options import build_parser
+from evaluation.protocols import PRESETS, get_protocol
+from lightning_artv.errors import UserError
+
+STOPPED = "Stopped by Ctrl-C; what was finished is kept, and the same command goes on from there."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 on success, else an exit code and one sentence on stderr."""
+    try:
+        return dispatch(build_parser().parse_args(arguments))
+    except UserError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail(STOPPED, 130)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _fail("The disk is full: free some space and run the command again.", 2)
+
+
+def dispatch(options: argparse.Namespace) -> int:
+    """Hand the options to the command's code.
+
+    Raises:
+        UserError: whatever the user can mend.
+    """
+    if options.command in ("run", "generate", "score"):
+        from evaluation import commands
+
+        run = {"run": commands.run, "generate": commands.generate, "score": commands.score}
+        return run[options.command](options)
+    if options.command == "compare":
+        from evaluation.compare import compare
+
+        print(compare(options.results), end="")
+    elif options.command == "report":
+        from evaluation.report.write import write_report
+        from evaluation.result import Result
+
+        results = [Result.load(path) for path in options.results]
+        for path in write_report(results, options.out, tensorboard=options.tensorboard):
+            print(path)
+    elif options.command == "weights":
+        from evaluation.weights import describe
+
+        print(describe(options.weights))
+    else:
+        print(_protocols(options), end="")
+    return 0
+
+
+def _protocols(options: argparse.Namespace) -> str:
+    if options.name is None:
+        lines = [f"{name:14} {p.hash[:12]}  {p.source}\n" for name, p in PRESETS.items()]
+        return "".join(lines)
+    protocol = get_protocol(options.name).with_changes(options.changes)
+    lines = [f"{protocol.name} {protocol.hash}\n{protocol.source}\n"]
+    for name, value in protocol.settings().items():
+        assumed = f"  (assumed: {protocol.assumed[name]})" if name in protocol.assumed else ""
+        lines.append(f"  {name}: {value}{assumed}\n")
+    return "".join(lines)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

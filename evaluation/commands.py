@@ -1,0 +1,119 @@
+"""The commands that generate and score."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from evaluation.generate import Generation, choose_devices
+from evaluation.generate import generate as make_videos
+from evaluation.meters import Weights
+from evaluation.protocols import Protocol, get_protocol
+from evaluation.reference import DEFAULT_CACHE
+from evaluation.report.write import write_report
+from evaluation.result import Result
+from evaluation.score import Scoring
+from evaluation.score import score as measure
+from lightning_artv.errors import MissingWeightsError
+from lightning_artv.generate import choose_device
+
+RESULT = "result.json"
+
+
+def generate(options: argparse.Namespace) -> int:
+    """`generate`: print the folder of the videos."""
+    job = _generation(options, options.mode, options.out)
+    print(make_videos(job, choose_devices(options.devices, options.device)))
+    return 0
+
+
+def score(options: argparse.Namespace) -> int:
+    """`score`: write the result file and print it; 3 where weights were missing."""
+    result = measure(_scoring(options, options.fake, options.name or options.fake.name))
+    result.save(options.out)
+    print(options.out)
+    return _exit_code([result])
+
+
+def run(options: argparse.Namespace) -> int:
+    """`run`: all modes, then the report; a mode without a text-to-image model is skipped.
+
+    3 where weights of networks were missing, after all that could be done was done.
+    """
+    results, skipped = [], {}
+    for mode in options.modes:
+        folder = options.out / mode
+        try:
+            job = _generation(options, mode, folder)
+            make_videos(job, choose_devices(options.devices, options.device))
+        except MissingWeightsError as error:
+            if mode != "text-to-image":
+                raise
+            print(f"note: {mode} is skipped: {error}", file=sys.stderr)
+            skipped[f"{options.name} ({mode})"] = str(error)
+            continue
+        result = measure(_scoring(options, folder, options.name))
+        result.save(folder / RESULT)
+        results.append(result)
+    report = write_report(results, options.out, skipped, options.out / "tensorboard")
+    print("\n".join(str(path) for path in report))
+    return _exit_code(results)
+
+
+def _generation(options: argparse.Namespace, mode: str, out: Path) -> Generation:
+    names = ("steps", "sampler", "noise_level", "guidance")
+    sampling = ((name, getattr(options, name)) for name in names)
+    return Generation(
+        protocol=_protocol(options),
+        checkpoint=options.checkpoint,
+        data=options.data,
+        out=out,
+        mode=mode,
+        first_frame_model=options.first_frame_model,
+        prompts=options.prompts,
+        size=options.size,
+        sampling=tuple((name, value) for name, value in sampling if value is not None),
+        weights=options.checkpoint_weights,
+        precision=options.precision,
+        batch_size=options.generation_batch,
+    )
+
+
+def _scoring(options: argparse.Namespace, fake: Path, name: str) -> Scoring:
+    device = choose_device(options.device)
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    return Scoring(
+        protocol=_protocol(options),
+        real=options.data,
+        fake=fake,
+        name=name,
+        weights=Weights(
+            folder=options.weights,
+            i3d=options.i3d,
+            c3d=options.c3d,
+            c3d_mean=options.c3d_mean,
+            inception=options.inception,
+            clip=options.clip,
+            random_seed=options.random_features,
+        ),
+        device=device,
+        batch_size=options.scoring_batch,
+        cache=options.cache or Path(DEFAULT_CACHE).expanduser(),
+    )
+
+
+def _protocol(options: argparse.Namespace) -> Protocol:
+    return get_protocol(options.protocol).with_changes(options.changes)
+
+
+def _exit_code(results: Sequence[Result]) -> int:
+    """3 where weights were missing, which is said once a network on stderr."""
+    reasons = dict.fromkeys(m.reason for result in results for m in result.missing)
+    for reason in reasons:
+        print(f"error: {reason}", file=sys.stderr)
+    return MissingWeightsError.exit_code if reasons else 0

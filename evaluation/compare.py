@@ -1,0 +1,45 @@
+"""Results of several models in one table, if their numbers compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation.report.table import Table, number
+from evaluation.result import DIRECTIONS, Result, incomparable
+from lightning_artv.errors import UserError
+
+
+def compare(paths: Sequence[str | Path]) -> str:
+    """A Markdown table of results.
+
+    Raises:
+        UserError: an unusable file, or results that do not compare; it names the fields.
+    """
+    results = [Result.load(path) for path in paths]
+    check_comparable(results)
+    metrics = list(dict.fromkeys(m.metric for result in results for m in result.measurements))
+    labels = {m.metric: m.label for result in results for m in result.measurements if m.value}
+    heads = [f"{labels.get(name, name.upper())} {DIRECTIONS[name]}".strip() for name in metrics]
+    rows = [(title(result), *(number(result.of(name)) for name in metrics)) for result in results]
+    first = results[0]
+    counts = f"{first.sets['real']['used']} real and {first.sets['fake']['used']} generated videos"
+    protocol = f"Protocol {first.protocol['name']} ({first.protocol['hash'][:12]}), {counts}."
+    return f"{Table(('', *heads), tuple(rows)).markdown()}\n{protocol}\n"
+
+
+def check_comparable(results: Sequence[Result]) -> None:
+    """Raises:
+    UserError: results that do not compare; it names the fields.
+    """
+    fields = incomparable(results)
+    if fields:
+        raise UserError(
+            f"These results were measured differently and do not compare: {', '.join(fields)} "
+            "differ; score them under one protocol."
+        )
+
+
+def title(result: Result) -> str:
+    """A result's row: the model, and where its first frames came from."""
+    return f"{result.name} ({result.mode})" if result.mode else result.name

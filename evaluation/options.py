@@ -1,0 +1,153 @@
+"""The options of `python -m evaluation`; no torch here, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import NoReturn
+
+from lightning_artv.errors import UserError
+
+DEFAULT_PROTOCOL = "ucf101-2048"
+MODES = ("none", "text-to-image", "true-frame")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises a UserError where argparse prints its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises:
+        UserError: always.
+        """
+        raise UserError(f"{message[0].upper()}{message[1:]}; see `{self.prog} --help`.")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = _Parser(
+        prog="python -m evaluation",
+        description="Measure generated videos under a protocol: FVD, KVD, IS, FID, CLIPSIM, "
+        "flicker, drift, motion.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+
+    run = command("run", "generate in the modes of Table 1, score, and report")
+    for add in (_protocol, _generation, _scoring):
+        add(run)
+    run.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="default: all")
+    run.add_argument("--name", default="ART•V", help="of the model, for tables")
+    run.add_argument("--out", type=Path, required=True, help="folder for videos, results, report")
+
+    generate = command("generate", "make a protocol's videos with a checkpoint; resumable")
+    for add in (_protocol, _generation):
+        add(generate)
+    generate.add_argument("--mode", choices=MODES, default="none", help="the first frame's source")
+    generate.add_argument("--out", type=Path, required=True, help="folder for the videos")
+
+    score = command("score", "measure a folder of videos of any model against a real set")
+    for add in (_protocol, _scoring):
+        add(score)
+    score.add_argument("--fake", type=Path, required=True, help="folder of generated videos")
+    score.add_argument("--name", help="of the model, for tables (default: the folder's name)")
+    score.add_argument("--out", type=Path, required=True, help="result file, such as result.json")
+
+    compare = command("compare", "a table of results; refuses those that do not compare")
+    compare.add_argument("results", type=Path, nargs="+", help="files of the score command")
+
+    report = command("report", "results beside the paper's Table 1: Markdown, HTML, LaTeX")
+    report.add_argument("results", type=Path, nargs="+", help="files of the score command")
+    report.add_argument("--out", type=Path, required=True, help="folder for the report")
+    report.add_argument("--tensorboard", type=Path, help="folder to write its numbers to")
+
+    weights = command("weights", "list the networks' weight files: present, missing, damaged")
+    weights.add_argument("--weights", type=Path, metavar="DIR", help="folder of weight files")
+
+    protocols = command("protocols", "list the protocols, or show one in full")
+    protocols.add_argument("name", nargs="?", help="of a protocol")
+    _changes(protocols)
+    return parser
+
+
+def _protocol(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--protocol", default=DEFAULT_PROTOCOL, metavar="P", help=f"default {DEFAULT_PROTOCOL}"
+    )
+    _changes(parser)
+    parser.add_argument("--data", type=Path, required=True, help="the real set's folder")
+
+
+def _changes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="changes",
+        help="change the protocol: count=8 frames=16 ...; its name gets a *",
+    )
+
+
+def _generation(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("generation").add_argument
+    add("--checkpoint", type=Path, required=True, help="a checkpoint that `lightning fit` wrote")
+    add("--first-frame-model", metavar="ID", help="diffusers text-to-image folder or hub id")
+    add("--prompts", type=Path, metavar="FILE", help="class sentences instead of ours")
+    add("--devices", type=_positive, default=1, metavar="N", help="share the videos out over N")
+    add("--size", type=_size, metavar="HxW", help="in pixels (default: as trained)")
+    add("--steps", type=_positive, help="denoising steps a frame (default: the checkpoint's)")
+    add("--sampler", choices=["ddim", "dpm-solver++"])
+    add("--noise-level", type=int, help="noise on references and anchor (t_test)")
+    add("--guidance", type=_guidance, metavar="R,A,T", help="references, anchor, text weights")
+    add("--checkpoint-weights", choices=["ema", "raw"], default="ema")
+    add("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
+    add("--generation-batch", type=_positive, default=4, metavar="B", help="videos at once")
+    if parser.prog.endswith("generate"):
+        add("--device", default="auto", help="cpu, cuda, mps, ... (default: the best there is)")
+
+
+def _scoring(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("scoring").add_argument
+    add("--weights", type=Path, metavar="DIR", help="folder of weight files (see `weights`)")
+    for name in ("i3d", "c3d", "c3d-mean", "inception"):
+        add(f"--{name}", type=Path, metavar="FILE", help=f"the {name} weights, wherever they are")
+    add("--clip", metavar="ID", help="CLIP folder or hub id (default: the protocol's)")
+    add(
+        "--random-features",
+        type=int,
+        metavar="SEED",
+        help="random networks, to try things out; metrics are then called random-FVD, ...",
+    )
+    add("--scoring-batch", type=_positive, default=8, metavar="B", help="videos at once")
+    add("--cache", type=Path, metavar="DIR", help="for statistics of real sets")
+    add("--device", default="auto", help="cpu, cuda, mps, ... (default: the best there is)")
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got '{text}'")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"must be HEIGHTxWIDTH, such as 320x320, got '{text}'")
+    return int(found.group(1)), int(found.group(2))
+
+
+def _guidance(text: str) -> tuple[float, ...]:
+    try:
+        weights = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        weights = ()
+    if len(weights) != 3:
+        raise argparse.ArgumentTypeError(
+            f"must be three numbers R,A,T, such as 0.25,0.25,6.5, got '{text}'"
+        )
+    return weights

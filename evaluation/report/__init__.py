@@ -1,0 +1,1 @@
+"""Measured rows beside the paper's Table 1, as Markdown, HTML, LaTeX and TensorBoard."""

@@ -1,0 +1,163 @@
+"""What a report says: Table 1, each result in full, the protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evaluation.compare import check_comparable, title
+from evaluation.report.blocks import Block, Figure, Heading, Note, Warnings
+from evaluation.report.published import PublishedTable
+from evaluation.report.table import EMPTY, Table, digits, number
+from evaluation.result import DIRECTIONS, LABELS, Measurement, Result
+from lightning_artv.demo.charts import line_chart
+
+TITLE = "Evaluation"
+TABLE1_COLUMNS = (("ucf101", "fvd"), ("ucf101", "is"), ("msrvtt", "fvd"), ("msrvtt", "clipsim"))
+TABLE1_HEAD = (
+    "Method",
+    "Training data",
+    "UCF-101 FVD ↓",
+    "UCF-101 IS ↑",
+    "MSR-VTT FVD ↓",
+    "MSR-VTT CLIPSIM ↑",
+)
+
+
+def content(
+    results: Sequence[Result],
+    published: PublishedTable,
+    skipped: Mapping[str, str],
+    pictures: Mapping[str, str],
+) -> list[Block]:
+    """The report's parts.
+
+    Args:
+        results: measured here; those of one real set have one protocol.
+        published: the paper's table.
+        skipped: row -> why there is no result for it.
+        pictures: `title(result)` with its protocol's name -> `<img>` of generated videos.
+
+    Raises:
+        UserError: results of one real set that do not compare.
+    """
+    for dataset in dict.fromkeys(result.dataset for result in results):
+        check_comparable([result for result in results if result.dataset == dataset])
+    blocks: list[Block] = [Heading(1, TITLE), *table1(results, published, skipped)]
+    for result in results:
+        blocks += _details(result, pictures.get(key(result), ""))
+    for protocol in {result.protocol["hash"]: result.protocol for result in results}.values():
+        blocks += _protocol(protocol)
+    versions = {f"{k} {v}" for result in results for k, v in result.versions.items()}
+    return [*blocks, Heading(2, "Versions"), Note(", ".join(sorted(versions)) + ".")]
+
+
+def key(result: Result) -> str:
+    """A result's heading."""
+    return f"{title(result)}, {result.protocol['name']}"
+
+
+def table1(
+    results: Sequence[Result], published: PublishedTable, skipped: Mapping[str, str]
+) -> list[Block]:
+    """The paper's rows, marked as published, and below them what was measured here."""
+    rows = [
+        (
+            f"{row.method}{'' if row.msrvtt_zero_shot else ' †'}",
+            row.data,
+            *(
+                EMPTY if value is None else f"{value:.{places}f}"
+                for value, places in (
+                    (row.ucf101_fvd, 2),
+                    (row.ucf101_is, 2),
+                    (row.msrvtt_fvd, 2),
+                    (row.msrvtt_clipsim, 4),
+                )
+            ),
+        )
+        for row in published.rows
+    ]
+    sections = {0: f"Published: {published.source}", len(rows): "Measured here"}
+    models = dict.fromkeys(title(result) for result in results)
+    measured = [_measured_row(model, results) for model in models]
+    measured += [(model, EMPTY, *["skipped"] * len(TABLE1_COLUMNS)) for model in skipped]
+    notes = [Note(text) for text in (*published.notes, "† was trained on MSR-VTT.")]
+    warnings = [f"{model}: skipped. {reason}" for model, reason in skipped.items()]
+    table = Table(TABLE1_HEAD, (*rows, *measured), sections)
+    return [Heading(2, "Table 1"), table, *([Warnings(warnings)] if warnings else []), *notes]
+
+
+def _measured_row(model: str, results: Sequence[Result]) -> tuple[str, ...]:
+    own = {result.dataset: result for result in results if title(result) == model}
+    cells = [
+        _cell(own[dataset].of(metric) if dataset in own else None)
+        for dataset, metric in TABLE1_COLUMNS
+    ]
+    return (model, EMPTY, *cells)
+
+
+def _cell(measurement: Measurement | None) -> str:
+    """A number under a column's name; another name (random weights) is said in the cell."""
+    text = number(measurement)
+    if measurement is None or measurement.label == LABELS[measurement.metric]:
+        return text
+    return f"{measurement.label} {text}"
+
+
+def _details(result: Result, picture: str) -> list[Block]:
+    rows = [row for m in result.measurements for row in _rows(m)]
+    head = ("Metric", "Value", "sd", "N real", "N generated", "Network")
+    blocks: list[Block] = [Heading(2, key(result))]
+    if picture:
+        blocks.append(Figure(picture, "The first generated videos."))
+    blocks.append(Table(head, rows))
+    sds = dict.fromkeys(f"{m.label} {m.sd_of}" for m in result.measurements if m.sd_of)
+    if sds:
+        blocks.append(Note(f"Standard deviations: {', '.join(sds)}."))
+    skipped = [f"{m.label}: skipped. {m.reason}" for m in result.measurements if m.reason]
+    if result.warnings or skipped:
+        blocks.append(Warnings([*skipped, *result.warnings]))
+    drift = result.of("drift")
+    if drift is not None and drift.curve:
+        frames = list(range(len(next(iter(drift.curve.values())))))
+        chart = line_chart("change against the first frames", frames, drift.curve, "frame")
+        blocks.append(Figure(chart, "Means over the videos, in units of the full range."))
+    return blocks
+
+
+def _rows(m: Measurement) -> list[tuple[str, ...]]:
+    """A measurement's row, and one for each further number."""
+    name = f"{m.label} {DIRECTIONS[m.metric]}".strip()
+    if m.value is None:
+        return [(name, m.status, EMPTY, EMPTY, EMPTY, EMPTY)]
+    sd = EMPTY if m.sd is None else digits(m.sd)
+    real = str(m.real) if m.real else EMPTY
+    network = m.features or "none"
+    prefix = m.label[: -len(LABELS[m.metric])]
+    more = [
+        (f"{prefix}{other}", digits(value), EMPTY, real, str(m.fake), network)
+        for other, value in m.more.items()
+    ]
+    return [(name, digits(m.value), sd, real, str(m.fake), network), *more]
+
+
+def _protocol(protocol: Mapping[str, Any]) -> list[Block]:
+    """Every field that moves a number, and which of them were assumed."""
+    assumed = protocol["assumed"]
+    rows = [
+        (name, _value(value), f"assumed: {assumed[name]}" if name in assumed else "")
+        for name, value in protocol["settings"].items()
+    ]
+    return [
+        Heading(2, f"Protocol {protocol['name']}"),
+        Note(f"{protocol['source']}. Hash {protocol['hash']}."),
+        Table(("Field", "Value", "Where the source is silent"), rows),
+    ]
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

@@ -1,0 +1,84 @@
+"""A report's files: `report.md`, `report.html`, `report.tex`, and TensorBoard's."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from evaluation.compare import title
+from evaluation.report.blocks import to_html, to_latex, to_markdown
+from evaluation.report.content import TITLE, content, key
+from evaluation.report.published import read_table1
+from evaluation.result import Result
+from evaluation.videos import ClipRule, find_videos, read_clip
+from lightning_artv.errors import UserError
+from lightning_artv.media import gif_bytes, grid
+from lightning_artv.media.atomic import write_atomically
+
+SHOWN, COLUMNS, SIDE, FPS = 8, 4, 128, 8.0
+
+
+def write_report(
+    results: Sequence[Result],
+    out: Path,
+    skipped: Mapping[str, str] | None = None,
+    tensorboard: Path | None = None,
+) -> list[Path]:
+    """Write the report and return its files. The same results give the same bytes.
+
+    Args:
+        results: measured here.
+        out: folder for `report.md`, `report.html` and `report.tex`.
+        skipped: row -> why there is no result for it.
+        tensorboard: folder of its event files, replaced; None for none.
+
+    Raises:
+        UserError: no result, results that do not compare, or a place that cannot be written.
+    """
+    if not results and not skipped:
+        raise UserError("A report needs at least one result.")
+    pictures = {key(result): picture(result) for result in results}
+    blocks = content(results, read_table1(), skipped or {}, pictures)
+    texts = {
+        "report.md": to_markdown(blocks),
+        "report.html": to_html(blocks, TITLE),
+        "report.tex": to_latex(blocks),
+    }
+    for name, text in texts.items():
+        write_atomically(out / name, text.encode())
+    if tensorboard is not None:
+        _write_tensorboard(results, texts["report.md"], tensorboard)
+    return [out / name for name in texts]
+
+
+def picture(result: Result) -> str:
+    """An `<img>` with the first generated videos as a GIF; empty where they are gone."""
+    folder = Path(str(result.run.get("fake", "")))
+    if not result.run.get("fake") or not folder.is_dir():
+        return ""
+    settings = result.protocol["settings"]
+    side = min(SIDE, settings["resolution"])
+    rule = ClipRule(settings["frames"], 1, None, settings["fake_clip"], side, settings["seed"])
+    clips = [read_clip(video, rule) for video in find_videos(folder)[:SHOWN]]
+    sheet = grid(torch.stack(clips).permute(0, 1, 3, 4, 2), COLUMNS)
+    data = base64.b64encode(gif_bytes(sheet, FPS, scale=max(1, SIDE // side))).decode()
+    return f'<img src="data:image/gif;base64,{data}" alt="generated videos">'
+
+
+def _write_tensorboard(results: Sequence[Result], markdown: str, folder: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()
+    with SummaryWriter(str(folder)) as writer:
+        writer.add_text("report", markdown)
+        for result in results:
+            for m in result.measurements:
+                values = {m.label: m.value, **m.more}
+                for name, value in values.items():
+                    if value is not None:
+                        tag = f"{result.protocol['name']}/{name}/{title(result)}"
+                        writer.add_scalar(tag.replace(" ", "_"), value)

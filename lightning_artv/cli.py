@@ -1,4 +1,4 @@
-"""The `lightning` command: `fit | validate | test | predict | generate`.
+"""The `lightning` command: `fit | validate | test | predict | generate | export`.
 
 Nothing heavy is imported before the subcommand is known, so that `--help` answers at once.
 """
@@ -26,12 +26,14 @@ commands:
   test      the same on the test data
   predict   generate a clip from each held-out sample's anchor frame
   generate  make videos from text, and optionally a first frame, with a trained checkpoint
+  export    write a trained checkpoint as a folder that diffusers and others read
 
 examples:
   lightning fit --config configs/demo.yaml
   lightning fit --config configs/artv.yaml --config my.yaml --trainer.max_steps 1000 --model.lr 2e-5
   lightning fit --config configs/demo.yaml --ckpt_path last
   lightning generate --checkpoint last.ckpt --prompt "a red circle moves right" --output video.mp4
+  lightning export --checkpoint last.ckpt --output my-artv
 
 `lightning COMMAND --help` shows a command's options; `--print_config` shows the whole
 configuration.
@@ -80,6 +82,13 @@ def dispatch(arguments: list[str]) -> int:
         from lightning_artv import generate
 
         return generate.run(options)
+    if command == "export":
+        from lightning_artv.export_options import build_parser as build_export_parser
+
+        options = build_export_parser().parse_args(arguments[1:])
+        from lightning_artv import export
+
+        return export.run(options)
     if command in TRAINING:
         from lightning_artv.training import command as training_command
 
@@ -91,7 +100,7 @@ def dispatch(arguments: list[str]) -> int:
 def _unknown(command: str) -> str:
     import difflib
 
-    names = (*TRAINING, "generate")
+    names = (*TRAINING, "generate", "export")
     close = difflib.get_close_matches(command, names, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"use one of {', '.join(names)}."
     return f"There is no command '{command}'; {hint}"

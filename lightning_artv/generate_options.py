@@ -14,25 +14,30 @@ from lightning_artv.storyboard import Shot, read_prompts, read_storyboard
 DEFAULT_FRAMES = 16
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Raises a UserError where argparse prints its usage."""
 
     def error(self, message: str) -> NoReturn:
         """Raises:
         UserError: always.
         """
-        raise UserError(f"{message[0].upper()}{message[1:]}; see `lightning generate --help`.")
+        raise UserError(f"{message[0].upper()}{message[1:]}; see `{self.prog} --help`.")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `lightning generate`."""
-    parser = _Parser(
+    parser = Parser(
         prog="lightning generate",
         description="Generate videos with a trained checkpoint, frame by frame, at any length.",
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--checkpoint", required=True, metavar="C", help="a checkpoint that `lightning fit` wrote")
+    add(
+        "--checkpoint",
+        required=True,
+        metavar="C",
+        help="a checkpoint that `lightning fit` wrote, or a folder that `lightning export` did",
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--prompt", metavar="P", help="what the video shows")
     what.add_argument("--prompts", metavar="FILE", help="one prompt a line; --output is a folder")

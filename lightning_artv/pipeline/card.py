@@ -9,8 +9,7 @@ from typing import Any
 import yaml
 
 from lightning_artv.media.atomic import write_atomically
-from lightning_artv.networks.pretrained import sha256_of
-from lightning_artv.pipeline.folder import CARD
+from lightning_artv.pipeline.folder import CARD, checksums
 
 USAGE = """\
 ```python
@@ -30,7 +29,7 @@ def write_card(folder: Path, training: Mapping[str, Any], name: str | None = Non
     """Write `README.md` into an exported folder.
 
     Args:
-        folder: with the weights.
+        folder: with the weights and `sha256.txt`.
         training: `export.training_record`'s, or empty.
         name: what a user loads it by; None for the folder's own name.
     """
@@ -121,7 +120,9 @@ def _licence(base: str | None) -> str:
 
 
 def _files(folder: Path) -> str:
-    rows = ["| weights | sha256 |", "|---|---|"]
-    for path in sorted(folder.rglob("*.safetensors")):
-        rows.append(f"| {path.relative_to(folder).as_posix()} | `{sha256_of(path)}` |")
-    return "\n".join(rows) + "\n"
+    rows = [
+        f"| {name} | `{digest}` |"
+        for name, digest in checksums(folder).items()
+        if name.endswith(".safetensors")
+    ]
+    return "\n".join(["| weights | sha256 |", "|---|---|", *rows]) + "\n"

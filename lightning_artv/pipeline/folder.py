@@ -90,7 +90,7 @@ def _check_files(folder: Path) -> None:
         raise CorruptWeightsError(
             f"{python} is Python code, of which an exported folder has none: remove it."
         )
-    for name, expected in _checksums(folder).items():
+    for name, expected in checksums(folder).items():
         path = folder / name
         if not path.is_file():
             raise MissingWeightsError(f"{folder} has no file {name}: {_AGAIN}")
@@ -101,7 +101,12 @@ def _check_files(folder: Path) -> None:
             )
 
 
-def _checksums(folder: Path) -> dict[str, str]:
+def checksums(folder: Path) -> dict[str, str]:
+    """File -> sha256 as `sha256.txt` says; empty without it.
+
+    Raises:
+        CorruptWeightsError: lines that are none of `sha256sum`.
+    """
     path = folder / CHECKSUMS
     if not path.is_file():
         return {}

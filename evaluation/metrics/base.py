@@ -152,13 +152,14 @@ class PerVideoMetric(ScoredMetric):
 
 
 def check_videos(videos: Tensor, frames: int = 1) -> None:
-    """Expect uint8 videos `[B, T, 3, H, W]` of at least so many frames.
+    """Expect uint8 videos `[B, T, 3, H, W]`, B not 0, of at least so many frames.
 
     Raises:
         ValueError: another shape or type.
         UserError: fewer frames.
     """
-    if videos.dtype != torch.uint8 or videos.dim() != 5 or videos.shape[2] != 3:
+    right_shape = videos.dim() == 5 and videos.shape[2] == 3 and videos.numel() > 0
+    if videos.dtype != torch.uint8 or not right_shape:
         raise ValueError(
             f"Videos must be uint8 [B, T, 3, H, W], got {videos.dtype} {tuple(videos.shape)}."
         )

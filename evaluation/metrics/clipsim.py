@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from evaluation.metrics.base import PerVideoMetric, check_videos
-from lightning_artv.networks.clip import CLIP
+
+if TYPE_CHECKING:
+    from lightning_artv.networks.clip import CLIP  # brings transformers
 
 FRAMES_AT_ONCE = 64
 
@@ -42,8 +45,6 @@ class CLIPSim(PerVideoMetric):
                 f"CLIPSim needs a caption or a list of captions for each of {len(videos)} videos, "
                 f"got {len(lists)} entries of lengths {[len(entry) for entry in lists]}."
             )
-        if not lists:
-            return
         texts = self.clip.texts([text for entry in lists for text in entry]).double()
         per_video = zip(videos, texts.split([len(entry) for entry in lists]), strict=True)
         self._extend(torch.stack([self._similarity(video, text) for video, text in per_video]))

@@ -18,7 +18,7 @@ SIZE, SAMPLES, TRUTH = 400, 2048, 50.0
 def two_sets(
     spectrum: Tensor, samples: int, seed: int, truth: float = TRUTH
 ) -> tuple[Tensor, Tensor]:
-    """Normal features whose distributions are `truth` apart: half by the mean, half by the scale."""
+    """Normal features with distributions `truth` apart: half by the mean, half by the scale."""
     generator = torch.Generator().manual_seed(seed)
     a, b = torch.randn(2, samples, len(spectrum), generator=generator, dtype=torch.float64)
     scale = 1 + math.sqrt(truth / 2 / float(spectrum.sum()))

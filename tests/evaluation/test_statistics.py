@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -150,9 +151,10 @@ def test_ddof_divides_the_scatter():
     assert relative(frechet_distance(Gaussian.of(a), Gaussian.of(b), ddof=0), truth) < 1e-12
     few_a, few_b = a[:5], b[:6]
     of_features = frechet_distance_of_features(few_a, few_b, ddof=0)
-    assert relative(
-        of_features, frechet_distance(Gaussian.of(few_a), Gaussian.of(few_b), ddof=0)
-    ) < 1e-11
+    assert (
+        relative(of_features, frechet_distance(Gaussian.of(few_a), Gaussian.of(few_b), ddof=0))
+        < 1e-11
+    )
     assert relative(of_features, frechet_distance_of_features(few_a, few_b)) > 0.01
 
 
@@ -206,7 +208,7 @@ def test_merging_any_partition_is_one_pass(cuts, offset):
     rows = normal(103, 5) + offset
     edges = [0, *sorted(cuts), 103]
     merged = Gaussian.empty(5)
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         merged = merged + Gaussian.of(rows[start:end])
     assert merged.count == 103
     assert torch.allclose(merged.mean, rows.mean(0), rtol=1e-14, atol=1e-14)
@@ -247,7 +249,7 @@ def one_hot(samples: int, seed: int = 0) -> Tensor:
     [(2048, 1, 98.6, 0.3), (2048, 10, 76.9, 0.8), (10_000, 1, 100.5, 0.1)],
 )
 def test_inception_score_of_one_hot_outputs(samples, splits, ceiling, tolerance):
-    """The mean over draws; one draw of 2048 in one split has itself a standard deviation of 0.34."""
+    """The mean over draws; one draw of 2048 in one split has a standard deviation of 0.34."""
     scores = [inception_score(one_hot(samples, seed), splits) for seed in range(10)]
     assert scores[0].shape == (1 if splits == 1 else 20, splits)
     means = torch.stack([score.mean() for score in scores])

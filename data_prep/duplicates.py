@@ -1,9 +1,11 @@
 """Near-duplicate videos by the Hamming distance of their perceptual hashes, for millions of them.
 
-Exact, not approximate: `distance + 2` blocks of bits; two hashes at most `distance` apart agree in
-at least two whole blocks, so it is enough to compare those that share the bits of some two blocks
-(pigeonhole). For 64 bits and a distance of 3 these are 10 sorts by about 26 bits each, and of ten
-million random hashes hardly any two meet by chance.
+Exact, not approximate: the bits are cut into `distance + 1` blocks; of two hashes at most
+`distance` apart at least one block is equal (pigeonhole), so it is enough to compare those that
+share a block. Where blocks would be too short to tell videos apart (below 24 bits), they are
+`distance + 2`, of which two must be equal. For 192 bits and a distance of 6 these are 7 sorts by
+27 bits each; of ten million random hashes few meet by chance. Many videos with one equal block
+(such as thousands of nearly, but not exactly, equal ones) cost the square of their number.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ from numpy.typing import NDArray
 from lightning_artv.errors import DataError, UserError
 
 _WORD = 64
+_TELLING = 24
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 / golden ratio, made odd: multiplying by it spreads any bits over the upper ones."""
+
 _MOST = 4
 """Largest distance for each 64 bits; beyond, blocks are too short to tell videos apart."""
 
@@ -80,12 +86,13 @@ def _first_equal(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 def _near_pairs(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
     """Pairs `[M, 2]` of indices (i < j) at most `distance` apart, sorted by (j, i)."""
-    blocks = _blocks(hashes, distance + 2)
+    equal = 1 if _WORD * hashes.shape[1] // (distance + 1) >= _TELLING else 2
     found = [np.empty(0, np.uint64)]
-    for one, two in combinations(range(len(blocks)), 2):
+    for chosen in combinations(_blocks(hashes, distance + equal), equal):
+        mixed = chosen[0] * _MIX
+        for block in chosen[1:]:
+            mixed = (mixed ^ block) * _MIX
         # 32 bits tell enough; what falls together by chance is compared and goes
-        mixed = blocks[one] * np.uint64(0x9E3779B97F4A7C15) ^ blocks[two]
-        mixed *= np.uint64(0xD6E8FEB86659FD93)
         for first, second in _meetings(mixed >> np.uint64(32)):
             differing = np.bitwise_count(hashes[first] ^ hashes[second]).sum(1, dtype=np.int64)
             close = differing <= distance
@@ -108,7 +115,7 @@ def _blocks(hashes: NDArray[np.uint64], count: int) -> list[NDArray[np.uint64]]:
             bits = hashes[:, word] >> np.uint64(low)
             if high - low < _WORD:
                 bits = bits & np.uint64((1 << (high - low)) - 1)
-            block = block * np.uint64(0x9E3779B97F4A7C15) + bits
+            block = block * _MIX + bits
         blocks.append(block)
     return blocks
 

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from data_prep.rows import MEMBER, Problem, VideoEntry
-from data_prep.tables import STATUS, Row, TableWriter, sha256
-
-_TYPES: dict[type, pa.DataType] = {str: pa.string(), float: pa.float64(), int: pa.int64()}
+from data_prep.tables import STATUS, Row, TableWriter, columns_of, sha256
 
 _AT_A_TIME = 10_000
 
 
-def _column(hint: Any) -> pa.DataType:
-    """The column type of a field such as `float | None`."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return next(_TYPES[option] for option in options if option in _TYPES)
-
-
-_HINTS = typing.get_type_hints(VideoEntry)
-
-LISTING = pa.schema(
-    [
-        *(pa.field(f.name, _column(_HINTS[f.name])) for f in dataclasses.fields(VideoEntry)),
-        pa.field("size_bytes", pa.int64()),
-        *STATUS,
-    ]
-)
+LISTING = pa.schema([*columns_of(VideoEntry), pa.field("size_bytes", pa.int64()), *STATUS])
 """The fields of `VideoEntry`, the size of the file, and what is wrong with it."""
 
 

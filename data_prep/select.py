@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from data_prep.duplicates import duplicates_of, parse_hashes
 from data_prep.engine import EngineOptions
 from data_prep.log import note
-from data_prep.tables import TableReader, TableWriter, is_done, sha256
+from data_prep.provenance import is_done
+from data_prep.tables import TableReader, TableWriter, sha256
 from lightning_artv.errors import DataError, UserError
 
 Window = tuple[float | None, float | None]
@@ -50,7 +51,7 @@ class SelectOptions:
 
     motion: Window | None = (1.0, 20.0)
     filters: Mapping[str, Window] = field(default_factory=dict)
-    distance: int | None = 3
+    distance: int | None = 6
     count: int | None = None
     share: float | None = None
     held_out: float = 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -15,16 +14,8 @@ import pyarrow.parquet as pq
 
 from data_prep.engine import EngineOptions, Job, map_rows
 from data_prep.log import note
-from data_prep.tables import (
-    Row,
-    TableReader,
-    TableWriter,
-    differences,
-    is_done,
-    sha256,
-)
-from lightning_artv.errors import UserError
-from lightning_artv.media.atomic import write_atomically
+from data_prep.provenance import claim, is_claimed, is_done
+from data_prep.tables import Row, TableReader, TableWriter, sha256
 from lightning_artv.progress import Progress
 
 CHUNK = 256
@@ -63,13 +54,13 @@ def add_columns(
         UserError: `out` was made otherwise; what the job raises.
     """
     made_by = {"step": step, "options": dict(options), "input": sha256(source)}
-    parts = Parts(out, made_by)
+    parts = Parts(out.with_name(out.name + ".parts"))
     if is_done(out, made_by, overwrite):
         parts.remove()
         return False
     reader = TableReader(source)
     schema = _merged(reader.schema, job.schema)
-    parts.prepare(overwrite)
+    parts.prepare(made_by, overwrite)
     chunks = [range(i, min(i + chunk, len(reader))) for i in range(0, len(reader), chunk)]
     todo = [(number, rows) for number, rows in enumerate(chunks) if not parts[number].exists()]
     usable = _usable(source)
@@ -95,7 +86,7 @@ def _row(row: Row, usable: bool, results: Iterator[Row], progress: Progress) -> 
         return row
     result = next(results)
     progress(1)
-    return {**row, **result}
+    return {**row, **{name: value for name, value in result.items() if value is not None}}
 
 
 def _usable(source: Path) -> list[bool]:
@@ -113,43 +104,26 @@ def _merged(source: pa.Schema, added: pa.Schema) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Parts:
-    """The folder of a table's finished parts.
+    """The finished parts of a table.
 
     Attributes:
-        out: the table that is to be.
-        made_by: see `data_prep.tables.made_by`; parts that were made otherwise are not used.
+        folder: where they are.
     """
 
-    out: Path
-    made_by: Mapping[str, Any]
-
-    @property
-    def folder(self) -> Path:
-        """Where they are."""
-        return self.out.with_name(self.out.name + ".parts")
+    folder: Path
 
     def __getitem__(self, number: int) -> Path:
         return self.folder / f"{number:08d}.parquet"
 
-    def prepare(self, overwrite: bool) -> None:
-        """Make the folder, or check that its parts are of the same making.
+    def prepare(self, made_by: Mapping[str, Any], overwrite: bool) -> None:
+        """Make the folder, or keep what an earlier run of the same making left there.
 
         Raises:
-            UserError: they are not.
+            UserError: it is of another making.
         """
-        facts = self.folder / "made_by.json"
-        wanted = json.loads(json.dumps(self.made_by))
-        if facts.is_file():
-            held = json.loads(facts.read_text())
-            if held == wanted:
-                return
-            if not overwrite:
-                raise UserError(
-                    f"An interrupted run left parts of {self.out} that were made with another "
-                    f"{differences(held, wanted)}; add --overwrite to begin again."
-                )
-        self.remove()
-        write_atomically(facts, json.dumps(wanted, sort_keys=True).encode())
+        if not is_claimed(self.folder, made_by, overwrite):
+            self.remove()
+            claim(self.folder, made_by)
 
     def remove(self) -> None:
         """Delete the folder."""

@@ -6,8 +6,11 @@ sha256 of the table or list that it read. A step whose output says the same has 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import types
+import typing
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -33,6 +36,26 @@ STATUS = [
     pa.field("error_kind", pa.string()),
     pa.field("error", pa.string()),
 ]
+
+
+_TYPES: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    float: pa.float64(),
+    int: pa.int64(),
+    bool: pa.bool_(),
+    list[float]: pa.list_(pa.float64()),
+}
+
+
+def columns_of(kind: type) -> list[pa.Field]:
+    """The columns that hold a dataclass with fields such as `float | None`."""
+    hints = typing.get_type_hints(kind)
+    return [pa.field(f.name, _column(hints[f.name])) for f in dataclasses.fields(kind)]
+
+
+def _column(hint: Any) -> pa.DataType:
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return next(_TYPES[option] for option in options if option in _TYPES)
 
 
 class TableWriter:
@@ -171,40 +194,6 @@ def made_by(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} was not written by data_prep; give a table of one of its steps.")
     facts: dict[str, Any] = json.loads(metadata[_MADE_BY])
     return facts
-
-
-def is_done(out: Path, wanted: Mapping[str, Any], overwrite: bool) -> bool:
-    """Whether a table exists that was made by exactly this.
-
-    Raises:
-        UserError: one exists that was made by something else, which is not to be overwritten.
-    """
-    if not out.exists():
-        return False
-    held = made_by(out)
-    if held == json.loads(json.dumps(wanted)):
-        return True
-    if not overwrite:
-        raise UserError(
-            f"{out} was made with another {differences(held, wanted)}; add --overwrite to make it "
-            "again, or choose another name."
-        )
-    return False
-
-
-def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """In words: which options, or which input, differ."""
-    if held.get("step") != wanted.get("step"):
-        return f"step ({held.get('step')}, not {wanted.get('step')})"
-    old, new = held.get("options", {}), json.loads(json.dumps(wanted.get("options", {})))
-    changed = [
-        f"{name} ({old.get(name)}, not {new.get(name)})"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    ]
-    if changed:
-        return "value of " + ", ".join(changed)
-    return "input" if held.get("input") != wanted.get("input") else "version of data_prep"
 
 
 def sha256(path: Path) -> str:

@@ -53,7 +53,7 @@ def map_rows_ray(
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # the progress line is ours
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # leave GPUs visible
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     try:
         for start in range(0, len(numbers), _WINDOW * job.batch):
             yield from _window(job, table, numbers[start : start + _WINDOW * job.batch], options)
@@ -83,6 +83,7 @@ def _window(job: Job, table: Path, numbers: Sequence[int], options: EngineOption
         num_gpus=options.gpus or None,
     )
     for batch in results.iter_batches(batch_size=job.batch, batch_format="pyarrow"):
+        assert isinstance(batch, pa.Table)
         yield from batch.to_pylist()
 
 

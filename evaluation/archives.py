@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import pickletools
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,8 +97,8 @@ class _Mark:
 
 _MARK = _Mark()
 _MALFORMED = (
-    *(zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError, IndexError, TypeError),
-    *(AttributeError, RuntimeError, NotImplementedError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, IndexError),
+    *(TypeError, AttributeError, RuntimeError, OverflowError),
 )
 
 

@@ -13,7 +13,16 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPProcessor,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+)
 
 torch.set_num_threads(1)  # tiny tensors: a second thread only waits
 
@@ -70,6 +79,29 @@ def sd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP folder as transformers writes it, reading 32 x 32, with tiny widths."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("clip")
+    layers = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    tokens = {"vocab_size": 600, "bos_token_id": 598, "eos_token_id": 599, "pad_token_id": 599}
+    config = CLIPConfig(
+        text_config=CLIPTextConfig(**layers, **tokens).to_dict(),
+        vision_config=CLIPVisionConfig(**layers, image_size=32, patch_size=8).to_dict(),
+        projection_dim=24,
+    )
+    CLIPModel(config).save_pretrained(folder)
+    pixels = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    CLIPProcessor(pixels, _tokenizer(folder)).save_pretrained(folder)
     return folder
 
 

@@ -8,45 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from transformers import (
-    CLIPConfig,
-    CLIPImageProcessor,
-    CLIPModel,
-    CLIPProcessor,
-    CLIPTextConfig,
-    CLIPTokenizer,
-    CLIPVisionConfig,
-)
+from transformers import CLIPImageProcessor, CLIPModel, CLIPProcessor
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
 from lightning_artv.networks.clip import CLIP
 from lightning_artv.networks.pretrained import sha256_of
 
 CAPTIONS = ["a red ball moves left", "x", ""]
-
-
-@pytest.fixture(scope="module")
-def clip_folder(sd_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("clip")
-    layers = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-    }
-    tokens = {"vocab_size": 600, "bos_token_id": 598, "eos_token_id": 599, "pad_token_id": 599}
-    config = CLIPConfig(
-        text_config=CLIPTextConfig(**layers, **tokens).to_dict(),
-        vision_config=CLIPVisionConfig(**layers, image_size=32, patch_size=8).to_dict(),
-        projection_dim=24,
-    )
-    CLIPModel(config).save_pretrained(folder)
-    CLIPProcessor(
-        CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
-        CLIPTokenizer.from_pretrained(sd_folder / "tokenizer"),
-    ).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

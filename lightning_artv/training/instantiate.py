@@ -27,6 +27,7 @@ def instantiate_system(config: Any, trusted_packages: Sequence[str] = ()) -> Vid
 
     Raises:
         UserError: a class of another package, or arguments that the class does not take.
+        MissingWeightsError: a folder of frozen weights that `config` names is not there.
     """
     trusted = ("lightning_artv", *trusted_packages)
     for path in imported_paths(config):
@@ -39,7 +40,9 @@ def instantiate_system(config: Any, trusted_packages: Sequence[str] = ()) -> Vid
     parser.add_subclass_arguments(VideoSystem, "system", required=True)
     try:
         system = parser.instantiate_classes(parser.parse_object({"system": config})).system
-    except (ArgumentError, TypeError, ImportError) as error:
+    except (ArgumentError, TypeError, ValueError, ImportError) as error:
+        if isinstance(error.__cause__, UserError):  # of the class itself, wrapped by jsonargparse
+            raise error.__cause__ from None
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"The checkpoint's system cannot be built: {reason}.") from error
     if not isinstance(system, VideoSystem):

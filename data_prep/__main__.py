@@ -1,4 +1,4 @@
-"""`python -m data_prep`: make training shards.
+"""`python -m data_prep`: from raw videos to training shards.
 
 Each command's code is imported only when it runs, so that `--help` answers at once.
 """
@@ -9,6 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from data_prep.commands import add_steps
+
+_WHOLE = ("folder", "shapes")
+"""Commands that write all or nothing."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 on success, else an exit code and one sentence on stderr."""
@@ -16,12 +21,14 @@ def main(arguments: list[str] | None = None) -> int:
     from lightning_artv.errors import UserError
 
     try:
-        return _folder(options) if options.command == "folder" else _shapes(options)
+        code: int = options.call(options)
+        return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("error: interrupted; nothing was written.", file=sys.stderr)
+        left = "nothing was written" if options.command in _WHOLE else "run it again to go on"
+        print(f"error: interrupted; {left}.", file=sys.stderr)
         return 130
 
 
@@ -29,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="data_prep",
         description="Make WebDataset shards (key.mp4 key.txt key.json) to train on.",
+        allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True)
     folder = commands.add_parser("folder", help="from a folder of videos with captions")
@@ -46,10 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     shapes.add_argument("--size", type=int, default=32, help="height and width (default 32)")
     shapes.add_argument("--frames", type=int, default=16, help="per video (default 16)")
     shapes.add_argument("--fps", type=float, default=8.0, help="frames a second (default 8)")
+    folder.set_defaults(call=_folder)
+    shapes.set_defaults(call=_shapes)
     for command, per_shard in ((folder, 1000), (shapes, 500)):
         command.add_argument("out", type=Path, help="folder for the shards")
         command.add_argument("--shard-size", type=int, default=per_shard, help="videos per shard")
         command.add_argument("--overwrite", action="store_true", help="replace what OUT holds")
+    add_steps(commands)
     return parser
 
 

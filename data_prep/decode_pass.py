@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 import cv2
@@ -120,9 +121,9 @@ class DecodePass:
         A fourth channel costs nothing here: both libraries are faster with 4 bytes a pixel than
         with 3, and the colours are the same.
         """
-        plane = self._reformatter.reformat(frame, format="bgra", threads=1).planes[0]
+        plane: Any = self._reformatter.reformat(frame, format="bgra", threads=1).planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
         picture = rows[:, : 4 * frame.width].reshape(frame.height, frame.width, 4)
         if self._reduced is None:
             return picture.copy()  # its memory belongs to the frame
-        return cv2.resize(picture, self._reduced, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+        return cv2.resize(picture, self._reduced, interpolation=cv2.INTER_LINEAR)

@@ -32,7 +32,7 @@ _FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,flv,asf,ogg,ivf,mxf
 _SIGNATURES = (b"ftyp", b"moov", b"mdat", b"RIFF", b"\x1a\x45\xdf\xa3")
 
 
-class BadVideo(DecodeError):
+class BadVideo(DecodeError):  # noqa: N818 - what the data is, not what the code did
     """Why a video cannot be used.
 
     Attributes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,20 +41,20 @@ class ContentScore:
     def __init__(self) -> None:
         self.scores: list[float] = []
         self.values: list[float] = []
-        self._hsv: Image | None = None
-        self._free: Image | None = None
-        self._difference: Image | None = None
+        self._hsv: Any = None
+        self._free: Any = None  # the memory of the picture before, used again
+        self._difference: Any = None
 
     def add(self, picture: Image) -> None:
-        """Take the next picture, BGR or BGRA uint8 `[H, W, 3 or 4]`; all must have the same size."""
-        hsv = cv2.cvtColor(picture, cv2.COLOR_BGR2HSV, dst=self._free)
+        """Take the next picture, BGR uint8 `[H, W, 3]` or BGRA `[H, W, 4]`; all of one size."""
+        hsv: Any = cv2.cvtColor(picture, cv2.COLOR_BGR2HSV, dst=self._free)
         pixels = float(picture.shape[0] * picture.shape[1])
         self.values.append(cv2.sumElems(hsv)[2] / pixels)
         if self._hsv is not None:
             self._difference = cv2.absdiff(hsv, self._hsv, dst=self._difference)
             hue, saturation, value, _ = cv2.sumElems(self._difference)
             self.scores.append((hue / pixels + saturation / pixels + value / pixels) / 3.0)
-        self._hsv, self._free = hsv, self._hsv  # type: ignore[assignment]
+        self._hsv, self._free = hsv, self._hsv
 
 
 def analysis_size(width: int, height: int) -> tuple[int, int] | None:

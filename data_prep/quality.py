@@ -7,6 +7,7 @@ that videos of different sizes compare.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import imagehash
@@ -25,11 +26,12 @@ FROZEN_SCORE = 0.05
 HASHED = (1 / 6, 3 / 6, 5 / 6)
 """Where in a video its pictures are hashed."""
 
-_CHANGING = 6.0  # grey levels of standard deviation over time: the picture changes here
-_NEIGHBOURHOOD = 31  # pixels
-_SURROUNDED = 0.6  # share of the neighbourhood that must change; below it a border would count
-_EDGE = 4.0  # grey levels a pixel: a gradient of this size is an edge
-_STATIC = 0.8  # share of a gradient's energy that its temporal mean must hold
+_CHANGING = 8  # grey levels between neighbouring samples, on average: the picture changes here
+_STROKE = 5  # pixels; thinner parts that do not change belong to the overlay
+_MARGIN = 9  # pixels; nearer to what does not change, edges do not count
+_EDGE = 4  # grey levels a pixel: a gradient of this size is an edge
+_STATIC = 0.4  # of its size, by which the gradient of an overlay's edge may vary
+_STILL_CAMERA = 0.25  # share of static edges among all, from which the scene itself stands still
 
 
 class EvenSample:
@@ -72,40 +74,47 @@ def sharpness(pictures: Sequence[Grey]) -> float:
 
 
 def watermark(pictures: Sequence[Grey]) -> float | None:
-    """Share of the changing part of the video that edges cover which never change, in [0, 1].
+    """Share of the changing part of the picture that edges cover which never change, in [0, 1].
 
     An overlay (a logo, the text across a stock video) has edges that stay put while the picture
-    behind it moves; everything else that stands still stands in a still neighbourhood, which does
-    not count. None where less than a twentieth of the picture changes or there are fewer than 4
-    pictures: an overlay cannot be told from the scene then.
+    behind them changes. None where it cannot be told from the scene: the camera stands still (more
+    than a quarter of all edges are static), hardly anything changes, or there are fewer than 4
+    pictures. A small logo on a plain sky is missed: nothing changes around it.
     """
     if len(pictures) < 4:
         return None
-    stack = np.stack(pictures).astype(np.float32)
-    changing = (stack.std(axis=0) > _CHANGING).astype(np.float32)
-    surrounded = cv2.boxFilter(changing, -1, (_NEIGHBOURHOOD, _NEIGHBOURHOOD)) > _SURROUNDED
-    area = int(surrounded.sum())
-    if area < surrounded.size / 20:
+    edges, static, changing = _edges_and_changes(pictures)
+    if np.count_nonzero(static) > _STILL_CAMERA * np.count_nonzero(edges):
         return None
-    return int((_static_edges(stack) & surrounded).sum()) / area
+    filled = cv2.morphologyEx(changing, cv2.MORPH_CLOSE, np.ones((_STROKE, _STROKE), np.uint8))
+    inside = cv2.erode(filled, np.ones((_MARGIN, _MARGIN), np.uint8)) > 0
+    area = np.count_nonzero(inside)
+    if area < inside.size / 20:
+        return None
+    return float(np.count_nonzero(static & inside) / area)
 
 
-def _static_edges(stack: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where `[T, H, W]` has edges that are the same at all times, `[H, W]`.
-
-    The energy of a gradient over time splits into that of its mean and its variance. Independent
-    gradients would leave 1/T of theirs in the mean, which is taken off.
-    """
-    count = len(stack)
-    mean = np.zeros(stack.shape[1:], np.float32)
-    energy = np.zeros_like(mean)
-    for dx, dy in ((1, 0), (0, 1)):
-        gradients = [cv2.Sobel(picture, cv2.CV_32F, dx, dy, scale=1 / 8) for picture in stack]
-        total = np.sum(gradients, axis=0)
-        mean += (total / count) ** 2
-        energy += np.sum(np.square(gradients), axis=0) / count
-    static = mean - (energy - mean) / (count - 1)
-    return (static > _STATIC * energy) & (mean > _EDGE**2)
+def _edges_and_changes(
+    pictures: Sequence[Grey],
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Grey]:
+    """`[H, W]` each: where edges are, which of them are static, and what changes (0 or 1)."""
+    # 16 bits hold the sums of 16 pictures: OpenCV's additions saturate, where nothing is decided
+    nothing = np.zeros(pictures[0].shape, np.int16)
+    size, variation, change = (nothing.copy() for _ in range(3))
+    last: tuple[Any, ...] = ()
+    for picture in pictures:
+        now: tuple[Any, ...] = (*cv2.spatialGradient(picture), picture.astype(np.int16))
+        for gradient in now[:2]:
+            cv2.add(size, cv2.absdiff(gradient, nothing), dst=size)
+        if last:
+            for gradient, before in zip(now[:2], last[:2], strict=True):
+                cv2.add(variation, cv2.absdiff(gradient, before), dst=variation)
+            cv2.add(change, cv2.absdiff(now[2], last[2]), dst=change)
+        last = now
+    count = len(pictures)
+    edges = size > 8 * _EDGE * count
+    static = edges & (variation < np.float32(_STATIC * (count - 1) / count) * size)
+    return edges, static, (change > _CHANGING * (count - 1)).astype(np.uint8)
 
 
 def perceptual_hash(pictures: Sequence[Grey]) -> str:

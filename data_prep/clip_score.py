@@ -87,6 +87,13 @@ class ClipScorer:
 
     def __call__(self, entries: Sequence[VideoEntry]) -> list[dict[str, Any]]:
         """One row of `ClipScore` columns per entry, in their order; a bad video is a failed row."""
+        group = max(1, self.options.batch_size // self.options.frames)  # decoded at a time
+        rows: list[ClipScore] = []
+        for start in range(0, len(entries), group):
+            rows += self._rows(entries[start : start + group])
+        return [dict(vars(row)) for row in rows]
+
+    def _rows(self, entries: Sequence[VideoEntry]) -> list[ClipScore]:
         failed: dict[int, ClipScore] = {}
         clips: dict[int, Tensor] = {}
         for index, entry in enumerate(entries):
@@ -100,7 +107,7 @@ class ClipScorer:
             index: ClipScore("ok", None, None, score, len(clips[index]), self._model)
             for index, score in scores.items()
         }
-        return [dict(vars(rows[index])) for index in range(len(entries))]
+        return [rows[index] for index in range(len(entries))]
 
     def _scores(self, clips: dict[int, Tensor], captions: Sequence[str]) -> dict[int, float]:
         """Mean cosine of each clip, uint8 `[N, 3, H, W]`, and the caption of the same index."""

@@ -10,7 +10,6 @@ import av
 import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from numpy.typing import NDArray
 
 from data_prep.files import BadVideo
 from data_prep.motion import ContentScore, analysis_size
@@ -115,7 +114,7 @@ class DecodePass:
             width, height = height, width
         return width, height, self._rotation
 
-    def _picture(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
+    def _picture(self, frame: av.VideoFrame) -> Any:
         """BGRA `[H, W, 4]`, reduced as PySceneDetect does it.
 
         A fourth channel costs nothing here: both libraries are faster with 4 bytes a pixel than

@@ -13,6 +13,9 @@ from lightning_artv.errors import UserError
 class Features(nn.Module, ABC):
     """A frozen network that turns videos (or frames) into feature vectors.
 
+    float32, also inside a trainer's bf16. Whether a GPU rounds convolutions to TF32 is torch's
+    global setting, which `python -m evaluation` turns off.
+
     Attributes:
         size: d of the returned `[B, d]`.
         name: `i3d`, `c3d`, `inception`; `random-i3d` for random weights, `i3d@1/16` for narrower
@@ -55,7 +58,6 @@ class Features(nn.Module, ABC):
             )
         if not frame_network:
             self._check_frames(videos.shape[1])
-        # features are compared across runs and machines: no bf16 of a surrounding trainer
         with torch.autocast(videos.device.type, enabled=False):
             return self.features(videos)
 

@@ -87,10 +87,11 @@ class CLIP(nn.Module):
                 f"CLIP takes uint8 frames [N, 3, H, W], got {frames.dtype} {tuple(frames.shape)}."
             )
         pixels = self.processor.image_processor(images=list(frames.cpu()), return_tensors="pt")
-        hidden = self.model.vision_model(pixel_values=pixels["pixel_values"].to(self.device))
         # the parts rather than `get_image_features`, which returns a tensor in transformers 4 and
-        # an object in 5
-        return F.normalize(self.model.visual_projection(hidden.pooler_output), dim=-1)
+        # an object in 5; float32 also inside a trainer's bf16
+        with torch.autocast(self.device.type, enabled=False):
+            hidden = self.model.vision_model(pixel_values=pixels["pixel_values"].to(self.device))
+            return F.normalize(self.model.visual_projection(hidden.pooler_output), dim=-1)
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Tensor:
@@ -99,10 +100,11 @@ class CLIP(nn.Module):
         tokens = self.processor.tokenizer(
             list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt"
         ).to(self.device)
-        hidden = self.model.text_model(
-            input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
-        )
-        return F.normalize(self.model.text_projection(hidden.pooler_output), dim=-1)
+        with torch.autocast(self.device.type, enabled=False):
+            hidden = self.model.text_model(
+                input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+            )
+            return F.normalize(self.model.text_projection(hidden.pooler_output), dim=-1)
 
 
 def _load_bin(path: Path, sha256: str | None) -> CLIPModel:
@@ -111,6 +113,8 @@ def _load_bin(path: Path, sha256: str | None) -> CLIPModel:
             f"{path.parent} holds neither model.safetensors nor {path.name}: give a folder with "
             f"all files of a CLIP model, or its hub id."
         )
+    if not path.with_name("config.json").is_file():  # transformers would take its defaults
+        raise MissingWeightsError(f"{path.parent} has no config.json: give all files of the model.")
     if sha256 is not None:
         check_sha256([path], sha256)
     model = CLIPModel(CLIPConfig.from_pretrained(path.parent))

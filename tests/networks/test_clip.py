@@ -59,6 +59,10 @@ def test_embeddings_are_unit_float32_and_a_caption_ignores_its_batch_mates(
     for embedded in (clip.images(frames), clip.texts(CAPTIONS)):
         assert embedded.dtype == torch.float32
         torch.testing.assert_close(embedded.norm(dim=1), torch.ones(3))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = clip.images(frames), clip.texts(CAPTIONS)
+    assert torch.equal(inside[0], clip.images(frames))
+    assert torch.equal(inside[1], clip.texts(CAPTIONS))
     alone = torch.cat([clip.texts([caption]) for caption in CAPTIONS])
     torch.testing.assert_close(clip.texts(CAPTIONS), alone, atol=1e-6, rtol=0)
 
@@ -154,6 +158,12 @@ def test_missing_weights_and_missing_processor_say_what_to_give(
     (bare / "model.safetensors").unlink()
     with pytest.raises(MissingWeightsError, match=r"neither model\.safetensors nor"):
         CLIP(str(bare))
+
+
+def test_weights_without_a_config_are_an_error(bin_folder: Path) -> None:
+    (bin_folder / "config.json").unlink()
+    with pytest.raises(MissingWeightsError, match=r"has no config\.json"):
+        CLIP(str(bin_folder))
 
 
 def test_a_hub_id_fetches_the_files_of_the_repositorys_root(

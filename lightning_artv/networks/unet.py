@@ -219,6 +219,14 @@ class ConditionedUNet(nn.Module):
         features = self.adapter(references.flatten(1, 2))
         return EncodedConditions(text, tuple(features), self.anchor_encoder(anchor), noise_level)
 
+    def blocks(self) -> list[nn.Module]:
+        """The U-Net's blocks, in the order of its `forward`."""
+        return [*self.unet.down_blocks, self.unet.mid_block, *self.unet.up_blocks]
+
+    def shard_units(self) -> list[nn.Module]:
+        """See `VideoSystem.shard_units`."""
+        return [*self.blocks(), self.unet, self.adapter, self.anchor_encoder]
+
     def forward(self, y_t: Tensor, t: Tensor, conditions: EncodedConditions) -> Tensor:
         """Map `y_t` `[B, C, h, w]` at steps `t` `[B]` to `[B, out_channels, h, w]`."""
         output = self.unet(

@@ -172,3 +172,11 @@ class VideoSystem(nn.Module, ABC):
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Name -> parameter, for the optimiser and the EMA."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def shard_units(self) -> list[nn.Module]:
+        """The modules that FSDP2 gathers one at a time, inner ones first.
+
+        Their parameters are whole only while their own `forward` runs; together they hold every
+        trainable parameter.
+        """
+        return [m for m in self.children() if any(p.requires_grad for p in m.parameters())]

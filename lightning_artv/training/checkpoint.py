@@ -20,6 +20,9 @@ from torch import Tensor, nn
 from lightning_artv.errors import UserError
 from lightning_artv.systems.base import VideoSystem
 from lightning_artv.training.instantiate import instantiate_system
+from lightning_artv.training.run_record import run_record
+from lightning_artv.training.sharded_checkpoint import is_sharded
+from lightning_artv.training.sharded_checkpoint import read as read_sharded
 
 CONFIG_KEY = "lightning_artv"
 EMA_KEY = "ema"
@@ -54,6 +57,7 @@ def embedded_config(resolved: Mapping[str, Any]) -> dict[str, Any]:
         "format": FORMAT,
         "system": resolved["model"]["system"],
         "data": {"size": data.get("size"), "fps": data.get("fps")},
+        "run": run_record(resolved),
     }
 
 
@@ -100,11 +104,16 @@ def data_settings(system: VideoSystem) -> DataSettings:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The checkpoint's dictionary, its tensors mapped from the file; only tensors and plain data.
+    """The checkpoint's dictionary, on the CPU; only tensors and plain data.
+
+    Args:
+        path: a file, whose tensors are then mapped from it, or a folder of shards.
 
     Raises:
-        UserError: no such file, or not a checkpoint, or a truncated one.
+        UserError: no such checkpoint, or not one, or a truncated one.
     """
+    if is_sharded(path):
+        return read_sharded(path)
     if not Path(path).is_file():
         raise UserError(f"There is no checkpoint '{path}'.")
     try:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lightning_artv.errors import UserError
 from lightning_artv.training.checkpoint import EMA_KEY, check_weights
 from lightning_artv.training.module import VideoModule
+from lightning_artv.training.sharding import local
 
 
 class EMA(Callback):
@@ -20,8 +21,8 @@ class EMA(Callback):
 
     Only trainable parameters are averaged. Validation, test, prediction and sample logging run
     under the averaged weights; training never does. Both sets are in the checkpoint: the raw ones
-    under `state_dict`, the averaged ones under `ema`. Every operation is in place and tensor by
-    tensor, so that sharded tensors work too.
+    under `state_dict`, the averaged ones under `ema`. Under FSDP2 each rank averages its own
+    shards: no communication, and the same bits as without shards.
 
     Args:
         decay: in [0, 1).
@@ -55,8 +56,8 @@ class EMA(Callback):
     def update(self, parameters: Mapping[str, nn.Parameter]) -> None:
         """One step of the average towards `parameters`."""
         weight = 1.0 - self.decay_at(self.updates)
-        average = [self._weights[name] for name in parameters]
-        torch._foreach_lerp_(average, [p.detach().float() for p in parameters.values()], weight)
+        average = [local(self._weights[name]) for name in parameters]
+        torch._foreach_lerp_(average, [local(p).float() for p in parameters.values()], weight)
         self.updates += 1
 
     @contextmanager
@@ -76,9 +77,10 @@ class EMA(Callback):
         """Exchange live and averaged values, one tensor at a time (float32 holds any exactly)."""
         self._ready(module)
         for name, parameter in module.system.trainable_parameters().items():
-            live = parameter.detach().float().clone()
-            parameter.copy_(self._weights[name])
-            self._weights[name].copy_(live)
+            live, average = local(parameter), local(self._weights[name])
+            raw = live.float().clone()
+            live.copy_(average)
+            average.copy_(raw)
         self.swapped = not self.swapped
 
     @torch.no_grad()
@@ -99,6 +101,7 @@ class EMA(Callback):
         self._ready(_video(pl_module))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._ready(_video(pl_module))  # under FSDP2 the checkpoint is read after on_fit_start
         self._last_step = trainer.global_step
 
     def on_train_batch_end(

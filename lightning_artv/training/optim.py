@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.distributed.tensor import DTensor
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_artv.errors import UserError
+from lightning_artv.training.sharding import full
+
+OptimizerName = Literal["adamw", "adamw8bit"]
 
 
 def parameter_groups(
@@ -43,19 +48,34 @@ def adamw(
     lr: float,
     weight_decay: float,
     betas: tuple[float, float],
-) -> AdamW:
+    kind: OptimizerName = "adamw",
+) -> Optimizer:
     """AdamW over the trainable parameters.
 
+    Args:
+        kind: `adamw8bit` keeps the moments of large parameters in 8 bits.
+
     Raises:
-        UserError: when nothing is trainable.
+        UserError: when nothing is trainable; 8 bits without bitsandbytes, or of sharded parameters.
     """
     if not trainable:
         raise UserError("The system has no trainable parameters, so there is nothing to fit.")
     groups = parameter_groups(module, trainable, weight_decay)
-    return AdamW(groups, lr=lr, betas=betas)
+    if kind == "adamw":
+        return AdamW(groups, lr=lr, betas=betas)
+    if any(isinstance(p, DTensor) for p in trainable.values()):
+        raise UserError("model.optimizer adamw8bit does not shard: use adamw under FSDP2.")
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise UserError(
+            "model.optimizer adamw8bit needs bitsandbytes: pip install 'lightning-artv[lowmem]'."
+        ) from error
+    optimizer: Optimizer = AdamW8bit(groups, lr=lr, betas=betas)
+    return optimizer
 
 
-def linear_warmup(optimizer: AdamW, steps: int) -> LambdaLR:
+def linear_warmup(optimizer: Optimizer, steps: int) -> LambdaLR:
     """The learning rate rises linearly over `steps` optimiser steps and is then constant.
 
     The first step uses lr / steps, the last of the warm-up the full lr.
@@ -64,8 +84,11 @@ def linear_warmup(optimizer: AdamW, steps: int) -> LambdaLR:
 
 
 def gradient_norm(trainable: Mapping[str, nn.Parameter]) -> Tensor:
-    """The global L2 norm of all gradients, float32 scalar; 0 where there are none."""
+    """The global L2 norm of all gradients, float32 scalar; 0 where there are none.
+
+    Of sharded gradients it is the norm of the whole ones: a collective call, for all ranks.
+    """
     gradients = [p.grad for p in trainable.values() if p.grad is not None]
     if not gradients:
         return torch.zeros(())
-    return torch.nn.utils.get_total_norm(gradients).float()
+    return full(torch.nn.utils.get_total_norm(gradients)).float()

@@ -30,6 +30,7 @@ from lightning_artv.systems.base import Segment, VideoSystem
 from lightning_artv.training.ema import find_ema
 from lightning_artv.training.mask_record import MaskRecord
 from lightning_artv.training.module import VideoModule
+from lightning_artv.training.sharding import has_shards
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,16 @@ class HeldOutClips:
         """uint8 `[N, T, 3, H, W]`."""
         flat = self.frames.flatten(0, 1).to(next(system.parameters()).device)
         return system.pixels(flat).cpu().unflatten(0, self.frames.shape[:2])
+
+
+@dataclass(frozen=True)
+class _Made:
+    """One round of clips, uint8 `[N, T, 3, H, W]` on the CPU, and the masks of making them."""
+
+    truth: Tensor | None
+    held_out: Tensor | None
+    prompted: Tensor | None
+    masks: MaskRecord
 
 
 class SampleLogger(Callback):
@@ -110,30 +121,40 @@ class SampleLogger(Callback):
         if step == self._last_step or step % self.every_n_steps:
             return  # gradients are still accumulating, or it is not yet time
         self._last_step = step
-        writer = summary_writer(trainer)
-        if writer is None or not trainer.is_global_zero:
-            return
         assert isinstance(pl_module, VideoModule)
+        writer = summary_writer(trainer) if trainer.is_global_zero else None
+        # a rank that does not compute keeps its shards from the others: all generate the same
+        if writer is None and not has_shards(pl_module.system):
+            return
         size = pl_module.system.frame_size(batch)
         ema = find_ema(trainer)
         averaged = ema.applied(pl_module) if ema is not None else nullcontext()
         precision = trainer.precision_plugin.forward_context()
         with torch.no_grad(), averaged, evaluating(pl_module.system), precision:
-            self._log(pl_module, writer, size)
+            made = self._make(pl_module, size)
+        if writer is not None:
+            self._log(made, writer, trainer.global_step)
 
-    def _log(self, module: VideoModule, writer: SummaryWriter, size: tuple[int, int]) -> None:
-        masks, step = MaskRecord(), module.global_step
+    def _make(self, module: VideoModule, size: tuple[int, int]) -> _Made:
+        masks = MaskRecord()
+        truth = held_out = prompted = None
         if self._held_out is not None:
             truth, captions = self._held_out.pixels(module.system), self._held_out.captions
-            made = self._generate(module, captions, truth[:, 0], size, masks)
-            sheet = grid(_channels_last(made), len(made), _channels_last(truth))
-            gif = gif_bytes(sheet, self._fps, self.scale)
-            write_gif_image(writer, "samples/held_out", gif, step)
+            held_out = self._generate(module, captions, truth[:, 0], size, masks)
         if self.prompts:
-            made = self._generate(module, self.prompts, None, size, masks)
-            gif = gif_bytes(grid(_channels_last(made), len(made)), self._fps, self.scale)
-            write_gif_image(writer, "samples/prompts", gif, step)
-        write_masks(writer, masks, step)
+            prompted = self._generate(module, self.prompts, None, size, masks)
+        return _Made(truth, held_out, prompted, masks)
+
+    def _log(self, made: _Made, writer: SummaryWriter, step: int) -> None:
+        for tag, clips, truth in (
+            ("samples/held_out", made.held_out, made.truth),
+            ("samples/prompts", made.prompted, None),
+        ):
+            if clips is not None:
+                above = None if truth is None else _channels_last(truth)
+                sheet = grid(_channels_last(clips), len(clips), above)
+                write_gif_image(writer, tag, gif_bytes(sheet, self._fps, self.scale), step)
+        write_masks(writer, made.masks, step)
         writer.flush()
 
     def _generate(

@@ -158,6 +158,13 @@ class ARTV(VideoSystem):
         """The autoencoder's factor; the U-Nets take any latent size."""
         return self.autoencoder.factor
 
+    def shard_units(self) -> list[nn.Module]:
+        """Blocks, U-Nets, adapters and anchor encoders; the text encoder where it is trained."""
+        networks = [network for network in (self.dynamic, self.mask) if network is not None]
+        units = [unit for network in networks for unit in network.shard_units()]
+        text_is_trained = any(p.requires_grad for p in self.text_encoder.parameters())
+        return [*units, self.text_encoder] if text_is_trained else units
+
     def pixels(self, frames: Tensor) -> Tensor:
         """A batch's frames `[M, ...]` as uint8 `[M, 3, H, W]`; stored latents are decoded."""
         if frames.dtype == torch.uint8:

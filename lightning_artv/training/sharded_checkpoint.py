@@ -1,0 +1,212 @@
+"""A checkpoint as a folder that many ranks write and any number of ranks reads.
+
+    step1000.ckpt/
+      shard-00001-model-00001-of-00001.safetensors ...   each rank's part of every tensor
+      meta.ckpt                                          the rest, and the other files' sizes
+
+Weights, averaged weights and the optimiser's moments are safetensors with their place in the whole
+written in the header (torch.distributed.checkpoint's Hugging Face format); `meta.ckpt` is read with
+`weights_only=True`. PyTorch's own format is not used: its `.metadata` is a pickle.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.distributed.checkpoint import (
+    HuggingFaceStorageReader,
+    HuggingFaceStorageWriter,
+    load,
+    save,
+)
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+
+from lightning_artv.errors import UserError
+from lightning_artv.media.atomic import writing_to
+from lightning_artv.training.sharding import empty_like
+
+META = "meta.ckpt"
+SHARDED_KEYS = ("state_dict", "ema", "optimizer_states")
+"""Parts of a checkpoint whose tensors are written by all ranks; the rest is rank 0's."""
+
+_MARK = "tensor"
+
+_DAMAGED = (
+    SafetensorError,
+    CheckpointException,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    KeyError,
+    AttributeError,
+)
+
+Example = Callable[[str], Tensor | None]
+"""Name of a stored tensor -> a live tensor that is sharded as it shall be, or None for whole."""
+
+
+def is_sharded(path: str | Path) -> bool:
+    """Whether `path` is a folder that `write` wrote."""
+    return (Path(path) / META).is_file()
+
+
+def split(tree: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """`tree` with every tensor (but scalars) moved to `tensors` under its path in the tree."""
+    if isinstance(tree, Tensor) and tree.ndim > 0:
+        tensors[name] = tree.detach()
+        return {_MARK: name}
+    if isinstance(tree, Mapping):
+        return {key: split(value, f"{name}/{key}", tensors) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [split(value, f"{name}/{i}", tensors) for i, value in enumerate(tree)]
+    return tree
+
+
+def join(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """The inverse of `split`."""
+    if isinstance(tree, dict):
+        if set(tree) == {_MARK}:
+            return tensors[tree[_MARK]]
+        return {key: join(value, tensors) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [join(value, tensors) for value in tree]
+    return tree
+
+
+def write(checkpoint: Mapping[str, Any], path: str | Path) -> None:
+    """Write `checkpoint` as the folder `path`; every rank calls this with its own shards.
+
+    It is written beside `path`, flushed to disk, and renamed when every rank is done.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    tensors: dict[str, Tensor] = {}
+    tree = {
+        key: split(value, key, tensors) if key in SHARDED_KEYS else value
+        for key, value in checkpoint.items()
+    }
+    with writing_to(path):
+        if _rank() == 0:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        _barrier()
+        writer = HuggingFaceStorageWriter(str(temporary), save_distributed=True)
+        save(tensors, storage_writer=writer, no_dist=not dist.is_initialized())
+        _barrier()
+        if _rank() == 0:
+            files = {file.name: file.stat().st_size for file in temporary.iterdir()}
+            torch.save({"files": files, "checkpoint": tree}, temporary / META)
+            _flush(temporary)
+            _replace(temporary, path)
+        _barrier()
+
+
+def read(
+    path: str | Path, example: Example | None = None, optimizer: bool = True
+) -> dict[str, Any]:
+    """The checkpoint in folder `path`; each rank reads only what it needs.
+
+    Args:
+        path: a folder that any number of ranks wrote.
+        example: how each tensor shall be sharded; None for whole tensors on the CPU.
+        optimizer: False leaves the optimiser's state out.
+
+    Raises:
+        UserError: not such a folder, or a damaged one.
+    """
+    path = Path(path)
+    if not is_sharded(path):
+        raise UserError(f"'{path}' is no checkpoint: give a folder that `lightning fit` wrote.")
+    try:
+        meta = torch.load(path / META, map_location="cpu", weights_only=True)
+        _check_files(path, meta["files"])
+        tree = meta["checkpoint"]
+        if not optimizer:
+            tree.pop("optimizer_states", None)
+        tensors = _read_tensors(path, _names({k: tree.get(k) for k in SHARDED_KEYS}), example)
+    except _DAMAGED as error:
+        raise UserError(
+            f"'{path}' is damaged or incomplete ({type(error).__name__}): take another checkpoint."
+        ) from error
+    return {k: join(v, tensors) if k in SHARDED_KEYS else v for k, v in tree.items()}
+
+
+def _check_files(path: Path, files: Mapping[str, int]) -> None:
+    """A file that is not there would leave its part of each tensor as it happens to be."""
+    for name, size in files.items():
+        if not (path / name).is_file() or (path / name).stat().st_size != size:
+            raise UserError(
+                f"'{path}' is damaged: '{name}' is missing or incomplete; take another checkpoint."
+            )
+
+
+def _read_tensors(path: Path, names: list[str], example: Example | None) -> dict[str, Tensor]:
+    reader = HuggingFaceStorageReader(str(path))
+    stored = reader.read_metadata().state_dict_metadata
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        entry = stored[name]
+        assert isinstance(entry, TensorStorageMetadata)
+        live = example(name) if example is not None else None
+        tensors[name] = empty_like(entry.size, entry.properties.dtype, live)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")  # as asked for
+        load(tensors, storage_reader=reader, no_dist=True)
+    return tensors
+
+
+def _names(tree: Any) -> list[str]:
+    """The names of tensors that `split` left in a tree."""
+    if isinstance(tree, dict):
+        if set(tree) == {_MARK}:
+            return [tree[_MARK]]
+        return [name for value in tree.values() for name in _names(value)]
+    if isinstance(tree, list):
+        return [name for value in tree for name in _names(value)]
+    return []
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename a folder over another, which leaves its name first, whole, and is then removed."""
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.is_dir():
+        os.replace(path, old)
+    else:
+        path.unlink(missing_ok=True)
+    os.replace(temporary, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    for file in (*folder.iterdir(), folder):
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _barrier() -> None:
+    if dist.is_initialized():
+        dist.barrier()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -206,7 +206,9 @@ class Clip:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
-def stream(plan: Plan, numbers: list[int], first: Place, engine: EngineOptions) -> Iterator[Clip]:
+def stream(
+    plan: Plan, numbers: list[int], first: Place, engine: EngineOptions
+) -> Generator[Clip, None, None]:
     """The clips of videos, in order, from the place `first` on; `numbers` begin at its video."""
     reader = TableReader(plan.selection)
     results = map_rows(Encode(plan.options), plan.selection, numbers, engine)

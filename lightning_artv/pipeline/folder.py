@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from safetensors import safe_open
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
 from lightning_artv.media.atomic import write_atomically
@@ -15,6 +18,8 @@ CARD = "README.md"
 CHECKSUMS = "sha256.txt"
 CLASS = "ARTVPipeline"
 LIBRARIES = ("diffusers", "transformers", "lightning_artv.pipeline.components")
+
+_AGAIN = "export or download it again."
 
 
 def write_checksums(folder: Path) -> None:
@@ -65,7 +70,19 @@ def check(folder: Path) -> None:
     _check_files(folder)
 
 
-_AGAIN = "export or download it again."
+def check_tensors(folder: Path, part: str, expected: Collection[str]) -> None:
+    """Check that the files of a part hold all `expected` tensors; diffusers only warns of one less.
+
+    Raises:
+        CorruptWeightsError: naming the first that is missing.
+    """
+    stored: set[str] = set()
+    for path in (folder / part).glob("*.safetensors"):
+        with safe_open(path, framework="pt") as opened:
+            stored.update(opened.keys())
+    missing = sorted(set(expected) - stored)
+    if missing:
+        raise CorruptWeightsError(f"{folder / part} lacks the tensor {missing[0]}: {_AGAIN}")
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

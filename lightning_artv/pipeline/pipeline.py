@@ -26,7 +26,7 @@ from lightning_artv.pipeline.assembly import (
 )
 from lightning_artv.pipeline.card import write_card
 from lightning_artv.pipeline.components import Conditioning, TextModel, Vae, text_parts_of, vae_of
-from lightning_artv.pipeline.folder import CHECKSUMS, local_folder, write_checksums
+from lightning_artv.pipeline.folder import CHECKSUMS, check_tensors, local_folder, write_checksums
 from lightning_artv.pipeline.schedulers import scheduler_of
 from lightning_artv.systems.artv.system import ARTV
 from lightning_artv.systems.base import DenoisingStep, SamplingSettings, Segment, VideoSystem
@@ -169,12 +169,16 @@ class ARTVPipeline(DiffusionPipeline):
         """
         folder = local_folder(pretrained_model_name_or_path, kwargs.pop("revision", None))
         try:
-            return super().from_pretrained(folder, **{**kwargs, "use_safetensors": True})
+            pipeline = super().from_pretrained(folder, **{**kwargs, "use_safetensors": True})
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CorruptWeightsError(
                 f"{folder} cannot be loaded as an ARTVPipeline ({reason}): export it again."
             ) from error
+        for name in ("unet", "conditioning", "mask_unet", "mask_conditioning"):
+            if name not in kwargs and getattr(pipeline, name) is not None:
+                check_tensors(folder, name, getattr(pipeline, name).state_dict().keys())
+        return pipeline
 
     def save_pretrained(
         self, save_directory: str | Path, safe_serialization: bool = True, **kwargs: Any

@@ -1,0 +1,132 @@
+"""Saved and loaded bit for bit, the same frames as our own generation."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers.utils import hub_utils
+from PIL import Image
+from tiny_systems import KINDS, generate, make, small_system, trained
+
+from lightning_artv import ARTVPipeline
+from lightning_artv.errors import UserError
+from lightning_artv.generation import VideoRequest, generate_videos
+from lightning_artv.pipeline.folder import checksums
+from lightning_artv.storyboard import Shot
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_and_loaded_it_makes_the_same_frames_bit_for_bit(
+    kind: str, sd_folder: Path, tmp_path: Path
+) -> None:
+    pipeline = ARTVPipeline.from_system(make(kind, sd_folder))
+    pipeline.save_pretrained(tmp_path / "saved")
+    loaded = ARTVPipeline.from_pretrained(tmp_path / "saved")
+    made = generate(pipeline)
+    assert made.std() > 0.02  # no blank frames
+    assert not made[0, 0].equal(made[0, 1])
+    assert generate(loaded).equal(made)
+    loaded.save_pretrained(tmp_path / "again")  # and nothing changes on the way
+    assert checksums(tmp_path / "again")["unet/config.json"] != ""
+    for name, digest in checksums(tmp_path / "saved").items():
+        if name.endswith(".safetensors"):
+            assert checksums(tmp_path / "again")[name] == digest
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_frames_as_generate_videos(kind: str, sd_folder: Path, tmp_path: Path) -> None:
+    system = make(kind, sd_folder)
+    pipeline = ARTVPipeline.from_system(system)
+    prompts = ("a red dog", "a cat")
+    requests = [
+        VideoRequest((Shot(prompt, 3),), tmp_path / str(i), 7 + i)
+        for i, prompt in enumerate(prompts)
+    ]
+    generate_videos(system, requests, (16, 24), 8.0)
+    pipeline.set_progress_bar_config(disable=True)
+    videos = pipeline(prompts, num_frames=3, height=16, width=24, seed=7).frames
+    for request, video in zip(requests, videos, strict=True):
+        for path, frame in zip(sorted(request.output.iterdir()), video, strict=True):
+            assert np.array_equal(np.asarray(Image.open(path)), np.asarray(frame))
+
+
+SAVED_PARTS = {
+    "conditioning": ("adapter", "anchor_encoder", "noise_level", "anchor_attention"),
+    "mask_conditioning": ("adapter", "anchor_encoder", "noise_level", "anchor_attention"),
+    "unet": ("mid_block",),
+    "mask_unet": ("mid_block",),
+    "text_encoder": ("embedding",),
+}
+
+
+@pytest.mark.parametrize(
+    ("component", "part"), [(c, part) for c, parts in SAVED_PARTS.items() for part in parts]
+)
+def test_every_part_is_truly_saved(
+    component: str, part: str, exported: dict[str, Path], tmp_path: Path
+) -> None:
+    pipeline = ARTVPipeline.from_pretrained(exported["small"])
+    before = generate(pipeline)
+    with torch.no_grad():
+        for parameter in getattr(getattr(pipeline, component), part).parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    changed = generate(pipeline)
+    assert not changed.equal(before)  # the part matters
+    pipeline.save_pretrained(tmp_path / "changed")
+    loaded = ARTVPipeline.from_pretrained(tmp_path / "changed")
+    assert generate(loaded).equal(changed)
+
+
+def test_every_weight_of_the_system_is_in_the_folder(exported: dict[str, Path]) -> None:
+    system = trained(small_system())
+    again = ARTVPipeline.from_pretrained(exported["small"]).to_system()
+    theirs = again.state_dict()
+    assert all(theirs[name].equal(tensor) for name, tensor in system.state_dict().items())
+
+
+def test_a_system_without_mask_has_no_mask_parts(tmp_path: Path) -> None:
+    pipeline = ARTVPipeline.from_system(trained(small_system(static_noise="none")))
+    pipeline.save_pretrained(tmp_path / "x")
+    assert not list((tmp_path / "x").glob("mask*"))
+    loaded = ARTVPipeline.from_pretrained(tmp_path / "x")
+    assert loaded.mask_unet is None
+    assert generate(loaded).equal(generate(pipeline))
+    with pytest.raises(UserError, match="go together"):
+        ARTVPipeline(**{**loaded.components, "mask_unet": loaded.unet}, static_noise="none")
+
+
+def test_the_folder_says_its_settings(tmp_path: Path) -> None:
+    system = trained(small_system(static_noise="residual", use_anchor=False, mask_bias=-1.0))
+    ARTVPipeline.from_system(system).save_pretrained(tmp_path / "x")
+    again = ARTVPipeline.from_pretrained(tmp_path / "x").to_system()
+    names = ("static_noise", "use_anchor", "mask_bias", "max_noise_level", "prediction_type")
+    assert [getattr(again, n) for n in names] == [getattr(system, n) for n in names]
+    assert again.sampling == system.sampling
+
+
+def test_push_to_hub_uploads_our_card(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import ModelCard, RepoUrl
+
+    def upload(folder_path: str, repo_id: str, **_: Any) -> str:
+        shutil.copytree(folder_path, tmp_path / "uploaded")
+        return repo_id
+
+    url = RepoUrl("https://huggingface.co/me/artv")
+    monkeypatch.setattr(hub_utils, "create_repo", lambda *_, **__: url)
+    monkeypatch.setattr(
+        hub_utils, "load_or_create_model_card", lambda *_, **__: ModelCard("An empty card.")
+    )
+    monkeypatch.setattr(hub_utils, "upload_folder", upload)
+    pipeline = ARTVPipeline.from_pretrained(folder)
+    assert pipeline.push_to_hub("me/artv") == "me/artv"
+    card = (tmp_path / "uploaded" / "README.md").read_text()
+    assert 'from_pretrained("me/artv")' in card and "empty card" not in card
+    again = ARTVPipeline.from_pretrained(tmp_path / "uploaded")
+    assert generate(again).equal(generate(pipeline))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from evaluation.compare import row_name
 from evaluation.generate import Generation, choose_devices
 from evaluation.generate import generate as make_videos
 from evaluation.meters import Weights
@@ -54,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
             if mode != "text-to-image":
                 raise
             print(f"note: {mode} is skipped: {error}", file=sys.stderr)
-            skipped[f"{options.name} ({mode})"] = str(error)
+            skipped[row_name(options.name, mode)] = str(error)
             continue
         result = measure(_scoring(options, folder, options.name))
         result.save(folder / RESULT)

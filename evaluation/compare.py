@@ -40,6 +40,19 @@ def check_comparable(results: Sequence[Result]) -> None:
         )
 
 
+ROWS = {
+    "none": "{} without image",
+    "text-to-image": "{} + text-to-image frame",
+    "true-frame": "{} + true first frame",
+}
+"""Names of Table 1's three rows, by the mode of generation."""
+
+
+def row_name(name: str, mode: str) -> str:
+    """A row of a table: the model, and where its first frames came from."""
+    return ROWS.get(mode, "{}").format(name)
+
+
 def title(result: Result) -> str:
-    """A result's row: the model, and where its first frames came from."""
-    return f"{result.name} ({result.mode})" if result.mode else result.name
+    """A result's row."""
+    return row_name(result.name, result.mode)

@@ -16,6 +16,7 @@ _WITHOUT_IS = tuple(name for name in METRICS if name != "is")
 
 _SILENT = {
     "stride": "not stated; consecutive frames, as StyleGAN-V and TATS take them",
+    "fps": "not stated; real videos at their own rate, whatever the model was trained at",
     "real_clip": "not stated; one random clip a video, as StyleGAN-V and TATS take it",
     "resolution": "not stated; 256, which VideoGen evaluates at",
     "fit": "not stated; the square crop keeps the picture's proportions",

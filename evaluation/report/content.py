@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation.compare import check_comparable, title
+from evaluation.compare import ROWS, check_comparable, title
 from evaluation.report.blocks import Block, Figure, Heading, Note, Warnings
 from evaluation.report.published import PublishedTable
 from evaluation.report.table import EMPTY, Table, digits, number
@@ -81,10 +81,18 @@ def table1(
     models = dict.fromkeys(title(result) for result in results)
     measured = [_measured_row(model, results) for model in models]
     measured += [(model, EMPTY, *["skipped"] * len(TABLE1_COLUMNS)) for model in skipped]
+    if skipped:
+        measured.sort(key=lambda row: _mode_order(row[0]))
     notes = [Note(text) for text in (*published.notes, "† was trained on MSR-VTT.")]
     warnings = [f"{model}: skipped. {reason}" for model, reason in skipped.items()]
-    table = Table(TABLE1_HEAD, (*rows, *measured), sections)
+    table = Table(TABLE1_HEAD, (*rows, *measured), sections, left=2)
     return [Heading(2, "Table 1"), table, *([Warnings(warnings)] if warnings else []), *notes]
+
+
+def _mode_order(row: str) -> int:
+    """Table 1's order of the first frames' sources."""
+    endings = [form.format("") for form in ROWS.values()]
+    return next((i for i, ending in enumerate(endings) if row.endswith(ending)), 0)
 
 
 def _measured_row(model: str, results: Sequence[Result]) -> tuple[str, ...]:
@@ -114,7 +122,12 @@ def _details(result: Result, picture: str) -> list[Block]:
     sds = dict.fromkeys(f"{m.label} {m.sd_of}" for m in result.measurements if m.sd_of)
     if sds:
         blocks.append(Note(f"Standard deviations: {', '.join(sds)}."))
-    skipped = [f"{m.label}: skipped. {m.reason}" for m in result.measurements if m.reason]
+    reasons = dict.fromkeys(m.reason for m in result.measurements if m.reason)
+    skipped = [
+        f"{', '.join(m.label for m in result.measurements if m.reason == reason)}: skipped. "
+        f"{reason}"
+        for reason in reasons
+    ]
     if result.warnings or skipped:
         blocks.append(Warnings([*skipped, *result.warnings]))
     drift = result.of("drift")
@@ -135,8 +148,16 @@ def _rows(m: Measurement) -> list[tuple[str, ...]]:
     network = m.features or "none"
     prefix = m.label[: -len(LABELS[m.metric])]
     more = [
-        (f"{prefix}{other}", digits(value), EMPTY, real, str(m.fake), network)
+        (
+            f"{prefix}{other}",
+            digits(value),
+            digits(m.more[f"sd of {other}"]) if f"sd of {other}" in m.more else EMPTY,
+            real,
+            str(m.fake),
+            network,
+        )
         for other, value in m.more.items()
+        if not other.startswith("sd of ")
     ]
     return [(name, digits(m.value), sd, real, str(m.fake), network), *more]
 
@@ -145,19 +166,19 @@ def _protocol(protocol: Mapping[str, Any]) -> list[Block]:
     """Every field that moves a number, and which of them were assumed."""
     assumed = protocol["assumed"]
     rows = [
-        (name, _value(value), f"assumed: {assumed[name]}" if name in assumed else "")
+        (name, _value(name, value), f"assumed: {assumed[name]}" if name in assumed else "")
         for name, value in protocol["settings"].items()
     ]
     return [
         Heading(2, f"Protocol {protocol['name']}"),
         Note(f"{protocol['source']}. Hash {protocol['hash']}."),
-        Table(("Field", "Value", "Where the source is silent"), rows),
+        Table(("Field", "Value", "Where the source is silent"), rows, left=3),
     ]
 
 
-def _value(value: object) -> str:
+def _value(name: str, value: object) -> str:
     if value is None:
-        return "none"
+        return "as stored" if name == "fps" else "all"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

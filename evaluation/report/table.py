@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -19,11 +19,13 @@ class Table:
         head: of the columns.
         rows: cells.
         sections: row index -> heading above that row.
+        left: how many leading columns hold text, which is aligned on the left.
     """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    sections: dict[int, str] = field(default_factory=dict)
+    sections: Mapping[int, str] = field(default_factory=dict)
+    left: int = 1
 
     def __post_init__(self) -> None:
         if any(len(row) != len(self.head) for row in self.rows):
@@ -31,7 +33,8 @@ class Table:
 
     def markdown(self) -> str:
         """A pipe table."""
-        lines = [self.head, ["---"] + ["---:"] * (len(self.head) - 1)]
+        rule = ["---"] * self.left + ["---:"] * (len(self.head) - self.left)
+        lines: list[Sequence[str]] = [self.head, rule]
         for index, row in enumerate(self.rows):
             if index in self.sections:
                 lines.append([f"**{self.sections[index]}**"] + [""] * (len(row) - 1))
@@ -40,18 +43,26 @@ class Table:
 
     def html(self) -> str:
         """A `<table>`."""
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in self.head)
+        head = self._html_row(self.head, "th")
         body = []
         for index, row in enumerate(self.rows):
             if index in self.sections:
                 text = escape(self.sections[index])
                 body.append(f'<tr class="section"><td colspan="{len(row)}">{text}</td></tr>')
-            body.append(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>")
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+            body.append(self._html_row(row, "td"))
+        return f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
+
+    def _html_row(self, row: Sequence[str], tag: str) -> str:
+        cells = [
+            f"<{tag}{' class=text' if column < self.left else ''}>{escape(cell)}</{tag}>"
+            for column, cell in enumerate(row)
+        ]
+        return f"<tr>{''.join(cells)}</tr>"
 
     def latex(self) -> str:
         """A `tabular` for the booktabs package."""
-        lines = [f"\\begin{{tabular}}{{l{'r' * (len(self.head) - 1)}}}", "\\toprule"]
+        columns = "l" * self.left + "r" * (len(self.head) - self.left)
+        lines = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule"]
         lines += [_latex_row(self.head), "\\midrule"]
         for index, row in enumerate(self.rows):
             if index in self.sections:

@@ -36,7 +36,7 @@ def read_msrvtt(root: str | Path, split: str = "test") -> list[SetVideo]:
             f"{len(missing)} of the {len(wanted)} videos of MSR-VTT {split} are not below "
             f"'{root}', the first is {missing[0]}.mp4: unpack them there."
         )
-    return [SetVideo(files[n], n, captions=tuple(captions[n])) for n in wanted]
+    return [SetVideo(files[n], n, captions=tuple(captions.get(n, ()))) for n in wanted]
 
 
 def _annotations(root: Path) -> tuple[dict[str, str], dict[str, list[str]]]:

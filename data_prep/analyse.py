@@ -54,9 +54,9 @@ class Analysis:
         black_share: share of the scored frames that are black, in [0, 1].
         frozen_share: share of the scored frames but the first that repeat the one before.
         watermark: see `quality.watermark`; None where it cannot be told.
-        width: pixels, as shown (upright, square pixels not assumed).
-        height: pixels, as shown.
-        rotation: degrees that a player turns the stored picture by, in [0, 360).
+        width: stored pixels, after the rotation.
+        height: stored pixels, after the rotation.
+        rotation: degrees counter-clockwise that the stored picture is turned by, in [0, 360).
         fps: mean frame rate.
         variable_fps: whether frames last differently long.
         frames: how many were decoded.
@@ -113,11 +113,14 @@ def _analysis(path: str, options: AnalyseOptions) -> Analysis:
         stream.thread_type = "NONE"
         seen = DecodePass(stream, options.step)
         try:
-            for frame in container.decode(stream):
-                seen.add(frame)
+            for packet in container.demux():  # of all streams: the longest tells of a missing end
+                seen.note(packet)
+                if packet.stream_index == stream.index:
+                    for frame in packet.decode():
+                        seen.add(frame)
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise BadVideo("damaged", f"frame {seen.frames}: {words(error)}") from error
-        seen.check()
+            raise BadVideo(seen.damage, f"frame {seen.frames}: {words(error)}") from error
+        seen.check((container.duration or 0) / av.time_base)
         size_bytes = len(source) if isinstance(source, bytes) else source.stat().st_size
         return _row(seen, options, size_bytes)
 

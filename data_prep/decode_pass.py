@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from data_prep.files import BadVideo
+from data_prep.files import BadVideo, ErrorKind
 from data_prep.motion import ContentScore, analysis_size
 from data_prep.quality import EvenSample
 
@@ -49,6 +49,7 @@ class DecodePass:
         content: the content scores.
         sample: evenly spaced pictures, for the other scores.
         codec: FFmpeg's name.
+        damage: what a frame that cannot be decoded means: `damaged`, or `truncated`.
     """
 
     def __init__(self, stream: av.VideoStream, step: int) -> None:
@@ -56,6 +57,7 @@ class DecodePass:
         self.content = ContentScore()
         self.sample = EvenSample(stream.frames // step)
         self.codec = stream.codec_context.name
+        self.damage: ErrorKind = "damaged"
         self._stream = stream
         self._step = step
         self._times: list[int | None] = []
@@ -64,6 +66,7 @@ class DecodePass:
         self._reduced: tuple[int, int] | None = None
         self._rotation = 0
         self._corrupt = 0
+        self._end = 0.0
 
     def add(self, frame: av.VideoFrame) -> None:
         """Take the next frame; its picture is converted at most once."""
@@ -81,17 +84,30 @@ class DecodePass:
             self.content.add(picture)
             self.sample.offer(picture)
 
-    def check(self) -> None:
+    def note(self, packet: av.Packet) -> None:
+        """Take note of when a packet of any stream ends, and whether the file ends inside it."""
+        if packet.is_corrupt:
+            self.damage = "truncated"
+        if packet.pts is not None and packet.time_base:
+            end = (packet.pts + (packet.duration or 0)) * packet.time_base
+            self._end = max(self._end, float(end))
+
+    def check(self, seconds: float) -> None:
         """Whether the whole video was there.
+
+        Args:
+            seconds: how long the header says it is; only asked where it counts no frames (mkv).
 
         Raises:
             BadVideo: damaged, truncated, or fewer than 2 frames to score.
         """
         expected = self._stream.frames
         if self._corrupt:
-            raise BadVideo("damaged", f"{self._corrupt} of {self.frames} frames are damaged")
+            raise BadVideo(self.damage, f"{self._corrupt} of {self.frames} frames are damaged")
         if self.frames < _COMPLETE * expected - 1:
             raise BadVideo("truncated", f"it has {self.frames} of {expected} frames")
+        if not expected and self._end < _COMPLETE * seconds - 0.5:
+            raise BadVideo("truncated", f"it ends after {self._end:.1f} of {seconds:.1f} s")
         if not self.content.scores:
             raise BadVideo("too_few_frames", f"it has {self.frames} frames, too few for motion")
 

@@ -40,7 +40,8 @@ class SelectOptions:
 
     Attributes:
         motion: window of the motion score; the paper's by default. None for no window.
-        filters: windows of other columns, such as `{"watermark": (None, 0.5)}`.
+        filters: windows of other columns, such as `{"watermark": (None, 0.5)}`; a video without a
+            value is not kept.
         distance: of the perceptual hashes of duplicates, in bits, of which the one with the
             highest CLIP score is kept; None keeps duplicates.
         count: how many to keep, the best by CLIP; None for all.
@@ -157,7 +158,7 @@ def judge(reader: TableReader, options: SelectOptions) -> Verdict:
     for name, (low, high) in options.windows.items():
         values = _numbers(reader, name)
         for word, outside in (
-            (f"no {name}", np.isnan(values)),
+            (f"{name} unknown", np.isnan(values)),
             (f"{name} below {low:g}" if low is not None else "", values < (low or 0)),
             (f"{name} above {high:g}" if high is not None else "", values > (high or 0)),
         ):

@@ -30,6 +30,9 @@ _START_SECONDS = 600.0
 """How long a process may take to load its model."""
 
 
+_GOODBYE_SECONDS = 5.0
+
+
 @dataclass(frozen=True)
 class _Task:
     """Rows to work on: (position in the output, number in the table)."""
@@ -72,6 +75,9 @@ class Pool:
         trace: TracebackType | None,
     ) -> None:
         for worker in self._workers:
+            if worker.task is None:
+                worker.pipe.close()  # it is waiting for work, and goes home
+                worker.process.join(_GOODBYE_SECONDS)
             self._end(worker)
         self._workers = []
 

@@ -45,7 +45,11 @@ def histogram(
         if bound is not None:
             x = LEFT + (bound - edges[0]) / (edges[-1] - edges[0]) * (WIDTH - LEFT - RIGHT)
             line = f'<path d="M{x:.1f} {TOP - 6}V{base}" stroke="{BOUND}" stroke-dasharray="4 3"/>'
-            parts.append(line + _text(x, HEIGHT - 6, f"{bound:.3g}", "middle", BOUND))
+            side = "start" if x < WIDTH / 2 else "end"
+            parts.append(
+                line
+                + _text(x + (3 if side == "start" else -3), TOP + 2, f"{bound:.3g}", side, BOUND)
+            )
     frame = f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}"'
     return f"<svg {frame}>{''.join(parts)}</svg>"
 
@@ -57,7 +61,7 @@ def _edges(
     given = [bound for bound in bounds if bound is not None]
     low, high = min([low, *given]), max([high, *given])
     if low == high:
-        low, high = low - 0.5, high + 0.5
+        high = low + 1
     return np.linspace(low, high, BINS + 1)
 
 

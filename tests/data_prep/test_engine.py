@@ -1,0 +1,82 @@
+"""The local engine: order, identical rows whatever the processes, and workers that die."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from prep_jobs import Lengths
+from prep_videos import listing
+
+from data_prep.engine import EngineOptions, map_rows
+from lightning_artv.errors import MissingWeightsError, UserError
+
+PATHS = [{"key": f"v{i}", "path": "x" * i} for i in range(11)]
+
+
+def lengths(table: Path, numbers: list[int], processes: int, **job) -> list:
+    rows = map_rows(Lengths(**job), table, numbers, EngineOptions(processes=processes, timeout=2))
+    return [(row.get("length"), row["status"], row.get("error_kind")) for row in rows]
+
+
+def test_results_come_in_the_order_asked_for(tmp_path: Path) -> None:
+    table = listing(tmp_path / "t", PATHS)
+    numbers = [7, 0, 3, 9, 1, 2, 10]
+    expected = [(n, "ok", None) for n in numbers]
+    assert lengths(table, numbers, processes=2, batch=2) == expected
+    assert lengths(table, numbers, processes=1, batch=3) == expected
+    assert lengths(table, [], processes=2) == []
+
+
+def test_a_dead_or_hanging_worker_costs_its_video_only(tmp_path: Path) -> None:
+    rows = [dict(row) for row in PATHS]
+    rows[4]["caption"], rows[6]["caption"], rows[8]["caption"] = "kill", "hang", "bad"
+    table = listing(tmp_path / "t", rows)
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    job = Lengths(batch=2, marks=str(marks))
+    options = EngineOptions(processes=2, timeout=1)
+    results = list(map_rows(job, table, range(11), options))
+    assert [row["status"] for row in results] == [
+        "failed" if n in (4, 6, 8) else "ok" for n in range(11)
+    ]
+    assert results[4]["error"] == "the process reading it died (SIGKILL)"
+    assert results[6]["error"] == "it took longer than 1 s"
+    assert results[4]["error_kind"] == results[6]["error_kind"] == "crash"
+    assert results[8]["error_kind"] == "no_video"
+    assert (marks / "v4").read_text() == "xx"  # a second try, alone
+
+
+def test_a_job_without_its_weights_stops_everything(tmp_path: Path) -> None:
+    table = listing(tmp_path / "t", PATHS)
+    with pytest.raises(MissingWeightsError, match="no weights w"):
+        lengths(table, [0, 1], processes=2, weights=False)
+
+
+def test_a_bug_in_a_job_is_shown_with_its_place(tmp_path: Path) -> None:
+    table = listing(tmp_path / "t", [{**PATHS[0], "caption": "bug"}])
+    with pytest.raises(RuntimeError, match=r"(?s)prep_jobs\.py.*ZeroDivisionError: planted"):
+        lengths(table, [0], processes=1)
+
+
+def test_closing_early_ends_the_workers(tmp_path: Path) -> None:
+    import multiprocessing
+
+    table = listing(tmp_path / "t", PATHS)
+    results = map_rows(Lengths(seconds=0.2), table, range(11), EngineOptions(processes=2))
+    next(results)
+    assert multiprocessing.active_children()
+    results.close()
+    deadline = time.monotonic() + 5
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(
+    "options", [{"kind": "slurm"}, {"processes": 0}, {"timeout": 0}, {"gpus": -1}]
+)
+def test_impossible_engines_are_refused(options: dict) -> None:
+    with pytest.raises(UserError):
+        EngineOptions(**options)

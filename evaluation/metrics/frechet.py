@@ -112,7 +112,7 @@ class FrechetVideoDistance(ScoredMetric):
 
     def _rows_of(self, real: bool) -> Tensor:
         if real and self.reference is not None and self.reference.features is not None:
-            return self.reference.features
+            return self.reference.features.to(self.device)
         return self._rows("real_features" if real else "fake_features")
 
     def _score(self) -> Score:

@@ -33,12 +33,15 @@ class VideoBatch:
             frames i-1 and i-2, the global anchor.
         captions: one string a window; an empty string means "no text".
         keys: the sample's name in its shard, one a window, for messages and randomness.
+        position: how many samples of its rank's stream are taken once this batch is, unusable ones
+            included; None for a batch that comes from no stream.
     """
 
     frames: Tensor
     choice: Tensor
     captions: tuple[str, ...]
     keys: tuple[str, ...]
+    position: int | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 5 or self.frames.dtype not in (torch.uint8, torch.float16):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import warnings
+from dataclasses import asdict, replace
+from typing import Any
 
+import torch
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.data.decode import square
-from lightning_artv.data.shards import ClipSettings, ShardDataset, collate
+from lightning_artv.data.index import open_index
+from lightning_artv.data.position import Position
+from lightning_artv.data.shards import ClipSettings, ShardDataset
+from lightning_artv.data.stream import BatchStream
+from lightning_artv.data.tar import expand
 from lightning_artv.errors import UserError
 
 Paths = str | list[str]
@@ -19,7 +24,10 @@ Paths = str | list[str]
 class VideoDataModule(LightningDataModule):
     """Training, validation and prediction data from WebDataset shards.
 
-    Training is an endless, shuffled stream (bound it with `--trainer.max_steps`); validation runs
+    Training is an endless, shuffled stream (bound it with `--trainer.max_steps`): pass after pass
+    over the data, each sample once a pass over all ranks and workers. Its position is part of each
+    checkpoint, so a resumed run goes on within the pass: with the same batches on as many ranks,
+    whatever the number of workers; with what is left, each once, on another number. Validation runs
     over each sample once, in a fixed order and with fixed frames. Test and prediction use the
     validation shards.
 
@@ -35,8 +43,8 @@ class VideoDataModule(LightningDataModule):
         batch_size: targets per process and step; divisible by targets_per_window.
         val_batch_size: null for `batch_size`.
         num_workers: loader processes; 0 loads in the training process.
-        shuffle: samples that each worker holds back to shuffle among, decoded: 12 * H * W bytes
-            each.
+        shuffle: how many places a sample may move in the row of the shuffled shards; costs no
+            memory, but reading is the less sequential the larger it is.
         seed: of the order and of the frames chosen.
         max_corrupt_share: more unreadable samples than this share stop the run.
 
@@ -81,55 +89,111 @@ class VideoDataModule(LightningDataModule):
         self.shuffle = shuffle
         self.seed = seed
         self.max_corrupt_share = max_corrupt_share
+        self._train: ShardDataset | None = None
+        self._position = Position()
+        self._taken = 0  # of this rank's stream by the batches trained on so far, ...
+        self._step_began = 0  # ... and before the first micro-batch of the last step begun
+        self._step = -1
+        self._loaded: dict[str, Any] | None = None
 
-    def train_dataloader(self) -> DataLoader[VideoBatch]:
-        """Endless stream of full batches."""
+    def prepare_data(self) -> None:
+        """Index large training sets once a machine, before every process asks for it."""
+        if self.trainer is not None and self.trainer.state.fn == "fit":
+            open_index(expand(self.train_shards))
+
+    def train_dataloader(self) -> BatchStream:
+        """Endless stream of full batches, from the checkpoint's position on."""
         clips = replace(self.clips, targets_per_window=self.targets_per_window)
-        dataset = self._dataset(self.train_shards, clips, self.shuffle, epochs=None)
-        return self._loader(dataset, self.batch_size // self.targets_per_window, drop_last=True)
+        self._train = self._dataset(self.train_shards, clips, self.shuffle)
+        windows = self.batch_size // self.targets_per_window
+        return BatchStream(
+            self._train, windows, self.num_workers, self._ranks()[0], self._begin, endless=True
+        )
 
-    def val_dataloader(self) -> DataLoader[VideoBatch] | list[DataLoader[VideoBatch]]:
+    def val_dataloader(self) -> BatchStream | list[BatchStream]:
         """Each validation sample once, always the same; no loader where no validation shards are
         configured.
         """
         if self.val_shards is None:
             return []
-        dataset = self._dataset(self.val_shards, self.clips, shuffle=0, epochs=1)
-        return self._loader(dataset, self.val_batch_size, drop_last=False)
+        dataset = self._dataset(self.val_shards, self.clips, shuffle=0)
+        rank, ranks = self._ranks()
+        return BatchStream(
+            dataset,
+            self.val_batch_size,
+            self.num_workers,
+            rank,
+            lambda: Position((0,) * ranks),
+            endless=False,
+        )
 
-    def test_dataloader(self) -> DataLoader[VideoBatch] | list[DataLoader[VideoBatch]]:
+    def test_dataloader(self) -> BatchStream | list[BatchStream]:
         """The validation data."""
         return self.val_dataloader()
 
-    def predict_dataloader(self) -> DataLoader[VideoBatch] | list[DataLoader[VideoBatch]]:
+    def predict_dataloader(self) -> BatchStream | list[BatchStream]:
         """The validation data."""
         return self.val_dataloader()
 
-    def _dataset(
-        self, shards: str | Sequence[str], clips: ClipSettings, shuffle: int, epochs: int | None
-    ) -> ShardDataset:
-        rank, world_size = 0, 1
-        if self.trainer is not None:
-            rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        return ShardDataset(
-            list(shards) if not isinstance(shards, str) else shards,
-            clips,
-            shuffle=shuffle,
-            seed=self.seed,
-            epochs=epochs,
-            rank=rank,
-            world_size=world_size,
-            max_corrupt_share=self.max_corrupt_share,
-        )
+    def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:
+        """Notes the position of a batch that training is about to use."""
+        if self.trainer is not None and self.trainer.training and batch.position is not None:
+            if self.trainer.global_step != self._step:
+                self._step, self._step_began = self.trainer.global_step, self._taken
+            self._taken = batch.position
+        return batch
 
-    def _loader(
-        self, dataset: ShardDataset, batch_size: int, drop_last: bool
-    ) -> DataLoader[VideoBatch]:
-        return DataLoader(
-            dataset,  # type: ignore[arg-type]
-            batch_size=batch_size,
-            num_workers=self.num_workers,
-            collate_fn=collate,
-            drop_last=drop_last,
-            persistent_workers=self.num_workers > 0,
+    def state_dict(self) -> dict[str, Any]:
+        """The position after the last whole optimiser step; every rank must ask."""
+        if self._train is None or self.trainer is None:
+            return {}
+        whole = self.trainer.global_step != self._step
+        taken = torch.tensor(self._taken if whole else self._step_began)
+        taken = taken.to(self.trainer.strategy.root_device)
+        every = self.trainer.strategy.all_gather(taken).flatten().tolist()
+        position = replace(self._position, taken=tuple(every))
+        return {"position": asdict(position), "samples": len(self._train), "order": self._order()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Training will begin at a checkpoint's position."""
+        self._loaded = state_dict
+
+    def _begin(self) -> Position:
+        """Where the training stream goes on: after what this run, or the loaded one, trained on."""
+        rank, ranks = self._ranks()
+        if self._loaded is not None:
+            self._position = self._resumed(self._loaded).divided(ranks)
+            self._taken = self._step_began = self._position.taken[rank]
+            self._loaded = None
+        position = self._position.divided(ranks)
+        taken = tuple(self._taken if r == rank else t for r, t in enumerate(position.taken))
+        self._position = replace(position, taken=taken)
+        return self._position
+
+    def _resumed(self, state: dict[str, Any]) -> Position:
+        """The position that `state_dict` gave, or the next pass's start where the order changed."""
+        assert self._train is not None
+        position = Position(**state["position"])
+        if state["order"] == self._order():
+            return position
+        warnings.warn(
+            "The training data, data.seed or data.shuffle are not those of the checkpoint: a new "
+            "pass over the data begins.",
+            stacklevel=2,
         )
+        passes = position.at(0, max(position.taken)) // state["samples"] + 1
+        return Position(start=passes * len(self._train))
+
+    def _order(self) -> list[str | int]:
+        """What the order of the samples depends on."""
+        assert self._train is not None
+        return [self._train.index.fingerprint, self.seed, self.shuffle]
+
+    def _ranks(self) -> tuple[int, int]:
+        """This process's rank, and how many there are."""
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def _dataset(self, shards: Paths, clips: ClipSettings, shuffle: int) -> ShardDataset:
+        return ShardDataset(shards, clips, shuffle, self.seed, self.max_corrupt_share)

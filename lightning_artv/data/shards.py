@@ -1,4 +1,4 @@
-"""WebDataset shards: `00000.tar` holding `key.mp4 key.txt key.json`, read as a stream.
+"""WebDataset shards: `00000.tar` holding `key.mp4 key.txt key.json`, read sample by sample.
 
 Nothing read from a shard is executed or unpickled: of each sample only the video and the caption
 are looked at, and only by this module.
@@ -11,21 +11,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import Dataset
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.data import latents
 from lightning_artv.data.clips import choose_window, timeline
 from lightning_artv.data.decode import DecodeError, Video, square
+from lightning_artv.data.index import open_index
 from lightning_artv.data.latents import StoredLatents
-from lightning_artv.data.stats import Problem, Stats
-from lightning_artv.data.tar import VIDEO_KEYS, RawSample, expand, read_shard
+from lightning_artv.data.position import order
+from lightning_artv.data.stats import Fate, Outcome, Problem, Stats
+from lightning_artv.data.tar import VIDEO_KEYS, RawSample, expand
 from lightning_artv.errors import DataError
-
-_LEAST_SEEN = 20
-_EMPTY_EPOCHS = 3
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,28 @@ class Sample:
         return self.frames[self.choice[0, 3]]
 
 
-def collate(samples: Sequence[Sample]) -> VideoBatch:
-    """Samples -> one batch, in order.
+def require_one_kind(windows: Sequence[Tensor]) -> None:
+    """Windows `[F, C, H, W]` must be stackable.
 
     Raises:
-        DataError: videos and stored latents, or latents of two autoencoders, in one batch.
+        DataError: videos and stored latents, or latents of two autoencoders.
     """
-    kinds = {(s.frames.dtype, s.frames.shape) for s in samples}
+    kinds = {(w.dtype, w.shape) for w in windows}
     if len(kinds) > 1:
         names = ", ".join(sorted(f"{str(d)[6:]} {tuple(shape)}" for d, shape in kinds))
         raise DataError(
             f"Samples of different kinds cannot be in one batch ({names}): use shards of videos, "
             "or latents of one autoencoder."
         )
+
+
+def collate(samples: Sequence[Sample]) -> VideoBatch:
+    """Samples -> one batch, in order.
+
+    Raises:
+        DataError: videos and stored latents, or latents of two autoencoders, in one batch.
+    """
+    require_one_kind([s.frames for s in samples])
     return VideoBatch(
         frames=torch.stack([s.frames for s in samples]),
         choice=torch.stack([s.choice for s in samples]),
@@ -100,33 +110,38 @@ class ClipSettings:
     targets_per_window: int = 1
 
 
-class ShardDataset(IterableDataset[Sample]):
-    """Training examples streamed from shards.
+@dataclass(frozen=True)
+class Place:
+    """A sample to read: its number in the index, and the pass over the data that it belongs to."""
 
-    In each epoch every sample comes exactly once over all ranks and workers: they share out the
-        shards where there
-    are enough, else the samples. The order depends on `seed`, the epoch and who reads; the frames
-    chosen from a sample depend on `seed`, the epoch and its key only.
+    number: int
+    epoch: int
 
-    Corrupt samples are skipped, counted and named (`stats`). A video with fewer than 2 frames at
-    the configured rate is skipped and counted; one with an empty caption is used without text and
-    counted.
+
+class ShardDataset(Dataset[Sample]):
+    """Training examples from shards, each at any time (`read`).
+
+    The order of a pass depends on `seed` and its number only, the frames chosen from a sample on
+    `seed`, the pass and its key. Corrupt samples are skipped, counted and named (`stats`); so are
+    videos with fewer than 2 frames at the configured rate. One with an empty caption is used
+    without text and counted.
+
+    Iterating gives the usable samples of the first pass, in order.
 
     Args:
         shards: a folder, a brace pattern such as `data/{00000..00009}.tar`, a tar, or a list of
             these; local only.
         clips: how a video becomes an example.
-        shuffle: samples held back to shuffle among (per worker, decoded); 0 keeps the order of the
-            shards.
+        shuffle: how far a sample may move in the row of its shuffled shards; 0 keeps the order of
+            the shards.
         seed: of the order and of the choice of frames.
-        epochs: None for an endless stream.
-        rank, world_size: which of how many processes reads.
-        max_corrupt_share: more corrupt samples than this share stop the stream, once 20 were seen
-            or at an epoch's end.
+        max_corrupt_share: more corrupt samples than this share are an error, once 20 were seen or
+            at the end of a pass.
 
     Raises:
         UserError: a scheme (`pipe:`, `http:`) instead of a local path; a missing file.
-        DataError: no shards; while reading, too many corrupt samples or none that can be used.
+        DataError: no shards, or empty ones; while iterating, too many corrupt samples or none that
+            can be used.
     """
 
     def __init__(
@@ -135,98 +150,53 @@ class ShardDataset(IterableDataset[Sample]):
         clips: ClipSettings,
         shuffle: int = 0,
         seed: int = 0,
-        epochs: int | None = 1,
-        rank: int = 0,
-        world_size: int = 1,
         max_corrupt_share: float = 0.1,
     ) -> None:
-        self.shards = expand(shards)
         self.clips = clips
         self.shuffle = shuffle
         self.seed = seed
-        self.epochs = epochs
-        self.rank = rank
-        self.world_size = world_size
-        self.max_corrupt_share = max_corrupt_share
-        self.stats = Stats()
+        self.index = open_index(expand(shards))
+        if not len(self.index):
+            raise DataError("None of the 0 samples can be used: the shards are empty.")
+        self.stats = Stats(max_corrupt_share)
 
-    def __iter__(self) -> Iterator[Sample]:
-        info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        epoch = empty = 0
-        while self.epochs is None or epoch < self.epochs:
-            used = False
-            for sample in self._epoch(epoch, worker, workers):
-                used = True
-                yield sample
-            self._end_epoch(worker, workers)
-            epoch += 1
-            empty = 0 if used else empty + 1
-            if self.epochs is None and empty == _EMPTY_EPOCHS:
-                return  # more readers than samples: with nothing to give, do not block the others
+    def __len__(self) -> int:
+        """Samples of a pass, unusable ones included."""
+        return len(self.index)
 
-    def _epoch(self, epoch: int, worker: int, workers: int) -> Iterator[Sample]:
-        reader, readers = self.rank * workers + worker, self.world_size * workers
-        shards = list(self.shards)
-        if self.shuffle:
-            random.Random(f"{self.seed}:{epoch}").shuffle(shards)
-        by_shard = len(shards) >= readers
-        samples = self._examples(
-            shards[reader::readers] if by_shard else shards,
-            epoch,
-            worker,
-            (0, 1) if by_shard else (reader, readers),
-        )
-        return _shuffled(samples, self.shuffle, random.Random(f"{self.seed}:{epoch}:{reader}"))
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """The numbers of the samples in the order of pass `epoch`."""
+        return order(self.index.counts, self.seed, epoch, self.shuffle)
 
-    def _examples(
-        self, shards: list[Path], epoch: int, worker: int, turn: tuple[int, int]
-    ) -> Iterator[Sample]:
-        """Decode every `turn[1]`-th sample from the `turn[0]`-th on, skipping what cannot be
-        used.
-        """
-        position = 0
-        for shard in shards:
-            for raw in read_shard(shard):
-                mine = position % turn[1] == turn[0]
-                position += 1
-                if not mine:
-                    continue
-                example = self._example(raw, epoch, worker)
-                self.stats.check(self.max_corrupt_share, least=_LEAST_SEEN)
-                if example is not None:
-                    yield example
-
-    def _example(self, raw: RawSample, epoch: int, worker: int) -> Sample | None:
-        """The sample as an example, or None where it is skipped (and counted)."""
+    def read(self, place: Place) -> tuple[Sample | None, Outcome]:
+        """The sample as an example, or None where it cannot be used; and what became of it."""
+        raw = self.index.read(place.number)
+        rng = random.Random(f"{self.seed}:{place.epoch}:{raw.key}")
         try:
             if raw.damage:
                 raise DecodeError(raw.damage)
             caption = _caption(raw)
-            sample = decode_example(
-                raw,
-                caption,
-                self.clips,
-                random.Random(f"{self.seed}:{epoch}:{raw.key}"),
-            )
+            sample = decode_example(raw, caption, self.clips, rng)
         except DecodeError as error:
-            self.stats.corrupt(worker, Problem(raw.key, raw.shard.name, str(error)))
-            return None
+            return None, _outcome(place, Fate.CORRUPT, raw, str(error))
         if sample is None:
             reason = f"fewer than 2 frames at {self.clips.fps or 'its own'} fps"
-            self.stats.short(worker, Problem(raw.key, raw.shard.name, reason))
-            return None
-        self.stats.used(worker)
+            return None, _outcome(place, Fate.SHORT, raw, reason)
         if not caption:
-            self.stats.empty_caption(worker, Problem(raw.key, raw.shard.name, "empty caption"))
-        return sample
+            return sample, _outcome(place, Fate.EMPTY_CAPTION, raw, "empty caption")
+        return sample, Outcome(place.epoch)
 
-    def _end_epoch(self, worker: int, workers: int) -> None:
-        """The last worker of a process to finish an epoch judges the whole of it."""
-        if self.stats.end_epoch(worker, workers):
-            self.stats.check(self.max_corrupt_share, least=1)
-            if self.world_size == 1 or self.epochs is None:
-                self.stats.require_used()
+    def __iter__(self) -> Iterator[Sample]:
+        for number in self.order(0).tolist():
+            sample, outcome = self.read(Place(number, 0))
+            self.stats.add(outcome)
+            if sample is not None:
+                yield sample
+        self.stats.end_epoch()
+
+
+def _outcome(place: Place, fate: Fate, raw: RawSample, reason: str) -> Outcome:
+    return Outcome(place.epoch, fate, Problem(raw.key, raw.shard.name, reason))
 
 
 def decode_example(
@@ -271,25 +241,3 @@ def _caption(raw: RawSample) -> str:
         return raw.files.get("txt", b"").decode("utf-8").strip()
     except UnicodeDecodeError as error:
         raise DecodeError("the caption is not UTF-8 text") from error
-
-
-def _shuffled(samples: Iterator[Sample], size: int, rng: random.Random) -> Iterator[Sample]:
-    """Yield in random order, holding back up to `size` samples.
-
-    The buffer grows while samples flow (two in, one out), so that the first batch need not wait
-    until it is full.
-    """
-    buffer: list[Sample] = []
-    for sample in samples:
-        buffer.append(sample)
-        if len(buffer) >= size or (len(buffer) >= min(size, 100) and len(buffer) % 2):
-            yield _take(buffer, rng)
-    while buffer:
-        yield _take(buffer, rng)
-
-
-def _take(buffer: list[Sample], rng: random.Random) -> Sample:
-    """Remove and return a random element, in constant time."""
-    index = rng.randrange(len(buffer))
-    buffer[index], buffer[-1] = buffer[-1], buffer[index]
-    return buffer.pop()

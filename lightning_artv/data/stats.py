@@ -1,33 +1,31 @@
-"""Counts of what happened to the samples of a dataset, shared by all loader workers of a
-process.
-"""
+"""Counts of what happened to the samples of a dataset, and the judgement on them."""
 
 from __future__ import annotations
 
-import json
 import warnings
+from collections import Counter
 from dataclasses import dataclass
-
-import torch
+from enum import Enum
 
 from lightning_artv.errors import DataError
 
-_ROWS = 256
-_TEXT_BYTES = 4096
-_SEEN, _USED, _CORRUPT, _SHORT, _EMPTY_CAPTION, _EPOCHS = range(6)
+_LEAST_SEEN = 20
+_KEPT = 100
 _LOUD = 5
-_MARK = "CorruptDataError: "
 
 
-class CorruptDataError(DataError):
-    """Too much of the data is unusable.
+class Fate(Enum):
+    """What became of a sample; the value heads its warning."""
 
-    A DataLoader re-raises a worker's exception with the worker's traceback in front of the message;
-    the sentence alone is kept, because it is what the user needs.
-    """
+    USED = ""
+    EMPTY_CAPTION = "A video without a caption is used as one without text"
+    CORRUPT = "Skipped a corrupt sample"
+    SHORT = "Skipped a video that is too short"
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message.rpartition(_MARK)[2].strip())
+    @property
+    def is_used(self) -> bool:
+        """Whether it became a training example."""
+        return self in (Fate.USED, Fate.EMPTY_CAPTION)
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,21 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.shard}:{self.key or '(shard)'} ({self.reason})"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one sample.
+
+    Attributes:
+        epoch: the pass over the data that it was met in.
+        fate: used or skipped.
+        problem: None for a sample that was used without remark.
+    """
+
+    epoch: int
+    fate: Fate = Fate.USED
+    problem: Problem | None = None
 
 
 @dataclass(frozen=True)
@@ -62,111 +75,85 @@ class Counts:
 
 
 class Stats:
-    """Shared-memory counters: one row a loader worker, so that no two processes write the same
-    cell.
+    """Counters of one process, in the order in which it takes the samples.
 
-    Each problem is also a warning, in full for the first few of each kind, once per sample and
-    process.
+    Each problem is also a warning, in full for the first few of each kind, once per sample.
+
+    Args:
+        max_corrupt_share: more corrupt samples than this share of those seen are an error, once 20
+            were seen or at the end of a pass.
     """
 
-    def __init__(self) -> None:
-        self._counts = torch.zeros(_ROWS, 6, dtype=torch.int64).share_memory_()
-        self._texts = torch.zeros(_ROWS, _TEXT_BYTES, dtype=torch.uint8).share_memory_()
-        self._known: set[Problem] = set()
-        self._warned: dict[str, int] = {}
+    def __init__(self, max_corrupt_share: float = 0.1) -> None:
+        self.max_corrupt_share = max_corrupt_share
+        self._fates: Counter[Fate] = Counter()
+        self._problems: dict[Problem, None] = {}
+        self._warned: Counter[Fate] = Counter()
+        self._epoch: int | None = None
 
     @property
     def counts(self) -> Counts:
-        """Totals over all workers so far."""
-        total = self._counts.sum(0).tolist()
-        return Counts(*total[:_EPOCHS])
+        """Totals so far."""
+        empty = self._fates[Fate.EMPTY_CAPTION]
+        return Counts(
+            seen=self._fates.total(),
+            used=self._fates[Fate.USED] + empty,
+            corrupt=self._fates[Fate.CORRUPT],
+            short=self._fates[Fate.SHORT],
+            empty_captions=empty,
+        )
 
     @property
     def examples(self) -> list[Problem]:
-        """The first problems that each worker met."""
-        rows = (bytes(row[row != 0].tolist()) for row in self._texts if row[0])
-        return [Problem(*fields) for row in rows for fields in json.loads(row)]
+        """The first problems that were met."""
+        return list(self._problems)
 
-    def used(self, worker: int) -> None:
-        """A sample was turned into an example."""
-        self._counts[worker % _ROWS, _SEEN] += 1
-        self._counts[worker % _ROWS, _USED] += 1
-
-    def corrupt(self, worker: int, problem: Problem) -> None:
-        """A sample, or a shard, was unreadable."""
-        self._skip(worker, _CORRUPT)
-        self._report(worker, problem, "Skipped a corrupt sample")
-
-    def short(self, worker: int, problem: Problem) -> None:
-        """A video has fewer than 2 frames."""
-        self._skip(worker, _SHORT)
-        self._report(worker, problem, "Skipped a video that is too short")
-
-    def empty_caption(self, worker: int, problem: Problem) -> None:
-        """A video that is used has no caption."""
-        self._counts[worker % _ROWS, _EMPTY_CAPTION] += 1
-        self._report(worker, problem, "A video without a caption is used as one without text")
-
-    def end_epoch(self, worker: int, workers: int) -> bool:
-        """Note that a worker is through with an epoch; True for the last of `workers` to be so."""
-        self._counts[worker % _ROWS, _EPOCHS] += 1
-        epochs = self._counts[torch.arange(workers) % _ROWS, _EPOCHS]
-        return bool((epochs >= self._counts[worker % _ROWS, _EPOCHS]).all())
-
-    def check(self, allowed: float, least: int) -> None:
-        """Raise when more than the share `allowed` of the samples is corrupt.
-
-        Args:
-            allowed: in [0, 1].
-            least: samples that must have been seen before a share says anything.
+    def add(self, outcome: Outcome) -> None:
+        """Count a sample; the first of another pass ends the one before.
 
         Raises:
-            CorruptDataError: with the counts and the first names.
+            DataError: too many corrupt samples, or a pass without a usable one.
         """
-        counts = self.counts
-        if counts.seen < max(least, 1) or counts.corrupt <= allowed * counts.seen:
-            return
-        raise CorruptDataError(
-            f"{counts.corrupt} of {counts.seen} samples are corrupt, more than the allowed share "
-            f"of {allowed:g} (data.max_corrupt_share): {self._names()}"
-        )
+        if self._epoch not in (None, outcome.epoch):
+            self.end_epoch()
+        self._epoch = outcome.epoch
+        self._fates[outcome.fate] += 1
+        if outcome.problem is not None:
+            self._report(outcome.fate, outcome.problem)
+        self._check(least=_LEAST_SEEN)
 
-    def require_used(self) -> None:
-        """Raise when nothing at all could be used.
+    def end_epoch(self) -> None:
+        """Judge what was seen, however little.
 
         Raises:
-            CorruptDataError: with the counts.
+            DataError: too many corrupt samples, or none that can be used; with counts and names.
         """
+        self._check(least=1)
         counts = self.counts
-        if not counts.used:
-            raise CorruptDataError(
+        if counts.seen and not counts.used:
+            raise DataError(
                 f"None of the {counts.seen} samples can be used ({counts.corrupt} corrupt, "
                 f"{counts.short} with fewer than 2 frames): {self._names()}"
             )
 
-    def _names(self) -> str:
-        return "; ".join(str(problem) for problem in self.examples[:3]) or "the shards are empty"
-
-    def _skip(self, worker: int, column: int) -> None:
-        self._counts[worker % _ROWS, _SEEN] += 1
-        self._counts[worker % _ROWS, column] += 1
-
-    def _report(self, worker: int, problem: Problem, headline: str) -> None:
-        if problem in self._known:
+    def _check(self, least: int) -> None:
+        counts = self.counts
+        if counts.seen < least or counts.corrupt <= self.max_corrupt_share * counts.seen:
             return
-        self._known.add(problem)
-        self._remember(worker % _ROWS, problem)
-        count = self._warned[headline] = self._warned.get(headline, 0) + 1
-        if count <= _LOUD:
-            more = " Further ones are counted only." if count == _LOUD else ""
-            warnings.warn(f"{headline}: {problem}.{more}", stacklevel=4)
+        raise DataError(
+            f"{counts.corrupt} of {counts.seen} samples are corrupt, more than the allowed share "
+            f"of {self.max_corrupt_share:g} (data.max_corrupt_share): {self._names()}"
+        )
 
-    def _remember(self, row: int, problem: Problem) -> None:
-        """Append to the worker's row of text while there is room (JSON in UTF-8 never contains a
-        zero byte).
-        """
-        old = bytes(self._texts[row][self._texts[row] != 0].tolist())
-        fields = [[problem.key, problem.shard, problem.reason]]
-        text = json.dumps((json.loads(old) if old else []) + fields).encode()
-        if len(text) <= _TEXT_BYTES:
-            self._texts[row, : len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    def _names(self) -> str:
+        return "; ".join(str(problem) for problem in self.examples[:3])
+
+    def _report(self, fate: Fate, problem: Problem) -> None:
+        if problem in self._problems:
+            return
+        if len(self._problems) < _KEPT:
+            self._problems[problem] = None
+        self._warned[fate] += 1
+        if self._warned[fate] <= _LOUD:
+            more = " Further ones are counted only." if self._warned[fate] == _LOUD else ""
+            warnings.warn(f"{fate.value}: {problem}.{more}", stacklevel=4)

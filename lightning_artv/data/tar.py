@@ -93,7 +93,7 @@ def read_shard(path: Path) -> Iterator[RawSample]:
         return
     with stream:
         files = tar_file_expander(
-            [{"url": str(path), "stream": stream}], handler=note, select_files=_is_known
+            [{"url": str(path), "stream": stream}], handler=note, select_files=is_known
         )
         for sample in group_by_keys(files, handler=note):
             key = str(sample["__key__"])
@@ -103,7 +103,8 @@ def read_shard(path: Path) -> Iterator[RawSample]:
             yield RawSample("", path, damage=f"the shard is truncated or damaged: {reason}")
 
 
-def _is_known(name: str) -> bool:
+def is_known(name: str) -> bool:
+    """Whether a file of this name may belong to a sample."""
     return name.rpartition(".")[2].lower() in _KNOWN
 
 

@@ -111,6 +111,12 @@ class LossByTimestep(Callback):
         self.every_n_batches = max(1, every_n_batches)
         self._outputs: list[dict[str, Tensor]] = []
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"outputs": self._outputs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._outputs = list(state_dict["outputs"])
+
     def on_train_batch_end(
         self,
         trainer: Trainer,
@@ -122,7 +128,8 @@ class LossByTimestep(Callback):
         self._outputs.append({k: v for k, v in outputs.items() if v is not None and k != "loss"})
         if len(self._outputs) < self.every_n_batches:
             return
-        merged = {k: torch.cat([o[k] for o in self._outputs]) for k in self._outputs[0]}
+        device = self._outputs[-1]["timesteps"].device  # the first ones may be from a checkpoint
+        merged = {k: torch.cat([o[k].to(device) for o in self._outputs]) for k in self._outputs[0]}
         self._outputs = []
         timesteps = merged.pop("timesteps")
         values = by_quartile("train/loss", merged["per_sample"], timesteps, self.timesteps)

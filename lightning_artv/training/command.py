@@ -14,10 +14,12 @@ from typing import Any, NoReturn
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_artv.data.datamodule import VideoDataModule
 from lightning_artv.errors import UserError
+from lightning_artv.training.atomic_io import AtomicCheckpointIO
 from lightning_artv.training.checkpoint import embedded_config, read_checkpoint
 from lightning_artv.training.config_errors import explain
 from lightning_artv.training.extends import expand
@@ -77,6 +79,13 @@ class VideoCLI(LightningCLI):
         path = self.config[self.config.subcommand].get("ckpt_path")
         if path and path not in ("last", "best", "hpc"):
             read_checkpoint(path)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """A trainer that writes checkpoints atomically, unless a plugin is configured for that."""
+        trainer = super().instantiate_trainer(**kwargs)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        return trainer
 
     def after_instantiate_classes(self) -> None:
         """Hand the resolved configuration to the module, which embeds it in checkpoints."""

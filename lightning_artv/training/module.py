@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from torch import Tensor
-from torch.optim import AdamW
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import generators_for
-from lightning_artv.errors import UserError
-from lightning_artv.systems.base import LossOutput, Segment, VideoSystem
+from lightning_artv.systems.base import Segment, VideoSystem
 from lightning_artv.training.checkpoint import CONFIG_KEY, check_weights, trainable_state
-from lightning_artv.training.optim import adamw, gradient_norm, linear_warmup
+from lightning_artv.training.efficiency import (
+    accumulation_steps,
+    compile_blocks,
+    recompute_activations,
+)
+from lightning_artv.training.optim import OptimizerName, adamw, linear_warmup
+from lightning_artv.training.resume import rewind
+from lightning_artv.training.sharding import shard
 
 _PREFIX = "system."
 
@@ -26,7 +30,9 @@ class VideoModule(LightningModule):
 
     A sample's randomness in training is a hash of (seed, global step, the sample's key), so it
     depends neither on the rank nor on the batch mates; in validation it is a hash of (seed, key)
-    alone, so every validation sees the same noise and timesteps.
+    alone, so every validation sees the same noise and timesteps. What networks draw themselves
+    (dropout) follows from (seed, global step, micro-batch, rank). So a resumed run needs no stored
+    random state.
 
     Args:
         system: what is trained.
@@ -38,6 +44,12 @@ class VideoModule(LightningModule):
         seed: of the noise, timesteps and dropped conditions.
         predict_frames: frames of the clips that `lightning predict` generates, the first frame
             included.
+        global_batch_size: samples an optimiser step over all devices; `trainer.
+            accumulate_grad_batches` follows from it. None leaves that to the trainer.
+        optimizer: `adamw`, or `adamw8bit` (bitsandbytes), whose moments take a quarter of the
+            memory.
+        gradient_checkpointing: recompute the U-Nets' activations instead of keeping them.
+        compile: compile the U-Nets' blocks.
     """
 
     def __init__(
@@ -49,6 +61,10 @@ class VideoModule(LightningModule):
         warmup_steps: int = 0,
         seed: int = 0,
         predict_frames: int = 16,
+        global_batch_size: int | None = None,
+        optimizer: OptimizerName = "adamw",
+        gradient_checkpointing: bool = False,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.system = system
@@ -58,20 +74,65 @@ class VideoModule(LightningModule):
         self.warmup_steps = warmup_steps
         self.seed = seed
         self.predict_frames = predict_frames
+        self.global_batch_size = global_batch_size
+        self.optimizer_name = optimizer
+        self.compile_blocks = compile
+        if gradient_checkpointing:
+            recompute_activations(system)
         self.embedded_config: dict[str, Any] | None = None
         """What `checkpoint.embedded_config` made of the run's config; the command line sets it."""
+        self.last_losses: tuple[tuple[str, ...], Tensor] = ((), torch.empty(0))
+        """Keys and losses `[B]` of the last batch trained on, for `StepGuard`."""
+        self._step = -1  # the optimiser step that the last batch belongs to
+        self._micro_batches = 0  # its batches so far
         # Frozen weights are not stored; `on_load_checkpoint` checks the others.
         self.strict_loading = False
 
-    def training_step(self, batch: VideoBatch, batch_idx: int) -> dict[str, Tensor | None]:
-        """The loss of one batch, and what callbacks show of it.
+    def configure_model(self) -> None:
+        """Shards the system under FSDP2 and compiles it; Lightning calls this on every device."""
+        if self.compile_blocks:
+            compile_blocks(self.system)
+        if self.device_mesh is not None:
+            mixed = self.trainer.precision == "bf16-mixed"
+            mesh = self.device_mesh["data_parallel"]
+            shard(self.system, mesh, torch.bfloat16 if mixed else torch.float32)
+
+    def on_fit_start(self) -> None:
+        """Sets how many batches make an optimiser step.
 
         Raises:
-            UserError: a loss that is not finite, before it reaches the weights; it names the
-                samples.
+            UserError: the global batch does not divide.
         """
+        if self.global_batch_size is not None:
+            batch = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
+            self.trainer.accumulate_grad_batches = accumulation_steps(
+                self.global_batch_size, self.trainer.world_size, batch
+            )
+
+    def configure_callbacks(self) -> list[Callback]:
+        """What every fit has: `StepGuard` (unless configured) and `StopOnSignal`."""
+        from lightning_artv.training.guards import StepGuard  # it knows this module
+        from lightning_artv.training.signals import StopOnSignal
+
+        configured: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        return [
+            kind()
+            for kind in (StepGuard, StopOnSignal)
+            if not any(isinstance(callback, kind) for callback in configured)
+        ]
+
+    def on_train_batch_start(self, batch: VideoBatch, batch_idx: int) -> None:
+        """Counts a step's micro-batches and seeds torch's generator, for networks that use it."""
+        if self.global_step != self._step:
+            self._step, self._micro_batches = self.global_step, 0
+        place = f"{self._step}:{self._micro_batches}:{self.global_rank}"
+        torch.manual_seed(generators_for(self.seed, [f"global:{place}"])[0].initial_seed())
+        self._micro_batches += 1
+
+    def training_step(self, batch: VideoBatch, batch_idx: int) -> dict[str, Tensor | None]:
+        """The loss of one batch, and what callbacks show of it."""
         output = self.system.loss(batch, generators_for(self.seed, self._keys(batch)))
-        self._check_finite(output, batch.each_target(batch.keys))
+        self.last_losses = (batch.each_target(batch.keys), output.per_sample)
         self.log("train/loss", output.loss, prog_bar=True, batch_size=len(batch))
         return {
             "loss": output.loss,
@@ -100,12 +161,13 @@ class VideoModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW, with a warm-up where one is asked for."""
-        optimizer: AdamW = adamw(
+        optimizer = adamw(
             self.system,
             self.system.trainable_parameters(),
             self.lr,
             self.weight_decay,
             self.betas,
+            self.optimizer_name,
         )
         if self.warmup_steps <= 0:
             return optimizer
@@ -116,23 +178,13 @@ class VideoModule(LightningModule):
         }
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Logs the gradient norm (before clipping) and the learning rate.
-
-        Raises:
-            UserError: a gradient that is not finite, before it reaches the weights.
-        """
-        norm = gradient_norm(self.system.trainable_parameters())
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        if not scaled and not bool(torch.isfinite(norm)):
-            raise UserError(
-                f"The gradient is {norm.item()} at step {self.global_step}: lower model.lr or set "
-                "trainer.gradient_clip_val."
-            )
-        self.log("train/gradient_norm", norm)
+        """Logs the learning rate."""
         self.log("train/lr", optimizer.param_groups[0]["lr"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leaves frozen weights out and adds the embedded config."""
+        """Leaves frozen weights and unfinished steps out and adds the embedded config."""
+        if self.global_step == self._step:
+            rewind(checkpoint["loops"], self._micro_batches)
         checkpoint["state_dict"] = trainable_state(self.system, checkpoint["state_dict"], _PREFIX)
         if self.embedded_config is not None:
             checkpoint[CONFIG_KEY] = self.embedded_config
@@ -160,13 +212,3 @@ class VideoModule(LightningModule):
         keys = [f"validation:{key}" for key in batch.each_target(batch.keys)]
         output = self.system.loss(batch, generators_for(self.seed, keys))
         self.log(name, output.loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
-
-    def _check_finite(self, output: LossOutput, keys: Sequence[str]) -> None:
-        if bool(torch.isfinite(output.loss.detach())):
-            return
-        bad = [k for k, v in zip(keys, output.per_sample.tolist(), strict=True) if v - v != 0]
-        names = ", ".join(bad[:5] or keys[:5])
-        raise UserError(
-            f"The loss is {output.loss.item()} at step {self.global_step} for {names}: lower "
-            "model.lr or remove these samples; no weight was changed by this step."
-        )

@@ -1,0 +1,194 @@
+"""Batches in an order that no number of loader workers changes, from any position on.
+
+Workers read chunks of the stream and drop what cannot be used; this process cuts what they deliver,
+in the order of the stream, into full batches. A batch says up to where it used the stream up, so
+batches that were read ahead but never trained on are read again after a resume, and none is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from itertools import count, islice
+from multiprocessing.util import Finalize
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_artv.batch import VideoBatch
+from lightning_artv.data.position import Position
+from lightning_artv.data.shards import Place, ShardDataset, collate, require_one_kind
+from lightning_artv.data.stats import Outcome
+from lightning_artv.errors import UserError
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What a worker made of some consecutive samples of the stream.
+
+    Attributes:
+        batch: the usable ones; None where there are none.
+        outcomes: of all of them, in order.
+        error: what the user has to mend; the rest is empty then.
+    """
+
+    batch: VideoBatch | None
+    outcomes: tuple[Outcome, ...] = ()
+    error: UserError | None = None
+
+
+class BatchStream:
+    """Batches of one rank; every iteration begins where `begin` says.
+
+    Args:
+        dataset: what is read.
+        batch_size: samples (windows) in a batch.
+        num_workers: loader processes; 0 reads in this one.
+        rank: which of the ranks among which the position divides the stream.
+        begin: called at the start of each iteration.
+        endless: pass after pass in full batches; else the first pass, its last batch maybe smaller.
+
+    Raises:
+        DataError: while iterating, too many corrupt samples or none that can be used.
+    """
+
+    def __init__(
+        self,
+        dataset: ShardDataset,
+        batch_size: int,
+        num_workers: int,
+        rank: int,
+        begin: Callable[[], Position],
+        endless: bool,
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.rank = rank
+        self.begin = begin
+        self.endless = endless
+        self._position = Position()
+        leaving = torch.zeros(1, dtype=torch.bool).share_memory_()
+        Finalize(None, leaving.fill_, (True,), exitpriority=0)  # before workers are terminated
+        self._loader: DataLoader[Chunk] = DataLoader(
+            _ChunkReader(dataset),
+            batch_sampler=_Chunks(self),
+            num_workers=num_workers,
+            collate_fn=_as_it_is,
+            persistent_workers=num_workers > 0,
+            worker_init_fn=partial(outlive_signals, leaving),
+            generator=torch.Generator(),  # else it would draw from the global one
+        )
+
+    def __iter__(self) -> Iterator[VideoBatch]:
+        self._position = self.begin()
+        taken = self._position.taken[self.rank]
+        rows: VideoBatch | None = None
+        ends: list[int] = []  # for each row, up to where it uses the stream up
+        for chunk in self._loader:
+            if chunk.error is not None:
+                raise chunk.error
+            for outcome in chunk.outcomes:
+                self.dataset.stats.add(outcome)
+                taken += 1
+                if outcome.fate.is_used:
+                    ends.append(taken)
+            rows = joined(rows, chunk.batch)
+            while rows is not None and len(ends) >= self.batch_size:
+                yield replace(cut(rows, 0, self.batch_size), position=ends[self.batch_size - 1])
+                ends = ends[self.batch_size :]
+                rows = cut(rows, self.batch_size) if ends else None
+        self.dataset.stats.end_epoch()
+        if rows is not None:
+            yield replace(rows, position=ends[-1])
+
+    def places(self) -> Iterator[Place]:
+        """The samples of this rank from the position of the last iteration's start on."""
+        order = lru_cache(maxsize=3)(self.dataset.order)
+        for taken in count(self._position.taken[self.rank]):
+            epoch, index = divmod(self._position.at(self.rank, taken), len(self.dataset))
+            if epoch > 0 and not self.endless:
+                return
+            yield Place(int(order(epoch)[index]), epoch)
+
+
+class _Chunks:
+    """What the loader asks its workers for, in order."""
+
+    def __init__(self, stream: BatchStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        places = self._stream.places()
+        while chunk := list(islice(places, self._stream.batch_size)):
+            yield chunk
+
+
+class _ChunkReader(Dataset[Chunk]):
+    """The dataset as workers use it: many samples at a time."""
+
+    def __init__(self, dataset: ShardDataset) -> None:
+        self._dataset = dataset
+
+    def __getitems__(self, places: list[Place]) -> Chunk:
+        try:
+            read = [self._dataset.read(place) for place in places]
+            samples = [sample for sample, _ in read if sample is not None]
+            batch = collate(samples) if samples else None
+        except UserError as error:  # a loader would bury the sentence in a worker's traceback
+            return Chunk(None, error=error)
+        return Chunk(batch, tuple(outcome for _, outcome in read))
+
+
+def joined(one: VideoBatch | None, two: VideoBatch | None) -> VideoBatch | None:
+    """The rows of both, in order.
+
+    Raises:
+        DataError: rows of different kinds.
+    """
+    if one is None or two is None:
+        return one or two
+    require_one_kind([one.frames[0], two.frames[0]])
+    return VideoBatch(
+        frames=torch.cat([one.frames, two.frames]),
+        choice=torch.cat([one.choice, two.choice]),
+        captions=one.captions + two.captions,
+        keys=one.keys + two.keys,
+    )
+
+
+def cut(batch: VideoBatch, start: int, stop: int | None = None) -> VideoBatch:
+    """Rows `start` to `stop`, not copied."""
+    rows = slice(start, stop)
+    return VideoBatch(
+        batch.frames[rows], batch.choice[rows], batch.captions[rows], batch.keys[rows]
+    )
+
+
+def outlive_signals(leaving: Tensor, worker: int) -> None:
+    """Let a loader worker live on when its whole process group is told to stop.
+
+    The run finishes its step and saves first, and needs its workers for that.
+
+    Args:
+        leaving: bool `[1]` in shared memory, true once the run itself ends its workers.
+        worker: its number.
+    """
+
+    def unless_leaving(number: int, frame: FrameType | None) -> None:
+        if bool(leaving):
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    for name in ("SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), unless_leaving)
+
+
+def _as_it_is(chunk: Any) -> Any:
+    return chunk

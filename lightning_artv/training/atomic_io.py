@@ -1,0 +1,58 @@
+"""Checkpoint files that appear whole under their name, or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from lightning_artv.errors import UserError
+from lightning_artv.media.atomic import atomic_path
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the final name, to the disk itself, and then renames.
+
+    Lightning's own writes the file to the folder of temporary files and moves it: across file
+    systems that is a copy, which a kill leaves half done under the final name. What an earlier,
+    killed process left is removed.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write a local file.
+
+        Raises:
+            UserError: a remote path, or one that cannot be written.
+        """
+        if "://" in str(path):
+            raise UserError(f"Checkpoints are written to local folders only, which {path} is not.")
+        path = Path(path)
+        for stale in path.parent.glob(f".{path.name}.*.part"):
+            stale.unlink()
+        with atomic_path(path) as temporary:
+            _write(checkpoint, temporary)
+        _sync(path.parent)
+
+
+def _write(checkpoint: Mapping[str, Any], path: Path) -> None:
+    with path.open("wb") as file:
+        torch.save(checkpoint, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename in the folder outlast a power failure."""
+    if os.name != "posix":
+        return  # a folder cannot be opened there
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,27 @@
+"""A checkpoint that is written between the micro-batches of a step is one of the step's start.
+
+Lightning stores no accumulated gradients, so a run that went on from the middle of a step would
+lose them. Weights, optimiser and data position are still those of the step's start then; only
+Lightning's count of batches has to be put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+_COUNTS = ("ready", "started", "processed", "completed")
+
+
+def rewind(loops: MutableMapping[str, Any], micro_batches: int) -> None:
+    """Put a checkpoint's `loops` back by the micro-batches of the step that has just begun."""
+    if micro_batches == 0:
+        return
+    fit = loops["fit_loop"]
+    for counts in (fit["epoch_loop.batch_progress"][part] for part in ("total", "current")):
+        for name in _COUNTS:
+            counts[name] -= micro_batches
+    current = fit["epoch_loop.batch_progress"]["current"]
+    if current["completed"] < current["processed"]:
+        # Written at a batch's end. Resuming, Lightning takes the step before for not yet counted.
+        fit["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1

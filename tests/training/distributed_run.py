@@ -1,18 +1,21 @@
-"""A short training run that is the same on any number of ranks; run by torchrun, or imported.
+"""A short training run that is the same on any number of ranks; imported, or run by itself:
 
-    torchrun --nproc-per-node 2 distributed_run.py OUT ddp fsdp
-    torchrun --nproc-per-node 4 distributed_run.py OUT resume FOLDER
+    python distributed_run.py OUT
 
-Each run writes what it saw as OUT/NAME.pt.
+trains on 2 ranks with DDP, on 2 with FSDP2, and resumes the latter on 4, from its folder and from
+a file. Each run writes what it
+saw as OUT/NAME.pt. The ranks are forked, because importing everything takes seconds.
 """
 
 from __future__ import annotations
 
+import faulthandler
+import multiprocessing
 import os
+import socket
 import sys
-import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from lightning_artv.networks.autoencoder import PixelUnshuffleAutoencoder
 from lightning_artv.networks.text_encoder import ByteTextEncoder
 from lightning_artv.networks.unet import SmallUNet
 from lightning_artv.systems.artv import ARTV
+from lightning_artv.training.checkpoint import read_checkpoint
 from lightning_artv.training.checkpoint_io import CheckpointFiles
 from lightning_artv.training.ema import EMA
 from lightning_artv.training.fsdp import FSDP2
@@ -37,6 +41,8 @@ from lightning_artv.training.samples import SampleLogger
 from lightning_artv.training.sharding import local
 
 STEPS, SAVE_AT, GLOBAL_BATCH, DECAY = 20, 10, 8, 0.9
+LIMIT = 240
+"""Seconds after which a rank gives up."""
 VALIDATION = (3, 2, 2, 2)
 """Validation batches of each rank: uneven."""
 
@@ -45,7 +51,7 @@ def system() -> ARTV:
     """A tiny system whose shapes do not divide by 2 or 4 (257 bytes, 5 words, a mask of 1)."""
     torch.manual_seed(0)
     return ARTV(
-        SmallUNet((8, 16), heads=1, text_width=12, norm_groups=4, transformer_layers=(0, 1)),
+        SmallUNet((12,), heads=1, text_width=12, norm_groups=4),
         PixelUnshuffleAutoencoder(2),
         ByteTextEncoder(12, max_words=5),
         static_noise="posterior",
@@ -113,8 +119,6 @@ class Recorder(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if os.environ.get("VERBOSE"):
-            print(time.time(), trainer.global_step, flush=True)
         self.losses.append(mean_over_ranks(outputs["loss"]))
         self.norms.append(float(trainer.callback_metrics["train/gradient_norm"]))
         if self.check_ema:
@@ -200,25 +204,70 @@ def run(
     return recorder.result(model)
 
 
-def main(arguments: Sequence[str]) -> None:
+def ddp(out: Path) -> dict[str, Any]:
+    return run(out / "ddp", "ddp", dist_size())
+
+
+def fsdp(out: Path) -> dict[str, Any]:
+    save = out / "sharded.ckpt"
+    return run(out / "fsdp", FSDP2(), dist_size(), save=save, check_ema=True, validate=True)
+
+
+def resumed(out: Path) -> dict[str, Any]:
+    return run(out, FSDP2(), dist_size(), resume=out / "sharded.ckpt", steps=SAVE_AT + 2)
+
+
+def from_file(out: Path) -> dict[str, Any]:
+    path = out / "file.ckpt"
+    if dist.get_rank() == 0:
+        torch.save(read_checkpoint(out / "sharded.ckpt"), path)
+    dist.barrier()
+    return run(out, FSDP2(), dist_size(), resume=path, steps=SAVE_AT + 1)
+
+
+def dist_size() -> int:
+    return int(os.environ["WORLD_SIZE"])
+
+
+def work(rank: int, ranks: int, port: int, out: Path, runs: Sequence[Callable[..., Any]]) -> None:
+    """What one process of a group does."""
+    faulthandler.dump_traceback_later(LIMIT, exit=True)  # a hang shows where
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    out, ranks = Path(arguments[0]), int(os.environ["WORLD_SIZE"])
-    results: dict[str, Any] = {}
-    if arguments[1] == "resume":
-        resume = Path(arguments[2])
-        results["resumed"] = run(out, FSDP2(), ranks, resume=resume, steps=SAVE_AT + 2)
-    else:
-        results["ddp"] = run(out / "ddp", "ddp", ranks)
-        save = out / "sharded.ckpt"
-        results["fsdp"] = run(
-            out / "fsdp", FSDP2(), ranks, save=save, check_ema=True, validate=True
-        )
-    if dist.get_rank() == 0:
-        for name, result in results.items():
-            torch.save(result, out / f"{name}.pt")
-    dist.barrier()
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+    names |= {"GROUP_RANK": 0, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
+    names |= {"TORCHELASTIC_RUN_ID": "test"}
+    os.environ.update({name: str(value) for name, value in names.items()})
+    for function in runs:
+        result = function(out)
+        if rank == 0:
+            torch.save(result, out / f"{function.__name__}.pt")
+        dist.barrier()
+    dist.destroy_process_group()
+
+
+def group(ranks: int, out: Path, *runs: Callable[..., Any]) -> None:
+    """Fork `ranks` processes, which run `runs` together.
+
+    Raises:
+        SystemExit: one of them failed.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    fork = multiprocessing.get_context("fork")
+    processes = [
+        fork.Process(target=work, args=(rank, ranks, port, out, runs)) for rank in range(ranks)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    if any(process.exitcode for process in processes):
+        sys.exit(f"exit codes {[process.exitcode for process in processes]}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    target = Path(sys.argv[1])
+    group(2, target, ddp, fsdp)
+    group(4, target, resumed, from_file)

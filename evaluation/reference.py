@@ -10,7 +10,8 @@ from pathlib import Path
 
 from evaluation.statistics import Reference
 from evaluation.videos import SetVideo, files_of
-from lightning_artv.errors import UserError
+from lightning_artv.media.atomic import write_atomically
+from lightning_artv.networks.pretrained import sha256_of
 
 DEFAULT_CACHE = "~/.cache/lightning_artv/reference"
 
@@ -28,20 +29,33 @@ def fingerprint(videos: Sequence[SetVideo]) -> str:
     return digest.hexdigest()
 
 
-def cached_path(cache: Path, about: Mapping[str, str]) -> Path:
-    """Where the statistics of what `about` describes are."""
+def load_cached(cache: Path, about: Mapping[str, str]) -> Reference | None:
+    """The statistics of what `about` describes, or None where there are none, or damaged ones."""
+    path = _path(cache, about)
+    if not path.is_file():
+        return None
+    checksum = _checksum(path)
+    if checksum.is_file() and checksum.read_bytes() == sha256_of(path).encode():
+        return Reference.load(path)
+    print(f"note: {path} is damaged and is made again.", file=sys.stderr)
+    return None
+
+
+def save_cached(cache: Path, reference: Reference) -> None:
+    """Keep statistics with a checksum, which safetensors lacks.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
+    path = _path(cache, reference.about)
+    reference.save(path)
+    write_atomically(_checksum(path), sha256_of(path).encode())
+
+
+def _path(cache: Path, about: Mapping[str, str]) -> Path:
     key = hashlib.sha256(json.dumps(dict(about), sort_keys=True).encode()).hexdigest()
     return cache / f"{about['features'].replace('/', '-')}-{key[:16]}.safetensors"
 
 
-def load_cached(cache: Path, about: Mapping[str, str]) -> Reference | None:
-    """The statistics, or None where there are none, or damaged ones (which is said on stderr)."""
-    path = cached_path(cache, about)
-    if not path.is_file():
-        return None
-    try:
-        reference = Reference.load(path)
-    except UserError as error:
-        print(f"note: {error} It is made again.", file=sys.stderr)
-        return None
-    return reference if dict(reference.about) == dict(about) else None
+def _checksum(path: Path) -> Path:
+    return path.with_suffix(".sha256")

@@ -21,7 +21,7 @@ import torch
 from evaluation.manifest import read_manifest, versions
 from evaluation.meters import METERS, DistanceMeter, Meter, Weights
 from evaluation.protocols import METRICS, Protocol
-from evaluation.reference import cached_path, fingerprint, load_cached
+from evaluation.reference import fingerprint, load_cached, save_cached
 from evaluation.result import LABELS, SKIPPED, Measurement, Result
 from evaluation.sets import read_folder, read_split, sampled
 from evaluation.videos import ClipRule, SetVideo, clip_batches, content_hash
@@ -127,7 +127,7 @@ def _stream(
                 distance.add_real(clips.to(job.device))
             progress(len(batch))
         for distance, about in unknown:
-            distance.reference(about).save(cached_path(job.cache, about))
+            save_cached(job.cache, distance.reference(about))
     progress.finish()
 
 

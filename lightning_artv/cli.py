@@ -1,4 +1,5 @@
-"""The `lightning` command: `fit | validate | test | predict | generate | export`.
+"""The `lightning` command: `fit | validate | test | predict | generate | export |
+consolidate`.
 
 Nothing heavy is imported before the subcommand is known, so that `--help` answers at once.
 """
@@ -21,12 +22,13 @@ usage: lightning COMMAND [options]
 Train ART•V, an auto-regressive text-to-video diffusion model, and generate videos with it.
 
 commands:
-  fit       train a model
-  validate  compute the validation loss, with the same noise and timesteps every time
-  test      the same on the test data
-  predict   generate a clip from each held-out sample's anchor frame
-  generate  make videos from text, and optionally a first frame, with a trained checkpoint
-  export    write a trained checkpoint as a folder that diffusers and others read
+  fit          train a model
+  validate     compute the validation loss, with the same noise and timesteps every time
+  test         the same on the test data
+  predict      generate a clip from each held-out sample's anchor frame
+  generate     make videos from text, and optionally a first frame, with a trained checkpoint
+  export       write a trained checkpoint as a folder that diffusers and others read
+  consolidate  make one file of a sharded checkpoint
 
 examples:
   lightning fit --config configs/demo.yaml
@@ -89,6 +91,10 @@ def dispatch(arguments: list[str]) -> int:
         from lightning_artv import export
 
         return export.run(options)
+    if command == "consolidate":
+        from lightning_artv.training import consolidate
+
+        return consolidate.run(consolidate.build_parser().parse_args(arguments[1:]))
     if command in TRAINING:
         from lightning_artv.training import command as training_command
 
@@ -100,7 +106,7 @@ def dispatch(arguments: list[str]) -> int:
 def _unknown(command: str) -> str:
     import difflib
 
-    names = (*TRAINING, "generate", "export")
+    names = (*TRAINING, "generate", "export", "consolidate")
     close = difflib.get_close_matches(command, names, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"use one of {', '.join(names)}."
     return f"There is no command '{command}'; {hint}"

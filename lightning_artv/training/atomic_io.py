@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import atomic_path
+from lightning_artv.training.checkpoint import read_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -37,7 +39,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             stale.unlink()
         with atomic_path(path) as temporary:
             _write(checkpoint, temporary)
+            if path.is_dir():  # a sharded run's: a file cannot replace it
+                shutil.rmtree(path)
         _sync(path.parent)
+
+    def load_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        map_location: Any = None,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """A file, or the folder of a sharded run; on the CPU, and never unpickled.
+
+        Raises:
+            UserError: no such checkpoint, or a damaged one.
+        """
+        return read_checkpoint(Path(path))
 
 
 def _write(checkpoint: Mapping[str, Any], path: Path) -> None:

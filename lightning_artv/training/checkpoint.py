@@ -21,7 +21,7 @@ from lightning_artv.errors import UserError
 from lightning_artv.systems.base import VideoSystem
 from lightning_artv.training.instantiate import instantiate_system
 from lightning_artv.training.run_record import run_record
-from lightning_artv.training.sharded_checkpoint import is_sharded
+from lightning_artv.training.sharded_checkpoint import is_sharded, read_meta
 from lightning_artv.training.sharded_checkpoint import read as read_sharded
 
 CONFIG_KEY = "lightning_artv"
@@ -125,6 +125,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise UserError(f"'{path}' is not a checkpoint of `lightning fit`: it has no state_dict.")
     return checkpoint
+
+
+def check_checkpoint(path: str | Path) -> None:
+    """Find out early whether there is a checkpoint; of a folder, only that it is complete.
+
+    Raises:
+        UserError: no such checkpoint, or not one, or a truncated one.
+    """
+    if is_sharded(path):
+        read_meta(path)
+    else:
+        read_checkpoint(path)
 
 
 @torch.no_grad()

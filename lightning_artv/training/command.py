@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_artv.data.datamodule import VideoDataModule
 from lightning_artv.errors import UserError
 from lightning_artv.training.atomic_io import AtomicCheckpointIO
-from lightning_artv.training.checkpoint import embedded_config, read_checkpoint
+from lightning_artv.training.checkpoint import check_checkpoint, embedded_config
 from lightning_artv.training.config_errors import explain
 from lightning_artv.training.extends import expand
 from lightning_artv.training.module import VideoModule
@@ -78,7 +78,7 @@ class VideoCLI(LightningCLI):
         """Check the checkpoint early; ours carry nothing that would override the command line."""
         path = self.config[self.config.subcommand].get("ckpt_path")
         if path and path not in ("last", "best", "hpc"):
-            read_checkpoint(path)
+            check_checkpoint(path)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that writes checkpoints atomically, unless a plugin is configured for that."""

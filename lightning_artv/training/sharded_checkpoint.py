@@ -15,7 +15,8 @@ import os
 import pickle
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ _DAMAGED = (
     ValueError,
     KeyError,
     AttributeError,
+    TypeError,
+    AssertionError,
 )
 
 Example = Callable[[str], Tensor | None]
@@ -107,7 +110,9 @@ def write(checkpoint: Mapping[str, Any], path: str | Path) -> None:
             temporary.mkdir(parents=True)
         _barrier()
         writer = HuggingFaceStorageWriter(str(temporary), save_distributed=True)
-        save(tensors, storage_writer=writer, no_dist=not dist.is_initialized())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process
+            save(tensors, storage_writer=writer, no_dist=not dist.is_initialized())
         _barrier()
         if _rank() == 0:
             files = {file.name: file.stat().st_size for file in temporary.iterdir()}
@@ -131,20 +136,41 @@ def read(
         UserError: not such a folder, or a damaged one.
     """
     path = Path(path)
+    tree = read_meta(path)
+    if not optimizer:
+        tree.pop("optimizer_states", None)
+    names = _names({key: tree.get(key) for key in SHARDED_KEYS})
+    with _damage_named(path):
+        tensors = _read_tensors(path, names, example)
+    return {k: join(v, tensors) if k in SHARDED_KEYS else v for k, v in tree.items()}
+
+
+def read_meta(path: str | Path) -> dict[str, Any]:
+    """The checkpoint in folder `path`, with a mark in the place of each sharded tensor.
+
+    Raises:
+        UserError: not such a folder, or an incomplete one.
+    """
+    path = Path(path)
     if not is_sharded(path):
         raise UserError(f"'{path}' is no checkpoint: give a folder that `lightning fit` wrote.")
-    try:
+    with _damage_named(path):
         meta = torch.load(path / META, map_location="cpu", weights_only=True)
-        _check_files(path, meta["files"])
-        tree = meta["checkpoint"]
-        if not optimizer:
-            tree.pop("optimizer_states", None)
-        tensors = _read_tensors(path, _names({k: tree.get(k) for k in SHARDED_KEYS}), example)
+        files, tree = meta["files"], meta["checkpoint"]
+        assert isinstance(tree, dict)
+    _check_files(path, files)
+    return tree
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """A `UserError` for whatever the libraries raise where bytes are not what they should be."""
+    try:
+        yield
     except _DAMAGED as error:
         raise UserError(
             f"'{path}' is damaged or incomplete ({type(error).__name__}): take another checkpoint."
         ) from error
-    return {k: join(v, tensors) if k in SHARDED_KEYS else v for k, v in tree.items()}
 
 
 def _check_files(path: Path, files: Mapping[str, int]) -> None:

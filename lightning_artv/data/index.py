@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from webdataset.tariterators import base_plus_ext
 
-from lightning_artv.data.tar import RawSample, is_known
+from lightning_artv.data.tar import KNOWN, RawSample, is_known
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import write_atomically
 from lightning_artv.progress import Progress
@@ -136,7 +136,7 @@ def scan_shard(path: Path) -> ShardScan:
 
 def read_at(path: Path, offset: int) -> RawSample:
     """The sample that begins at `offset` bytes into a shard."""
-    key, files = "", dict[str, bytes]()
+    key, files, damage = "", dict[str, bytes](), "it has changed since the run began"
     try:
         with path.open("rb") as file:
             file.seek(offset)
@@ -147,11 +147,13 @@ def read_at(path: Path, offset: int) -> RawSample:
                     key, data = name, tar.extractfile(member)
                     assert data is not None  # a regular file
                     files[suffix] = data.read()
-    except (tarfile.TarError, OSError) as error:
-        return RawSample(key, path, damage=f"the shard has changed or cannot be read ({error})")
+    except tarfile.TarError as error:
+        damage = str(error)  # counted on its own where it comes after whole files: see `scan_shard`
+    except OSError as error:
+        files, damage = {}, str(error)
     if not files:
-        return RawSample("", path, damage="the shard has changed since the run began")
-    return RawSample(key, path, files)
+        return RawSample(key, path, damage=f"the shard cannot be read: {damage}")
+    return RawSample(key, path, {name: files[name] for name in files if name in KNOWN})
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:

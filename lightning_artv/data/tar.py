@@ -20,7 +20,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 from lightning_artv.errors import DataError, UserError
 
 VIDEO_KEYS = ("mp4", "mkv", "avi", "mov", "webm", "m4v")
-_KNOWN = {*VIDEO_KEYS, "safetensors", "txt", "json"}
+KNOWN = {*VIDEO_KEYS, "safetensors", "txt", "json"}
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 _BLOCK = tarfile.BLOCKSIZE
 
@@ -97,7 +97,7 @@ def read_shard(path: Path) -> Iterator[RawSample]:
         )
         for sample in group_by_keys(files, handler=note):
             key = str(sample["__key__"])
-            yield RawSample(key, path, {k: v for k, v in sample.items() if k in _KNOWN})
+            yield RawSample(key, path, {k: v for k, v in sample.items() if k in KNOWN})
         if damage or not _is_complete(path):
             reason = damage[0] if damage else "its end is missing"
             yield RawSample("", path, damage=f"the shard is truncated or damaged: {reason}")
@@ -105,7 +105,7 @@ def read_shard(path: Path) -> Iterator[RawSample]:
 
 def is_known(name: str) -> bool:
     """Whether a file of this name may belong to a sample."""
-    return name.rpartition(".")[2].lower() in _KNOWN
+    return name.rpartition(".")[2].lower() in KNOWN
 
 
 def _is_complete(path: Path) -> bool:

@@ -192,13 +192,16 @@ class ARTVPipeline(DiffusionPipeline):
             raise UserError("ARTVPipeline saves safetensors only: leave safe_serialization True.")
         folder = Path(save_directory)
         (folder / CHECKSUMS).unlink(missing_ok=True)  # of what was there before
-        super().save_pretrained(folder, **kwargs)
+        super().save_pretrained(str(folder), **kwargs)
         write_checksums(folder)
         write_card(folder, self.config.training or {})
 
     def _upload_folder(self, working_dir: str | Path, repo_id: str, **kwargs: Any) -> Any:
-        """`push_to_hub` puts an empty card in place of ours; write ours again before the upload."""
-        write_card(Path(working_dir), self.config.training or {}, repo_id)
+        """Complete a folder before its upload: diffusers puts an empty card in place of ours."""
+        folder = Path(working_dir)
+        if not (folder / CHECKSUMS).is_file():
+            write_checksums(folder)
+        write_card(folder, self.config.training or {}, repo_id)
         return super()._upload_folder(working_dir, repo_id, **kwargs)
 
     @torch.no_grad()

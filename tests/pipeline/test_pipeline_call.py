@@ -141,3 +141,13 @@ def test_bad_requests_are_one_sentence(
     with pytest.raises(UserError, match=words) as error:
         generate(ARTVPipeline.from_pretrained(exported["small"]), **options)
     assert "\n" not in str(error.value)
+
+
+def test_offloading_is_refused(exported: dict[str, Path]) -> None:
+    pipeline = ARTVPipeline.from_pretrained(exported["small"])
+    with pytest.raises(ValueError, match="Model CPU offload cannot be enabled"):
+        pipeline.enable_model_cpu_offload(device="cpu")
+    for name in ("unet", "conditioning", "mask_unet", "mask_conditioning", "text_encoder", "vae"):
+        getattr(pipeline, name).to("meta")  # as sequential offloading leaves them
+    with pytest.raises(UserError, match="Sequential CPU offload"):
+        generate(pipeline)

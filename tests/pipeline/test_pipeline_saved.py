@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusers.pipelines import pipeline_utils
 from diffusers.utils import hub_utils
+from huggingface_hub import ModelCard, RepoUrl
 from PIL import Image
 from tiny_systems import KINDS, generate, make, small_system, trained
 
@@ -109,24 +112,32 @@ def test_the_folder_says_its_settings(tmp_path: Path) -> None:
     assert again.sampling == system.sampling
 
 
-def test_push_to_hub_uploads_our_card(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from huggingface_hub import ModelCard, RepoUrl
+PUSHES: dict[str, Callable[[ARTVPipeline, Path], Any]] = {
+    "push_to_hub": lambda pipeline, folder: pipeline.push_to_hub("me/artv"),
+    "save_pretrained": lambda pipeline, folder: pipeline.save_pretrained(
+        folder / "saved", push_to_hub=True, repo_id="me/artv"
+    ),
+}
 
-    def upload(folder_path: str, repo_id: str, **_: Any) -> str:
+
+@pytest.mark.parametrize("push", PUSHES)
+def test_what_is_uploaded_has_our_card_and_loads(
+    push: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def upload(folder_path: str, repo_id: str, **_: Any) -> None:
+        assert repo_id == "me/artv"
         shutil.copytree(folder_path, tmp_path / "uploaded")
-        return repo_id
 
     url = RepoUrl("https://huggingface.co/me/artv")
-    monkeypatch.setattr(hub_utils, "create_repo", lambda *_, **__: url)
-    monkeypatch.setattr(
-        hub_utils, "load_or_create_model_card", lambda *_, **__: ModelCard("An empty card.")
-    )
+    for module in (hub_utils, pipeline_utils):
+        monkeypatch.setattr(module, "create_repo", lambda *_, **__: url)
+        card = ModelCard("An empty card.")
+        monkeypatch.setattr(module, "load_or_create_model_card", lambda *_, _c=card, **__: _c)
     monkeypatch.setattr(hub_utils, "upload_folder", upload)
     pipeline = ARTVPipeline.from_pretrained(folder)
-    assert pipeline.push_to_hub("me/artv") == "me/artv"
-    card = (tmp_path / "uploaded" / "README.md").read_text()
-    assert 'from_pretrained("me/artv")' in card and "empty card" not in card
+    PUSHES[push](pipeline, tmp_path)
+    text = (tmp_path / "uploaded" / "README.md").read_text()
+    assert 'from_pretrained("me/artv")' in text and "empty card" not in text
+    assert len(checksums(tmp_path / "uploaded")) > 10
     again = ARTVPipeline.from_pretrained(tmp_path / "uploaded")
     assert generate(again).equal(generate(pipeline))

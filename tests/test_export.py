@@ -165,6 +165,21 @@ def test_the_folder_stands_alone(
     assert "license: openrail++" in card and "CreativeML Open RAIL++-M" in card
 
 
+def test_low_rank_updates_are_merged(sd_folder: Path, tmp_path: Path) -> None:
+    """What was trained as LoRA is exported as a plain U-Net."""
+    config = sd_config(sd_folder)
+    config["init_args"]["unet"]["init_args"]["lora_rank"] = 2
+    checkpoint = write_checkpoint(tmp_path / "lora.ckpt", config)
+    folder = export(checkpoint, tmp_path / "x")
+    frames = generated(checkpoint, tmp_path / "first", "--size", "16x16")
+    assert generated(folder, tmp_path / "second", "--size", "16x16") == frames
+    ours = load_file(folder / "unet/diffusion_pytorch_model.safetensors")
+    theirs = load_file(sd_folder / "unet/diffusion_pytorch_model.safetensors")
+    assert ours.keys() == theirs.keys()
+    changed = {name for name in ours if not ours[name].equal(theirs[name])}
+    assert changed and all("attn" in name for name in changed)
+
+
 def test_the_card_says_what_the_run_was(exported: Path) -> None:
     card = (exported / CARD).read_text()
     _, header, body = card.split("---\n", 2)

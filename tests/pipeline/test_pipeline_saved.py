@@ -112,6 +112,16 @@ def test_the_folder_says_its_settings(tmp_path: Path) -> None:
     assert again.sampling == system.sampling
 
 
+def test_it_generates_in_evaluation_mode(exported: dict[str, Path]) -> None:
+    pipeline = ARTVPipeline.from_pretrained(exported["small"])
+    before = generate(pipeline)
+    for part in (pipeline.unet, pipeline.text_encoder):
+        for module in part.train().modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.5
+    assert generate(pipeline).equal(before)
+
+
 PUSHES: dict[str, Callable[[ARTVPipeline, Path], Any]] = {
     "push_to_hub": lambda pipeline, folder: pipeline.push_to_hub("me/artv"),
     "save_pretrained": lambda pipeline, folder: pipeline.save_pretrained(

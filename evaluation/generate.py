@@ -10,12 +10,8 @@ import csv
 import dataclasses
 import hashlib
 import io
-import multiprocessing
-import os
 import shutil
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +24,7 @@ from evaluation.plan import Sample, plan_samples
 from evaluation.protocols import Protocol
 from evaluation.sets.folder import METADATA
 from evaluation.videos import ClipRule, read_first_frame
+from evaluation.workers import in_processes
 from lightning_artv.errors import MissingWeightsError, UserError
 from lightning_artv.first_frame import FirstFrameModel
 from lightning_artv.generate import choose_device
@@ -113,7 +110,12 @@ def generate(job: Generation, devices: Sequence[str]) -> Path:
     if missing and len(devices) == 1:
         make(job, missing, devices[0], progress)
     elif missing:
-        _share(job, missing, devices, progress)
+        tasks = [
+            (job, share, device)
+            for i, device in enumerate(devices)
+            if (share := missing[i :: len(devices)])
+        ]
+        in_processes(make, tasks, lambda: _count(job, missing), progress)
     progress.finish()
     return job.out
 
@@ -193,48 +195,12 @@ def _settings(defaults: SamplingSettings, job: Generation) -> SamplingSettings:
     return dataclasses.replace(defaults, **given)
 
 
-def _share(
-    job: Generation, samples: Sequence[Sample], devices: Sequence[str], progress: Progress
-) -> None:
-    """Processes, one a device, each with every len(devices)-th video."""
-    shares = [share for i in range(len(devices)) if (share := samples[i :: len(devices)])]
-    context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // len(shares))
-    with ProcessPoolExecutor(len(shares), context, _die_with_parent, (threads,)) as pool:
-        running = {
-            pool.submit(make, job, share, device)
-            for share, device in zip(shares, devices, strict=False)
-        }
-        try:
-            while running:
-                done, running = wait(running, timeout=1.0, return_when=FIRST_EXCEPTION)
-                for future in done:
-                    future.result()
-                there = sum((job.out / VIDEOS / s.name).exists() for s in samples)
-                progress(progress.total - len(samples) + there - progress.done)
-        except BaseException:
-            for process in multiprocessing.active_children():
-                process.terminate()  # their unfinished videos are made again
-            raise
-
-
-def _die_with_parent(threads: int) -> None:
-    """A worker that outlives a killed parent would race with the next run."""
-    torch.set_num_threads(threads)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _count(job: Generation, samples: Sequence[Sample]) -> int:
+    return sum((job.out / VIDEOS / sample.name).exists() for sample in samples)
 
 
 def _manifest(job: Generation, samples: Sequence[Sample], device: str) -> dict[str, Any]:
     """What moves the pixels; neither batch size nor number of devices does."""
-    if not job.checkpoint.is_file():
-        raise UserError(f"There is no checkpoint '{job.checkpoint}'.")
     plan = "\n".join(f"{s.name}\t{s.prompt}\t{s.real.name}" for s in samples)
     return {
         "protocol": job.protocol.name,
@@ -242,7 +208,7 @@ def _manifest(job: Generation, samples: Sequence[Sample], device: str) -> dict[s
         "settings": job.protocol.settings(),
         "mode": job.mode,
         "first_frame_model": job.first_frame_model if job.mode == "text-to-image" else None,
-        "checkpoint_sha256": sha256_of(job.checkpoint),
+        "checkpoint_sha256": _digest(job.checkpoint),
         "weights": job.weights,
         "size": list(job.size) if job.size else None,
         "sampling": {name: _plain(value) for name, value in job.sampling},
@@ -252,6 +218,17 @@ def _manifest(job: Generation, samples: Sequence[Sample], device: str) -> dict[s
         "plan_sha256": hashlib.sha256(plan.encode()).hexdigest(),
         "versions": versions(),
     }
+
+
+def _digest(checkpoint: Path) -> str:
+    """sha256 of a checkpoint's file; of a sharded one, of its files' names and digests."""
+    if checkpoint.is_file():
+        return sha256_of(checkpoint)
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
+    if not files:
+        raise UserError(f"There is no checkpoint '{checkpoint}'.")
+    lines = [f"{path.relative_to(checkpoint).as_posix()} {sha256_of(path)}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from evaluation.features import load_c3d, load_clip, random_features
-from evaluation.meters.base import Meter, Weights, measured
+from evaluation.meters.base import REPEATED_DRAWS, Meter, Weights, measured
 from evaluation.metrics import (
     CLIPSim,
     DriftCurve,
@@ -38,7 +38,8 @@ class InceptionScore(Meter):
         self._metric.update(clips)
 
     def measurements(self) -> list[Measurement]:
-        return [measured("is", self._metric.result(), self._network, sd_of="over the splits")]
+        sd_of = "over the splits" if self._metric.splits > 1 else REPEATED_DRAWS
+        return [measured("is", self._metric.result(), self._network, sd_of=sd_of)]
 
 
 class CaptionSimilarity(Meter):

@@ -16,7 +16,8 @@ h2 { font-size: 1.25rem; margin-top: 2.2rem; border-bottom: 1px solid #d8dee4; }
 h3 { font-size: 1.05rem; margin-bottom: .4rem; } table { border-collapse: collapse; margin: .6rem 0;
 font-variant-numeric: tabular-nums; } th, td { padding: .25rem .8rem; text-align: right; }
 th { border-bottom: 2px solid #8c959f; } td { border-bottom: 1px solid #eaeef2; }
-th.text, td.text { text-align: left; } tbody tr:hover td { background: #f6f8fa; }
+th.text, td.text { text-align: left; }
+th, td:not(.text) { white-space: nowrap; } tbody tr:hover td { background: #f6f8fa; }
 tr.section td { text-align: left; font-weight: 600; background: #eef4fb; padding-top: .5rem; }
 ul { color: #7d4e00; } img { max-width: 100%; border: 1px solid #d8dee4; border-radius: 4px; }
 .note { color: #57606a; } figure { margin: .6rem 0; } figcaption { color: #57606a; }

@@ -77,7 +77,7 @@ def table1(
         )
         for row in published.rows
     ]
-    sections = {0: f"Published: {published.source}", len(rows): "Measured here"}
+    sections = {0: f"Published: {published.source}", len(rows): _measured_under(results)}
     models = dict.fromkeys(title(result) for result in results)
     measured = [_measured_row(model, results) for model in models]
     measured += [(model, EMPTY, *["skipped"] * len(TABLE1_COLUMNS)) for model in skipped]
@@ -87,6 +87,16 @@ def table1(
     warnings = [f"{model}: skipped. {reason}" for model, reason in skipped.items()]
     table = Table(TABLE1_HEAD, (*rows, *measured), sections, left=2)
     return [Heading(2, "Table 1"), table, *([Warnings(warnings)] if warnings else []), *notes]
+
+
+def _measured_under(results: Sequence[Result]) -> str:
+    """The heading above measured rows: without its protocol a number is worthless."""
+    under = [
+        f"{r.protocol['name']} ({r.protocol['hash'][:12]}), {r.sets['real']['used']} real and "
+        f"{r.sets['fake']['used']} generated videos"
+        for r in results
+    ]
+    return "; ".join(["Measured here", *dict.fromkeys(under)])
 
 
 def _mode_order(row: str) -> int:
@@ -119,9 +129,8 @@ def _details(result: Result, picture: str) -> list[Block]:
     if picture:
         blocks.append(Figure(picture, "The first generated videos."))
     blocks.append(Table(head, rows))
-    sds = dict.fromkeys(f"{m.label} {m.sd_of}" for m in result.measurements if m.sd_of)
-    if sds:
-        blocks.append(Note(f"Standard deviations: {', '.join(sds)}."))
+    if sds := _sds(result.measurements):
+        blocks.append(Note(f"Standard deviations: {sds}."))
     reasons = dict.fromkeys(m.reason for m in result.measurements if m.reason)
     skipped = [
         f"{', '.join(m.label for m in result.measurements if m.reason == reason)}: skipped. "
@@ -138,18 +147,27 @@ def _details(result: Result, picture: str) -> list[Block]:
     return blocks
 
 
+def _sds(measurements: Sequence[Measurement]) -> str:
+    """What each standard deviation is over."""
+    kinds = dict.fromkeys(m.sd_of for m in measurements if m.sd_of)
+    return "; ".join(
+        f"{kind} ({', '.join(m.label for m in measurements if m.sd_of == kind)})" for kind in kinds
+    )
+
+
 def _rows(m: Measurement) -> list[tuple[str, ...]]:
     """A measurement's row, and one for each further number."""
     name = f"{m.label} {DIRECTIONS[m.metric]}".strip()
     if m.value is None:
         return [(name, m.status, EMPTY, EMPTY, EMPTY, EMPTY)]
     sd = EMPTY if m.sd is None else digits(m.sd)
-    real = str(m.real) if m.real else EMPTY
+    unit = " frames" if m.metric == "fid" else ""
+    real = f"{m.real}{unit}" if m.real else EMPTY
     network = m.features or "none"
     prefix = m.label[: -len(LABELS[m.metric])]
     more = [
         (
-            f"{prefix}{other}",
+            f"{prefix}{'drift of ' if m.metric == 'drift' else ''}{other}",
             digits(value),
             digits(m.more[f"sd of {other}"]) if f"sd of {other}" in m.more else EMPTY,
             real,
@@ -159,7 +177,7 @@ def _rows(m: Measurement) -> list[tuple[str, ...]]:
         for other, value in m.more.items()
         if not other.startswith("sd of ")
     ]
-    return [(name, digits(m.value), sd, real, str(m.fake), network), *more]
+    return [(name, digits(m.value), sd, real, f"{m.fake}{unit}", network), *more]
 
 
 def _protocol(protocol: Mapping[str, Any]) -> list[Block]:

@@ -153,6 +153,18 @@ def test_another_checkpoint_is_another_run(job: Generation, tmp_path: Path) -> N
         generate(dataclasses.replace(job, checkpoint=tmp_path / "none.ckpt"), ["cpu"])
 
 
+def test_a_sharded_checkpoint_is_known_by_all_its_files(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "meta").write_bytes(b"1")
+    (tmp_path / "a" / "b" / "0").write_bytes(b"2")
+    digest = module._digest(tmp_path / "a")
+    assert digest == module._digest(tmp_path / "a")
+    (tmp_path / "a" / "b" / "0").write_bytes(b"3")
+    changed = module._digest(tmp_path / "a")
+    (tmp_path / "a" / "b" / "0").rename(tmp_path / "a" / "b" / "1")
+    assert len({digest, changed, module._digest(tmp_path / "a")}) == 3
+
+
 def test_foreign_and_damaged_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     Image.new("RGB", (2, 2)).save(tmp_path / "a" / "holiday.png")

@@ -230,8 +230,6 @@ def _tensors(entry: Any, name: str, read: Callable[[str], bytes]) -> Iterator[tu
         return
     if entry.name.text == "torch._utils._rebuild_tensor_v2":
         yield name, _rebuild(entry.arguments, read)
-    elif entry.name.text == "torch._utils._rebuild_parameter":
-        yield from _tensors(entry.arguments[0], name, read)
     elif isinstance(entry.state, dict):
         for key, value in entry.state.items():
             yield from _tensors(value, f"{name}.{key}" if name else str(key), read)

@@ -68,7 +68,7 @@ def load_i3d(
     tensors = {_piergiaj_name(name): tensor for name, tensor in read_tensors(path).items()}
     with torch.device("meta"):
         names = i3d.I3D().network.state_dict().keys()
-    if is_torchscript(path) and _layers(tensors) != _layers(names):
+    if is_torchscript(path) and set(_layers(tensors)) != set(_layers(names)):
         tensors = _renamed_in_order(tensors, names)
     width = _width(tensors, "Conv3d_1a_7x7.conv3d.weight", (3, 7, 7, 7), i3d.STEM_WIDTH, path)
     return _filled(i3d.I3D(preprocessing, eps, width), tensors, path)

@@ -272,7 +272,7 @@ def test_stretch_is_linear_interpolation_between_pixel_centres(size: tuple[int, 
     np.testing.assert_allclose(pixels[0].transpose(0, 1), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [(60, 40), (40, 60), (500, 301)])
+@pytest.mark.parametrize("size", [(60, 40), (40, 60), (500, 301), (301, 500)])
 def test_crop_scales_the_short_side_and_takes_the_centre(size: tuple[int, int]) -> None:
     video = make_video(1, size=size)
     pixels = VideoPreprocessing("crop", size=32)(video)[0, :, 0]

@@ -96,6 +96,14 @@ def test_i3d_of_an_archive_with_unknown_names_is_taken_in_order(
     assert same(load_i3d(path).network.state_dict(), i3d_state)
 
 
+def test_known_names_matter_more_than_the_order(
+    i3d_state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    backwards = {stylegan_v_name(k): i3d_state[k] for k in reversed(list(i3d_state))}
+    path = write_torchscript(tmp_path / "x.pt", backwards)
+    assert same(load_i3d(path).network.state_dict(), i3d_state)
+
+
 def test_i3d_of_an_archive_in_another_order_is_refused(
     i3d_state: dict[str, Tensor], tmp_path: Path
 ) -> None:
@@ -219,11 +227,16 @@ def test_opcodes_without_a_place_in_weights_are_refused(opcode: bytes) -> None:
         interpret(b"\x80\x02(" + opcode + argument + b".")
 
 
+def test_only_what_has_a_name_can_be_called() -> None:
+    with pytest.raises(ValueError, match="without a name"):
+        interpret(b"\x80\x02N)R.")
+
+
 def test_what_the_interpreter_reads_is_plain_data() -> None:
     import pickle
 
     data = {"a": [1, 2.5, None, True, "text"], "b": ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4))}
-    data |= {"c": {}, "d": [2**40, -3, 70_000], "e": ["text", "text"]}
+    data |= {"one": {"x": 1}, "c": {}, "d": [2**40, -3, 70_000], "e": ["text", "text"]}
     assert interpret(pickle.dumps(data, protocol=2)) == data
 
 
@@ -240,6 +253,13 @@ def test_tensors_of_an_archive_keep_names_values_and_strides(tiny_archive: Path)
     assert list(tensors) == ["a.weight", "b.c.bias"]
     assert torch.equal(tensors["a.weight"], torch.arange(6.0).view(2, 3))
     assert torch.equal(tensors["b.c.bias"], torch.ones(2))
+
+
+def test_tensors_may_share_bytes(tmp_path: Path) -> None:
+    base = torch.arange(12.0)
+    state = {"a.weight": base[:6].view(3, 2).T, "b.weight": base[6:]}
+    tensors = read_tensors(write_torchscript(tmp_path / "views.pt", state))
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in state.items())
 
 
 @settings(max_examples=150, deadline=None)

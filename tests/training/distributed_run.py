@@ -32,6 +32,7 @@ from lightning_artv.networks.autoencoder import PixelUnshuffleAutoencoder
 from lightning_artv.networks.text_encoder import ByteTextEncoder
 from lightning_artv.networks.unet import SmallUNet
 from lightning_artv.systems.artv import ARTV
+from lightning_artv.systems.artv.masking import StaticNoise
 from lightning_artv.training.atomic_io import AtomicCheckpointIO
 from lightning_artv.training.checkpoint import read_checkpoint
 from lightning_artv.training.ema import EMA
@@ -47,14 +48,14 @@ VALIDATION = (3, 2, 2, 2)
 """Validation batches of each rank: uneven."""
 
 
-def system() -> ARTV:
+def system(static_noise: StaticNoise = "posterior") -> ARTV:
     """A tiny system whose shapes do not divide by 2 or 4 (257 bytes, 5 words, a mask of 1)."""
     torch.manual_seed(0)
     return ARTV(
         SmallUNet((12,), heads=1, text_width=12, norm_groups=4),
         PixelUnshuffleAutoencoder(2),
         ByteTextEncoder(12, max_words=5),
-        static_noise="posterior",
+        static_noise=static_noise,
     )
 
 

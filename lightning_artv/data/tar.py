@@ -154,13 +154,20 @@ class ShardWriter:
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
 
-    def write(self, key: str, video: bytes, caption: str, meta: Mapping[str, Any]) -> None:
+    def write(
+        self,
+        key: str,
+        video: bytes,
+        caption: str,
+        meta: Mapping[str, Any],
+        extension: str = "mp4",
+    ) -> None:
         """Add one sample.
 
         Args:
             key: its name, without dots (they would be read as the start of the extension) and
                 unique.
-            video: an mp4's bytes.
+            video: an mp4's bytes, or what `extension` says.
             caption: one line of text.
             meta: what goes into `key.json`.
         """
@@ -169,7 +176,7 @@ class ShardWriter:
         try:
             if self._tar is None:
                 self._tar = tarfile.TarFile(self._temporary, "w", format=tarfile.USTAR_FORMAT)
-            self._add(f"{key}.mp4", video)
+            self._add(f"{key}.{extension}", video)
             self._add(f"{key}.txt", caption.encode())
             self._add(f"{key}.json", json.dumps(meta, sort_keys=True).encode())
             self.count += 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from data_prep.provenance import sweep
 from data_prep.rows import MEMBER, Problem, VideoEntry
 from data_prep.tables import STATUS, Row, TableWriter, columns_of, sha256
 
@@ -28,6 +29,7 @@ def write_listing(kind: str, source: Path, videos: Path | None, out: Path) -> st
     Raises:
         UserError: a source that cannot be read at all.
     """
+    sweep(out.parent)
     with TableWriter(out, LISTING, {"step": "list"}) as writer:
         held: list[Row] = []
         for row in listing_rows(kind, source, videos):

@@ -6,6 +6,7 @@ silently mixed with or replaced by another.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,24 @@ def is_claimed(folder: Path, wanted: Mapping[str, Any], overwrite: bool) -> bool
 def claim(folder: Path, wanted: Mapping[str, Any]) -> None:
     """Mark a folder as begun."""
     write_atomically(folder / MARK, json.dumps(wanted, sort_keys=True).encode())
+
+
+def sweep(folder: Path) -> None:
+    """Delete unfinished files in a folder whose writers are dead (see `atomic_path`)."""
+    for path in folder.glob(".*.part"):
+        process = path.name.split(".")[-2]
+        if process.isdigit() and not _is_alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def as_json(wanted: Mapping[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from dataclasses import fields as fields_of
 from pathlib import Path
 
 import yaml
@@ -66,6 +67,10 @@ def load_recipe(path: Path) -> Recipe:
         raise UserError(f"The recipe {path} cannot be read ({error.strerror}).") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}).") from error
+    names = {f.name for f in fields_of(Recipe)}
+    if not isinstance(fields, dict) or fields.keys() - names:
+        found = ", ".join(map(str, fields)) if isinstance(fields, dict) else type(fields).__name__
+        raise UserError(f"The recipe {path} has the keys {', '.join(sorted(names))}, not {found}.")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--recipe", type=Recipe, required=True)
     try:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from data_prep.duplicates import duplicates_of, parse_hashes
 from data_prep.engine import EngineOptions
 from data_prep.log import note
-from data_prep.provenance import is_done
+from data_prep.provenance import is_done, sweep
 from data_prep.tables import TableReader, TableWriter, sha256
 from lightning_artv.errors import DataError, UserError
 
@@ -92,6 +92,7 @@ def select(source: Path, out: Path, options: SelectOptions) -> bool:
     Raises:
         UserError: a column that the options need is not there.
     """
+    sweep(out.parent)
     made_by = {"step": "select", "options": asdict(options), "input": sha256(source)}
     if is_done(out, made_by, overwrite=True):
         return False

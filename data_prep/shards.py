@@ -18,7 +18,7 @@ import pyarrow as pa
 from data_prep.engine import EngineOptions, Work, map_rows
 from data_prep.files import BadVideo, read_source
 from data_prep.log import note
-from data_prep.provenance import MARK, claim, is_claimed
+from data_prep.provenance import MARK, claim, is_claimed, sweep
 from data_prep.shard_files import (
     MANIFEST,
     Place,
@@ -157,6 +157,8 @@ def write_shards(plan: Plan, engine: EngineOptions, overwrite: bool = False) -> 
     Raises:
         UserError: the folder holds shards that were made otherwise.
     """
+    sweep(plan.folder)
+    sweep(plan.folder.parent)
     made_by = plan.made_by()
     done = _resumed(plan.folder, made_by, overwrite)
     if done is None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from data_prep.engine import EngineOptions, Job, map_rows
 from data_prep.log import note
-from data_prep.provenance import claim, is_claimed, is_done
+from data_prep.provenance import claim, is_claimed, is_done, sweep
 from data_prep.tables import Row, TableReader, TableWriter, sha256
 from lightning_artv.progress import Progress
 
@@ -30,7 +30,7 @@ def add_columns(
     step: str,
     engine: EngineOptions,
     overwrite: bool = False,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> bool:
     """Write `source` with the job's columns added; rows that have failed before are only copied.
 
@@ -45,7 +45,7 @@ def add_columns(
         step: its name, for messages.
         engine: who works.
         overwrite: replace a table, or parts, that were made otherwise.
-        chunk: rows a part.
+        chunk: rows a part; None for `CHUNK`.
 
     Returns:
         whether there was anything to do.
@@ -54,6 +54,7 @@ def add_columns(
         UserError: `out` was made otherwise; what the job raises.
     """
     made_by = {"step": step, "options": dict(options), "input": sha256(source)}
+    sweep(out.parent)
     parts = Parts(out.with_name(out.name + ".parts"))
     if is_done(out, made_by, overwrite):
         parts.remove()
@@ -61,7 +62,8 @@ def add_columns(
     reader = TableReader(source)
     schema = _merged(reader.schema, job.schema)
     parts.prepare(made_by, overwrite)
-    chunks = [range(i, min(i + chunk, len(reader))) for i in range(0, len(reader), chunk)]
+    size = chunk or CHUNK
+    chunks = [range(i, min(i + size, len(reader))) for i in range(0, len(reader), size)]
     todo = [(number, rows) for number, rows in enumerate(chunks) if not parts[number].exists()]
     usable = _usable(source)
     numbers = [row for _, rows in todo for row in rows if usable[row]]
@@ -121,6 +123,7 @@ class Parts:
         Raises:
             UserError: it is of another making.
         """
+        sweep(self.folder)
         if not is_claimed(self.folder, made_by, overwrite):
             self.remove()
             claim(self.folder, made_by)

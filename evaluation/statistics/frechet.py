@@ -33,10 +33,7 @@ def frechet_distance(a: Gaussian, b: Gaussian, ddof: int = 1) -> Tensor:
         ValueError: sizes that differ.
         UserError: fewer than two samples in a set.
     """
-    return _distance(
-        *(a.mean, a.covariance(ddof), a.count - 1),
-        *(b.mean, b.covariance(ddof), b.count - 1),
-    )
+    return _distance(a.mean, a.covariance(ddof), b.mean, b.covariance(ddof))
 
 
 def frechet_distance_of_moments(
@@ -50,7 +47,7 @@ def frechet_distance_of_moments(
     """
     a, b = finite(covariance_a), finite(covariance_b)
     means = finite(torch.stack([mean_a, mean_b]))
-    return _distance(means[0], a, len(a), means[1], b, len(b))
+    return _distance(means[0], a, means[1], b)
 
 
 def frechet_distance_of_features(a: Tensor, b: Tensor, ddof: int = 1) -> Tensor:
@@ -72,18 +69,15 @@ def frechet_distance_of_features(a: Tensor, b: Tensor, ddof: int = 1) -> Tensor:
     return _sum(a.mean(dim=0) - b.mean(dim=0), traces, torch.linalg.svdvals(x @ y.T).sum())
 
 
-def _distance(
-    mean_a: Tensor, cov_a: Tensor, rank_a: int, mean_b: Tensor, cov_b: Tensor, rank_b: int
-) -> Tensor:
+def _distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> Tensor:
     if not cov_a.shape == cov_b.shape == (len(mean_a), len(mean_b)):
         raise ValueError(
             f"Means and covariances must have one size, got {tuple(mean_a.shape)}, "
             f"{tuple(cov_a.shape)}, {tuple(mean_b.shape)} and {tuple(cov_b.shape)}."
         )
-    size = len(mean_a)
-    root = _root_by_cholesky(cov_a, cov_b) if min(rank_a, rank_b) >= size else None
+    root = _root_by_cholesky(cov_a, cov_b)
     if root is None:
-        root = torch.linalg.svdvals(_factor(cov_a, rank_a).T @ _factor(cov_b, rank_b)).sum()
+        root = torch.linalg.svdvals(_factor(cov_a).T @ _factor(cov_b)).sum()
     return _sum(mean_a - mean_b, cov_a.trace() + cov_b.trace(), root)
 
 
@@ -93,7 +87,7 @@ def _sum(difference: Tensor, traces: Tensor, root: Tensor) -> Tensor:
 
 
 def _root_by_cholesky(cov_a: Tensor, cov_b: Tensor) -> Tensor | None:
-    """`tr((C_a C_b)^(1/2))` of well-conditioned covariances, None of others."""
+    """`tr((C_a C_b)^(1/2))` of well-conditioned covariances, None of all others."""
     factor, failed = torch.linalg.cholesky_ex(cov_a)
     if failed:
         return None
@@ -103,14 +97,13 @@ def _root_by_cholesky(cov_a: Tensor, cov_b: Tensor) -> Tensor | None:
     return eigenvalues.sqrt().sum()
 
 
-def _factor(covariance: Tensor, rank: int) -> Tensor:
-    """`F` of shape `[d, r]` with `F F^T = covariance`, where r is at most `rank`.
+def _factor(covariance: Tensor) -> Tensor:
+    """`F` of shape `[d, r]` with `F F^T = covariance`, where r is its numerical rank.
 
-    N samples have rank N - 1: what `eigh` returns beyond that, or below its own precision, is
-    rounding error, not variance.
+    What `eigh` returns below its own precision is rounding error, not variance: the square roots
+    of the d - N + 1 zero eigenvalues of N samples would add up.
     """
     values, vectors = torch.linalg.eigh(covariance)
-    values, vectors = values[-rank:], vectors[:, -rank:]
     noise = len(covariance) * torch.finfo(values.dtype).eps * values[-1]
     kept = values > noise.clamp(min=0)
     return vectors[:, kept] * values[kept].sqrt()

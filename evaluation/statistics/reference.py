@@ -45,7 +45,7 @@ class Reference:
         }
         if self.features is not None:
             tensors["features"] = self.features
-        whole = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         with atomic_path(path) as temporary:
             save_file(whole, temporary, metadata=dict(self.about))
 

@@ -111,9 +111,9 @@ def test_inception_score_of_all_probabilities(splits):
 def test_fvd_infinity_needs_the_features():
     with pytest.raises(UserError, match="keep_features"):
         fed(FrechetVideoDistance(NETWORK)).infinity()
-    metric = fed(FrechetVideoDistance(NETWORK, keep_features=True))
+    metric = fed(FrechetVideoDistance(NETWORK, ddof=0, keep_features=True))
     there = metric.infinity(seed=3)
-    assert there == fvd_infinity(NETWORK(REAL), NETWORK(FAKE), seed=3)
+    assert there == fvd_infinity(NETWORK(REAL), NETWORK(FAKE), ddof=0, seed=3)
     assert there.finite == pytest.approx(metric.result().value, rel=1e-9)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from evaluation.metrics import DriftCurve, Flicker, MotionMagnitude
 from evaluation.metrics.drift import MEASURES, measures
+from evaluation.metrics.motion import _small_luma
 from lightning_artv.errors import UserError
 
 torch.set_num_threads(1)
@@ -64,6 +65,11 @@ def test_motion_of_a_sliding_texture(pixels):
     metric = MotionMagnitude()
     metric.update(sliding(pixels))
     assert float(metric.compute()) == pytest.approx(100 * pixels / 96, rel=0.15, abs=0.01)
+
+
+def test_motion_is_measured_on_small_frames():
+    for shape, small in (((480, 640), (128, 171)), ((300, 128), (300, 128)), ((64, 80), (64, 80))):
+        assert _small_luma(np.zeros((*shape, 3), np.uint8)).shape == small
 
 
 def test_motion_does_not_depend_on_the_resolution():

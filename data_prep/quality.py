@@ -27,8 +27,8 @@ HASHED = (1 / 6, 3 / 6, 5 / 6)
 """Where in a video its pictures are hashed."""
 
 _CHANGING = 8  # grey levels between neighbouring samples, on average: the picture changes here
-_STROKE = 5  # pixels; thinner parts that do not change belong to the overlay
-_MARGIN = 9  # pixels; nearer to what does not change, edges do not count
+_STROKE = 9  # pixels; thinner parts that do not change belong to the overlay
+_MARGIN = 13  # pixels; nearer to what does not change, edges do not count
 _EDGE = 4  # grey levels a pixel: a gradient of this size is an edge
 _STATIC = 0.4  # of its size, by which the gradient of an overlay's edge may vary
 _STILL_CAMERA = 0.25  # share of static edges among all, from which the scene itself stands still

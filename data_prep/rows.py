@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import posixpath
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Literal, get_args
 
 MEMBER = "::"
@@ -82,8 +82,7 @@ def key_of(name: str) -> str:
     `%`, `.`, slashes, blanks and control characters become `%XX`, so that two names never give one
     key; what is too long for a tar header is cut and ends in 16 digits of its sha256.
     """
-    pure = PurePosixPath(name)
-    plain = _UNSAFE.sub(_escape, str(pure.with_suffix("")) if pure.name else name)
+    plain = _UNSAFE.sub(_escape, posixpath.splitext(name)[0])
     data = plain.encode("utf-8", "replace")
     if len(data) <= _LONGEST_KEY:
         return plain
@@ -97,6 +96,5 @@ def _escape(match: re.Match[str]) -> str:
 
 def is_unsafe(path: str) -> bool:
     """Whether a listed path is absolute or has `..`: it could lead out of the folder of videos."""
-    parts = path.replace("\\", "/")
-    pure = PurePosixPath(parts)
-    return pure.is_absolute() or ".." in pure.parts or os.path.isabs(path) or "\0" in path
+    parts = path.replace("\\", "/").split("/")
+    return parts[0] == "" or ".." in parts or os.path.isabs(path) or "\0" in path

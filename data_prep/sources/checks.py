@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
+import re
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
 from data_prep.rows import MEMBER, Problem, ProblemKind, VideoEntry, is_unsafe
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def usable(found: Iterator[VideoEntry | Problem], root: Path) -> Iterator[VideoEntry | Problem]:
@@ -23,12 +27,10 @@ def usable(found: Iterator[VideoEntry | Problem], root: Path) -> Iterator[VideoE
         if isinstance(item, Problem):
             yield _printable(item)
             continue
-        problem = _problem(item, root) or _duplicate(item, seen)
-        if problem is not None:
-            yield problem
-            continue
-        path = item.path if MEMBER in item.path else str(root / item.path)
-        yield dataclasses.replace(item, path=path, caption=one_line(item.caption))
+        path = item.path if MEMBER in item.path else os.path.join(root, item.path)
+        item = dataclasses.replace(item, caption=one_line(item.caption))
+        problem = _problem(item, path) or _duplicate(item, seen)
+        yield problem or dataclasses.replace(item, path=path)
 
 
 def one_line(text: str) -> str:
@@ -39,7 +41,7 @@ def one_line(text: str) -> str:
 def has_surrogates(text: str) -> bool:
     """Whether bytes that are no UTF-8 went into a text (read with `surrogateescape`), or half of
     an escaped pair did; such a text cannot be written."""
-    return any("\ud800" <= letter <= "\udfff" for letter in text) if not text.isascii() else False
+    return not text.isascii() and _SURROGATE.search(text) is not None
 
 
 def printable(text: str) -> str:
@@ -56,19 +58,20 @@ def _printable(problem: Problem) -> Problem:
     )
 
 
-def _problem(item: VideoEntry, root: Path) -> Problem | None:
-    texts = (value for value in vars(item).values() if isinstance(value, str))
+def _problem(item: VideoEntry, path: str) -> Problem | None:
+    """Why the entry cannot be used; `path` is where its file should be."""
+    texts = "".join(value for value in vars(item).values() if isinstance(value, str))
     kind: ProblemKind
-    if any(has_surrogates(text) for text in texts):
+    if has_surrogates(texts):
         kind, reason = "not_utf8", "its text is not UTF-8: convert the list (iconv -t utf-8)"
     elif not item.key or not item.path:
         kind, reason = "bad_row", "the row names no video"
     elif MEMBER not in item.path and is_unsafe(item.path):
         kind, reason = "unsafe_path", "the path leads out of the folder of videos"
-    elif not one_line(item.caption):
+    elif not item.caption:
         kind, reason = "empty_caption", "the caption is empty"
-    elif MEMBER not in item.path and not (root / item.path).is_file():
-        kind, reason = "missing_file", f"{root / item.path} does not exist"
+    elif MEMBER not in path and not os.path.isfile(path):
+        kind, reason = "missing_file", f"{path} does not exist"
     else:
         return None
     return _printable(Problem(item.key, item.path, kind, reason))

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from data_prep.rows import MEMBER, Problem, VideoEntry, key_of
 from data_prep.sources.checks import printable
-from lightning_artv.data.tar import VIDEO_KEYS, expand
+from lightning_artv.data.tar import VIDEO_KEYS, expand, is_complete
 
 
 @dataclass
@@ -71,7 +71,9 @@ def _samples(shard: Path) -> Iterator[_Sample | Problem]:
     except (tarfile.TarError, OSError, EOFError) as error:
         yield Problem(shard.name, str(shard), "damaged_shard", f"the shard is damaged ({error})")
         return  # its last sample may be incomplete
-    if current is not None:
+    if not is_complete(shard):
+        yield Problem(shard.name, str(shard), "damaged_shard", "the end of the shard is missing")
+    elif current is not None:
         yield current
 
 

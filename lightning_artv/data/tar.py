@@ -98,7 +98,7 @@ def read_shard(path: Path) -> Iterator[RawSample]:
         for sample in group_by_keys(files, handler=note):
             key = str(sample["__key__"])
             yield RawSample(key, path, {k: v for k, v in sample.items() if k in KNOWN})
-        if damage or not _is_complete(path):
+        if damage or not is_complete(path):
             reason = damage[0] if damage else "its end is missing"
             yield RawSample("", path, damage=f"the shard is truncated or damaged: {reason}")
 
@@ -108,7 +108,7 @@ def is_known(name: str) -> bool:
     return name.rpartition(".")[2].lower() in KNOWN
 
 
-def _is_complete(path: Path) -> bool:
+def is_complete(path: Path) -> bool:
     """Whether a tar ends as a tar should, in two empty blocks; a reader does not notice when it is
     cut between files.
     """

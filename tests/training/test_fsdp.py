@@ -43,6 +43,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def resumed_alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The sharded checkpoint, resumed in this process for two steps."""
+    out, path = tmp_path_factory.mktemp("resumed"), folder / "sharded.ckpt"
+    return distributed_run.run(out, resume=path, steps=SAVE_AT + 2)
+
+
+@pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The same training in this process alone."""
     return distributed_run.run(tmp_path_factory.mktemp("one"))
@@ -95,11 +102,9 @@ def test_validation_of_uneven_ranks_and_sample_logging_end(folder: Path) -> None
     assert [e.step for e in events.Images("samples/prompts")] == [SAVE_AT, STEPS]
 
 
-def test_saved_on_two_ranks_resumes_on_one(folder: Path, one: Run, tmp_path: Path) -> None:
-    path = folder / "sharded.ckpt"
-    resumed = distributed_run.run(tmp_path, resume=path, steps=SAVE_AT + 2)
+def test_saved_on_two_ranks_resumes_on_one(folder: Path, resumed_alone: Run) -> None:
     expected = seen(folder, "fsdp")["losses"][SAVE_AT : SAVE_AT + 2]
-    assert resumed["losses"] == pytest.approx(expected, abs=1e-5)
+    assert resumed_alone["losses"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_saved_on_two_ranks_resumes_on_four(folder: Path) -> None:
@@ -107,6 +112,17 @@ def test_saved_on_two_ranks_resumes_on_four(folder: Path) -> None:
     resumed = seen(folder, "resumed")
     losses = expected["losses"][SAVE_AT : SAVE_AT + 2]
     assert resumed["losses"] == pytest.approx(losses, abs=1e-5)
+
+
+def test_the_average_goes_on_from_the_checkpoint(folder: Path, resumed_alone: Run) -> None:
+    four, start = seen(folder, "resumed"), system().trainable_parameters()
+    stored = read_checkpoint(folder / "sharded.ckpt")["ema"]["weights"]
+    for name, average in four["ema"].items():
+        torch.testing.assert_close(resumed_alone["ema"][name], average, atol=1e-5, rtol=0, msg=name)
+    key = "dynamic.unet.conv_in.weight"
+    assert not torch.equal(stored[key], start[key])
+    expected = torch.lerp(stored[key], four["weights"][key], 1 - distributed_run.DECAY**2)
+    torch.testing.assert_close(four["ema"][key], expected, atol=1e-4, rtol=0)
 
 
 def test_an_ordinary_checkpoint_resumes_under_fsdp2(folder: Path) -> None:

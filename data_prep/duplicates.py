@@ -27,19 +27,20 @@ _MOST = 4
 """Largest distance for each 64 bits; beyond, blocks are too short to tell videos apart."""
 
 
-def parse_hashes(texts: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Hexadecimal digits as ASCII `[N, 16 k]` -> words `[N, k]`.
+def parse_hashes(text: bytes, count: int) -> NDArray[np.uint64]:
+    """Hexadecimal digits of `count` hashes, `16 k` each, one after the other -> words `[N, k]`.
 
     Raises:
         DataError: something that is no hexadecimal digit.
     """
-    digits = np.full(256, 255, np.uint8)
-    digits[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
-    values = digits[texts]
-    if (values == 255).any():
+    try:
+        data = bytes.fromhex(text.decode("ascii"))
+    except ValueError:
+        data = b""
+    if 2 * len(data) != len(text):  # blanks are skipped
         raise DataError("A phash is not hexadecimal; make the table again with the step motion.")
-    packed = values[:, 0::2] << 4 | values[:, 1::2]
-    return np.ascontiguousarray(packed).view(">u8").astype(np.uint64)
+    words = np.frombuffer(data, ">u8").astype(np.uint64)
+    return words.reshape(count, len(words) // max(count, 1))
 
 
 def duplicates_of(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
@@ -75,10 +76,17 @@ def duplicates_of(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.int64
 
 def _first_equal(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
     """For each hash the index of the first equal one (its own, if it is that)."""
-    order = np.lexsort(hashes.T)  # stable: equal ones stay in order
-    sorted_hashes = hashes[order]
-    starts = np.ones(len(order), bool)
-    starts[1:] = (sorted_hashes[1:] != sorted_hashes[:-1]).any(1)
+    mixed = np.zeros(len(hashes), np.uint64)
+    for word in hashes.T:
+        mixed = (mixed ^ word) * _MIX
+        mixed ^= mixed >> np.uint64(32)
+    order = np.argsort(mixed, kind="stable")  # equal ones stay in order
+    same = mixed[order[1:]] == mixed[order[:-1]]
+    pairs = np.flatnonzero(same)
+    if (hashes[order[pairs]] != hashes[order[pairs + 1]]).any():  # two hashes, one mixture
+        order = np.lexsort(hashes.T)
+        same = (hashes[order[1:]] == hashes[order[:-1]]).all(1)
+    starts = np.concatenate([[True], ~same])[: len(order)]
     first = np.empty(len(order), np.int64)
     first[order] = order[starts][np.cumsum(starts) - 1]
     return first

@@ -118,12 +118,14 @@ class Verdict:
     Attributes:
         codes: `[N]`, index into `reasons`; 0 is kept, 1 is failed.
         reasons: in words.
-        duplicates: row -> key of the kept video that it resembles.
+        duplicates: rows, ascending.
+        originals: key of the kept video that each duplicate resembles.
     """
 
     codes: NDArray[np.uint8]
     reasons: list[str]
-    duplicates: Mapping[int, str]
+    duplicates: NDArray[np.int64]
+    originals: pa.Array
 
     def attach(self, table: pa.Table, start: int, held_out: float, schema: pa.Schema) -> pa.Table:
         """The table's rows, which begin at row `start`, with the verdict's columns."""
@@ -135,16 +137,29 @@ class Verdict:
         kinds = table["error_kind"].combine_chunks()
         reasons = pc.if_else(failed, pc.fill_null(kinds, "failed"), reasons)
         reasons = pc.if_else(pa.array(codes == 0), pa.scalar(None, pa.string()), reasons)
-        originals = [self.duplicates.get(row) for row in range(start, start + table.num_rows)]
         columns = [
             decisions.take(indices),
             reasons,
-            pa.array(originals, pa.string()),
-            pa.array([is_held_out(key, held_out) for key in table["key"].to_pylist()], pa.bool_()),
+            self._originals(start, table.num_rows),
+            _held_out(table["key"], held_out),
         ]
         for column, item in zip(columns, SELECTION, strict=True):
             table = table.append_column(item, column)
         return table.cast(schema)
+
+    def _originals(self, start: int, count: int) -> pa.Array:
+        low, high = np.searchsorted(self.duplicates, [start, start + count])
+        places = np.zeros(count, np.int64)
+        absent = np.ones(count, bool)
+        here = self.duplicates[low:high] - start
+        places[here], absent[here] = np.arange(low, high), False
+        return self.originals.take(pa.array(places, mask=absent))
+
+
+def _held_out(keys: pa.ChunkedArray, share: float) -> pa.Array:
+    if not share:
+        return pa.array(np.zeros(len(keys), bool))
+    return pa.array([is_held_out(key, share) for key in keys.to_pylist()], pa.bool_())
 
 
 def judge(reader: TableReader, options: SelectOptions) -> Verdict:
@@ -167,16 +182,17 @@ def judge(reader: TableReader, options: SelectOptions) -> Verdict:
                 codes[(codes == 0) & outside] = len(reasons)
                 reasons.append(word)
     best_first = _best_first(reader, codes, options)
-    duplicates: dict[int, str] = {}
+    duplicates = np.empty(0, np.int64)
+    originals = pa.array([], pa.string())
     if options.distance is not None:
-        duplicates = _duplicates(reader, best_first, options.distance)
-        codes[list(duplicates)] = len(reasons)
+        duplicates, originals = _duplicates(reader, best_first, options.distance)
+        codes[duplicates] = len(reasons)
         reasons.append("duplicate")
         best_first = best_first[codes[best_first] == 0]
     keep = _how_many(len(best_first), options)
     codes[best_first[keep:]] = len(reasons)
     reasons.append("clip_score not among the best")
-    return Verdict(codes, reasons, duplicates)
+    return Verdict(codes, reasons, duplicates, originals)
 
 
 def is_held_out(key: str, share: float) -> bool:
@@ -206,17 +222,40 @@ def _best_first(
 
 def _duplicates(
     reader: TableReader, best_first: NDArray[np.int64], distance: int
-) -> dict[int, str]:
-    """Row -> key of the kept one; videos without a hash are no duplicates."""
-    hashes = _column(reader, "phash").take(pa.array(best_first))
-    present = pc.is_valid(hashes).to_numpy(zero_copy_only=False)
-    rows = best_first[present]
-    if not len(rows):
-        return {}
-    first = duplicates_of(_words(hashes.drop_null()), distance)
+) -> tuple[NDArray[np.int64], pa.Array]:
+    """Rows, ascending, and keys of the kept ones; videos without a hash are no duplicates."""
+    hashes, present = _hashes(reader)
+    rows = best_first[present[best_first]]
+    first = duplicates_of(hashes[rows], distance) if len(rows) else rows
+    del hashes  # the largest thing here
     doubles = np.flatnonzero(first >= 0)
-    keys = _column(reader, "key").take(pa.array(rows[first[doubles]])).to_pylist()
-    return dict(zip(rows[doubles].tolist(), keys, strict=True))
+    doubles = doubles[np.argsort(rows[doubles])]
+    keys = _column(reader, "key") if len(doubles) else pa.array([], pa.string())
+    return rows[doubles], keys.take(pa.array(rows[first[doubles]]))
+
+
+def _hashes(reader: TableReader) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """The words `[N, k]` of all hashes, and which rows have one."""
+    if "phash" not in reader.schema.names:
+        raise UserError(f"{reader.path} has no column phash; run the step motion first.")
+    groups = TableReader(reader.path, ["phash"])
+    words: NDArray[np.uint64] | None = None
+    present = np.zeros(len(groups), bool)
+    start = 0
+    for number in range(groups.groups):
+        texts = groups.group(number)["phash"].combine_chunks()
+        here = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False)) + start
+        start += len(texts)
+        if not len(here):
+            continue
+        parsed = _words(texts.drop_null())
+        if words is None:
+            words = np.zeros((len(groups), parsed.shape[1]), np.uint64)
+        if parsed.shape[1] != words.shape[1]:
+            raise DataError("The phash column has hashes of two lengths; make the table again.")
+        words[here] = parsed
+        present[here] = True
+    return (np.zeros((len(groups), 1), np.uint64) if words is None else words), present
 
 
 def _words(texts: pa.Array) -> NDArray[np.uint64]:
@@ -227,10 +266,7 @@ def _words(texts: pa.Array) -> NDArray[np.uint64]:
             f"The phash column has texts of {sorted(lengths)} digits, not of one multiple of 16; "
             "make the table again with the step motion."
         )
-    fixed = texts.cast(pa.large_binary()).cast(pa.binary(lengths[0]))
-    data = np.frombuffer(fixed.buffers()[1], np.uint8)
-    digits = data[fixed.offset * lengths[0] :][: len(fixed) * lengths[0]]
-    return parse_hashes(digits.reshape(len(fixed), lengths[0]))
+    return parse_hashes("".join(texts.to_pylist()).encode(), len(texts))
 
 
 def _column(reader: TableReader, name: str) -> pa.Array:

@@ -96,7 +96,10 @@ class TableWriter:
         self._stack = ExitStack()
         temporary = self._stack.enter_context(atomic_path(self._path))
         with writing_to(self._path):
-            writer = pq.ParquetWriter(temporary, self.schema, compression="zstd")
+            # keys, paths and hashes have no repetitions; of others zstd makes as little by itself
+            writer = pq.ParquetWriter(
+                temporary, self.schema, compression="zstd", use_dictionary=False
+            )
             self._parquet = self._stack.enter_context(writer)
         return self
 

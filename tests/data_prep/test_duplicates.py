@@ -75,7 +75,9 @@ def test_impossible_distances_are_refused(words: int, distance: int) -> None:
 
 
 def test_hexadecimal_text_becomes_words() -> None:
-    text = np.frombuffer(b"00000000000000ff8000000000000001", np.uint8).reshape(1, 32)
-    assert parse_hashes(text).tolist() == [[255, 2**63 + 1]]
-    with pytest.raises(DataError, match="not hexadecimal"):
-        parse_hashes(np.frombuffer(b"0000000000000g00", np.uint8).reshape(1, 16))
+    text = b"00000000000000ff8000000000000001"
+    assert parse_hashes(text, 1).tolist() == [[255, 2**63 + 1]]
+    assert parse_hashes(text, 2).tolist() == [[255], [2**63 + 1]]
+    for bad in (b"0000000000000g00", b"00000000000000 0", "é".encode() * 8):
+        with pytest.raises(DataError, match="not hexadecimal"):
+            parse_hashes(bad, 1)

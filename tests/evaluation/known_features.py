@@ -32,3 +32,14 @@ def noise_videos(
     return torch.randint(
         256, (count, frames, 3, height, width), generator=generator, dtype=torch.uint8
     )
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    """Independent standard normal values, float64."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def relative(value: Tensor | float, truth: Tensor | float) -> float:
+    """How far a value is from the truth, relative to the truth."""
+    return abs(float(value) - float(truth)) / abs(float(truth))

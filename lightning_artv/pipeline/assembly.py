@@ -176,7 +176,7 @@ def assembled(pipeline: DiffusionPipeline) -> Iterator[ARTV]:
         raise UserError("Sequential CPU offload does not fit frame-by-frame generation.")
     with ExitStack() as stack:
         for unet, conditioning in _networks(pipeline):
-            stack.enter_context(installed(unet, conditioning))
+            stack.enter_context(installed(_uncompiled(unet), conditioning))
         if pipeline.unet.dtype != torch.float32:  # latents stay float32
             stack.enter_context(torch.autocast(pipeline.device.type, dtype=pipeline.unet.dtype))
         yield _assemble(pipeline)
@@ -189,12 +189,17 @@ def stay_assembled(pipeline: DiffusionPipeline) -> ARTV:
         UserError: parts that do not fit together.
     """
     for unet, conditioning in _networks(pipeline):
-        install(unet, conditioning)
+        install(_uncompiled(unet), conditioning)
     return _assemble(pipeline)
 
 
+def _uncompiled(unet: nn.Module) -> UNet2DConditionModel:
+    """The module itself where `unet` is what `torch.compile` wrapped around it."""
+    return getattr(unet, "_orig_mod", unet)
+
+
 def _networks(pipeline: DiffusionPipeline) -> list[tuple[UNet2DConditionModel, Conditioning]]:
-    """The dynamic U-Net and its parts, then the mask's, if there is one."""
+    """The dynamic U-Net and its parts, then the mask's, if there is one; they may be compiled."""
     pairs = [(pipeline.unet, pipeline.conditioning)]
     if pipeline.mask_unet is not None:
         pairs.append((pipeline.mask_unet, pipeline.mask_conditioning))

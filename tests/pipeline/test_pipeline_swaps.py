@@ -122,3 +122,14 @@ def test_bfloat16_is_close(kind: str, exported: dict[str, Path]) -> None:
     assert half.unet.dtype == half.conditioning.dtype == torch.bfloat16
     difference = (generate(half) - exact).abs().mean()
     assert 0 < difference < 0.05
+
+
+def test_a_compiled_unet_swaps_in(exported: dict[str, Path], tmp_path: Path) -> None:
+    pipeline = ARTVPipeline.from_pretrained(exported["small"])
+    before = generate(pipeline)
+    pipeline.unet = torch.compile(pipeline.unet)
+    with torch.compiler.set_stance("force_eager"):  # wrapped, without the minute of compiling
+        assert generate(pipeline).equal(before)
+    assert pipeline.unet.class_embedding is None
+    pipeline.save_pretrained(tmp_path / "x")
+    assert generate(ARTVPipeline.from_pretrained(tmp_path / "x")).equal(before)

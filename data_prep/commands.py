@@ -22,6 +22,7 @@ def add_steps(commands: Parsers) -> None:
     _add_clip(commands)
     _add_select(commands)
     _add_shards(commands)
+    _add_latents(commands)
     _add_check(commands)
     _add_report(commands)
 
@@ -127,6 +128,20 @@ def _add_shards(commands: Parsers) -> None:
     parser.set_defaults(call=_shards)
 
 
+def _add_latents(commands: Parsers) -> None:
+    text = "encode shards of videos once; training reads the result in their place"
+    parser = _step(commands, "latents", text)
+    parser.add_argument("shards", help="folder, brace pattern or tar, such as shards/train")
+    parser.add_argument("out", type=Path, help="folder for the shards of latents")
+    parser.add_argument("--pretrained", required=True, help="Stable Diffusion: folder or hub id")
+    parser.add_argument("--size", type=int, default=320, help="as data.size (default 320)")
+    parser.add_argument("--fps", type=float, default=8.0, help="as data.fps (default 8)")
+    parser.add_argument("--all-frames", dest="fps", action="store_const", const=None)
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: the best)")
+    parser.add_argument("--batch-size", type=int, default=16, help="frames a pass (default 16)")
+    parser.set_defaults(call=_latents)
+
+
 def _add_check(commands: Parsers) -> None:
     parser = _step(commands, "check", "verify shards: sha256, decoding, keyframes, captions")
     parser.add_argument("folder", type=Path, help="such as shards/train")
@@ -220,6 +235,17 @@ def _shards(options: argparse.Namespace) -> int:
     wanted = ShardOptions(**_given(options, *names))
     accounts = shards_step(options.table, options.out, wanted, _engine(options), options.overwrite)
     print(summary(accounts))
+    return 0
+
+
+def _latents(options: argparse.Namespace) -> int:
+    from data_prep.latents import open_autoencoder, write_latents
+    from lightning_artv.generate import choose_device
+
+    size, fps, batch = (options.size, options.size), options.fps, options.batch_size
+    device = choose_device(options.device)
+    autoencoder, wanted = open_autoencoder(options.pretrained, size, fps, device, batch)
+    print(write_latents(options.shards, options.out, autoencoder, wanted, batch))
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from data_prep.__main__ import main
 from data_prep.latents import RECORD, LatentOptions, open_autoencoder, write_latents
 from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.tar import ShardWriter, read_shard
@@ -112,3 +113,16 @@ def test_the_autoencoder_of_a_diffusers_folder(
     sample = next(iter(ShardDataset(tmp_path / "out", ClipSettings((32, 32), fps=None))))
     assert sample.frames.shape == (4, 8, 16, 16) and sample.frames.dtype == torch.float16
     assert len(options.digest) == 64
+
+
+def test_the_command(
+    sd_folder: Path, shapes_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    options = ["--pretrained", str(sd_folder), "--size", "32", "--all-frames", "--device", "cpu"]
+    assert main(["latents", str(shapes_shards), str(out), *options]) == 0
+    assert "videos' latents in" in capsys.readouterr().out
+    assert json.loads((out / RECORD).read_text())["options"]["size"] == [32, 32]
+    missing = ["--pretrained", str(tmp_path / "nothing")]
+    assert main(["latents", str(shapes_shards), str(out), *missing]) == 3
+    assert "does not exist" in capsys.readouterr().err

@@ -26,7 +26,7 @@ from lightning_artv.pipeline.assembly import (
 )
 from lightning_artv.pipeline.card import write_card
 from lightning_artv.pipeline.components import Conditioning, TextModel, Vae, text_parts_of, vae_of
-from lightning_artv.pipeline.folder import CHECKSUMS, check_tensors, local_folder, write_checksums
+from lightning_artv.pipeline.folder import check_tensors, local_folder, write_checksums
 from lightning_artv.pipeline.schedulers import scheduler_of
 from lightning_artv.systems.artv.system import ARTV
 from lightning_artv.systems.base import DenoisingStep, SamplingSettings, Segment, VideoSystem
@@ -191,7 +191,6 @@ class ARTVPipeline(DiffusionPipeline):
         if not safe_serialization:
             raise UserError("ARTVPipeline saves safetensors only: leave safe_serialization True.")
         folder = Path(save_directory)
-        (folder / CHECKSUMS).unlink(missing_ok=True)  # of what was there before
         super().save_pretrained(str(folder), **kwargs)
         write_checksums(folder)
         write_card(folder, self.config.training or {})
@@ -199,8 +198,7 @@ class ARTVPipeline(DiffusionPipeline):
     def _upload_folder(self, working_dir: str | Path, repo_id: str, **kwargs: Any) -> Any:
         """Complete a folder before its upload: diffusers puts an empty card in place of ours."""
         folder = Path(working_dir)
-        if not (folder / CHECKSUMS).is_file():
-            write_checksums(folder)
+        write_checksums(folder)
         write_card(folder, self.config.training or {}, repo_id)
         return super()._upload_folder(working_dir, repo_id, **kwargs)
 

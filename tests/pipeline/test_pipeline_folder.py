@@ -138,10 +138,22 @@ def test_a_change_of_ones_own_needs_the_checksums_gone(folder: Path) -> None:
     assert generate(ARTVPipeline.from_pretrained(folder)).equal(generate(pipeline))
 
 
-def test_saving_over_a_folder_renews_its_checksums(folder: Path) -> None:
+def test_saving_over_a_folder_renews_its_checksums(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pipeline = ARTVPipeline.from_pretrained(folder)
     with torch.no_grad():
         pipeline.unet.conv_in.weight.mul_(2)
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning_artv.pipeline.pipeline.write_checksums", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.save_pretrained(folder)
+    with pytest.raises(CorruptWeightsError):  # a mixture of old and new parts is noticed
+        ARTVPipeline.from_pretrained(folder)
     pipeline.save_pretrained(folder)
     assert generate(ARTVPipeline.from_pretrained(folder)).equal(generate(pipeline))
 

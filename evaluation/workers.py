@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
@@ -52,6 +53,7 @@ def in_processes(
 def _prepare(threads: int) -> None:
     """Share the cores out, and end with the parent: an orphan would race with the next run."""
     torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops them
     parent = multiprocessing.parent_process()
     assert parent is not None
 

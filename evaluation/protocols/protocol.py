@@ -56,7 +56,7 @@ class Protocol:
         resize: from there to I3D's 224: `stretch`, or `crop` at the centre.
         antialias: of that resize.
         eps: of I3D's batch normalisation.
-        ddof: covariance over N - ddof.
+        ddof: covariances of FVD and FID over N - ddof.
         splits: of the Inception Score.
         clip_model: for CLIPSIM.
         fid_skip: leading frames that FID and the curves leave out: the first may be given.

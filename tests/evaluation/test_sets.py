@@ -92,6 +92,13 @@ def test_shares_add_up_stay_near_their_quota_and_leave_no_class_out(
     assert Counter(v.label for v in chosen) == Counter({n: s for n, s in shares.items() if s})
 
 
+def test_the_largest_remainders_get_what_is_left() -> None:
+    assert apportion({"a": 18, "b": 11, "c": 1}, 20, 0) == {"a": 12, "b": 7, "c": 1}
+    drawn = [apportion({"a": 55, "b": 25, "c": 20}, 10, seed) for seed in range(20)]
+    assert all(shares["c"] == 2 for shares in drawn)
+    assert {shares["a"] for shares in drawn} == {5, 6}  # equal remainders are drawn
+
+
 def test_random_samples_and_small_sets() -> None:
     videos = [SetVideo(Path(str(i)), str(i)) for i in range(100)]
     chosen = sample(videos, 10, "random", 0)

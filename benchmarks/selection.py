@@ -41,7 +41,7 @@ def main() -> None:
         seconds = time.monotonic() - started
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         print(
-            f"selected {options.keep:,} in {seconds:.1f} s ({usage.ru_utime + usage.ru_stime:.1f} s "
+            f"selected {options.keep:,} in {seconds:.1f} s, {usage.ru_utime + usage.ru_stime:.1f} s "
             f"of CPU), peak resident {usage.ru_maxrss / 1e6:.2f} GB"
         )
 

@@ -85,8 +85,7 @@ class ClipEncoder:
             self._start(upright)
         ticks = round(time / TICK)
         upright.pts, upright.time_base = ticks, TICK
-        assert self._writer is not None
-        self._writer.mux(self._stream.encode(upright))
+        self._encode(upright)
         self.times.append(float(ticks * TICK))
 
     def finish(self) -> None:
@@ -99,9 +98,14 @@ class ClipEncoder:
             return
         if self._writer is None:
             raise DecodeError("no frame could be decoded")
-        self._writer.mux(self._stream.encode())
+        self._encode(None)
         self._writer.close()
         self.video = self._buffer.getvalue()
+
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        """x264's own work: a frame in, or the end, and packets out."""
+        assert self._writer is not None
+        self._writer.mux(self._stream.encode(frame))
 
     def _start(self, upright: av.VideoFrame) -> None:
         self._writer = av.open(self._buffer, "w", format="mp4")

@@ -1,0 +1,121 @@
+"""What writing shards spends its time on: x264's share, decoding's, everything else's.
+
+    python benchmarks/shards.py [--videos FOLDER] [--count 8] [--preset medium] [--fps 8]
+
+One process does all of it (the engine's transport is left out), timed in CPU seconds, which other
+processes do not disturb.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from originals import originals
+
+from data_prep import shards as shards_module
+from data_prep import transcode, x264
+from data_prep.engine import EngineOptions, Job
+from data_prep.listing import LISTING
+from data_prep.select import SelectOptions, select
+from data_prep.shards import Plan, ShardOptions, write_shards
+from data_prep.tables import Row, TableReader, write_rows
+
+spent: dict[str, float] = {"encoding": 0.0, "decoding": 0.0, "scaling": 0.0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--videos", type=Path, help="real ones; default: synthetic, 336 x 596")
+    parser.add_argument("--count", type=int, default=8, help="videos")
+    parser.add_argument("--preset", default=ShardOptions().preset)
+    parser.add_argument("--fps", type=float, default=None)
+    options = parser.parse_args()
+    instrument()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        selection = make_selection(folder, options.videos, options.count)
+        wanted = ShardOptions(preset=options.preset, fps=options.fps)
+        started = time.thread_time()
+        write_shards(Plan(selection, False, wanted, folder / "out"), EngineOptions(processes=1))
+        total = time.thread_time() - started
+        stored = sum(path.stat().st_size for path in folder.glob("out/*.tar")) / 1e6
+    parts = {**spent, "everything else": total - sum(spent.values())}
+    for part, seconds in parts.items():
+        print(f"{part:16} {seconds:7.2f} s  {seconds / total:6.1%}")
+    print(f"{'all':16} {total:7.2f} s  for {stored:.1f} MB")
+    print(f"outside encoding: {1 - spent['encoding'] / total:.1%}")
+
+
+def make_selection(folder: Path, videos: Path | None, count: int) -> Path:
+    rows: list[Row] = []
+    for number, video in enumerate(originals(videos, count)):
+        path = folder / f"{number}.mp4"
+        path.write_bytes(video)
+        rows.append({"key": str(number), "path": str(path), "caption": "c", "status": "ok"})
+    schema = pa.schema([*LISTING, ("cuts", pa.list_(pa.float64()))])
+    write_rows(folder / "listed", rows, schema, {"step": "list"})
+    select(folder / "listed", folder / "sel", SelectOptions(None, distance=None))
+    return folder / "sel"
+
+
+def instrument() -> None:
+    """Time x264, the decoder and the scaler; and work in this process."""
+    shards_module.map_rows = here  # type: ignore[assignment]
+    x264.ClipEncoder._encode = timed("encoding", x264.ClipEncoder._encode)  # type: ignore[method-assign]
+    x264._upright = timed("scaling", x264._upright)
+    opened = transcode.av.open
+
+    def open_timed(*arguments: Any, **named: Any) -> Any:
+        container = opened(*arguments, **named)
+        return Decoding(container) if arguments[1:2] == ("r",) else container
+
+    transcode.av = type("av", (), {"open": staticmethod(open_timed), "FFmpegError": OSError})
+
+
+class Decoding:
+    """A container whose decoding is timed."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def __enter__(self) -> Decoding:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def decode(self, **which: int) -> Iterator[Any]:
+        frames = self._container.decode(**which)
+        step = timed("decoding", lambda: next(frames, None))
+        while (frame := step()) is not None:
+            yield frame
+
+
+def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        started = time.thread_time()
+        try:
+            return function(*arguments)
+        finally:
+            spent[part] += time.thread_time() - started
+
+    return call
+
+
+def here(job: Job, table: Path, numbers: Sequence[int], options: EngineOptions) -> Iterator[Row]:
+    work, reader = job.open(), TableReader(table)
+    for number in numbers:
+        yield from work([reader.row(number)])
+
+
+if __name__ == "__main__":
+    main()

@@ -136,7 +136,7 @@ class ShardDataset(Dataset[Sample]):
             the shards.
         seed: of the order and of the choice of frames.
         max_corrupt_share: more corrupt samples than this share are an error, once 20 were seen or
-            at the end of a pass.
+            as many as there are.
 
     Raises:
         UserError: a scheme (`pipe:`, `http:`) instead of a local path; a missing file.
@@ -158,7 +158,7 @@ class ShardDataset(Dataset[Sample]):
         self.index = open_index(expand(shards))
         if not len(self.index):
             raise DataError("None of the 0 samples can be used: the shards are empty.")
-        self.stats = Stats(max_corrupt_share)
+        self.stats = Stats(max_corrupt_share, len(self.index))
 
     def __len__(self) -> int:
         """Samples of a pass, unusable ones included."""
@@ -178,13 +178,13 @@ class ShardDataset(Dataset[Sample]):
             caption = _caption(raw)
             sample = decode_example(raw, caption, self.clips, rng)
         except DecodeError as error:
-            return None, _outcome(place, Fate.CORRUPT, raw, str(error))
+            return None, _outcome(Fate.CORRUPT, raw, str(error))
         if sample is None:
             reason = f"fewer than 2 frames at {self.clips.fps or 'its own'} fps"
-            return None, _outcome(place, Fate.SHORT, raw, reason)
+            return None, _outcome(Fate.SHORT, raw, reason)
         if not caption:
-            return sample, _outcome(place, Fate.EMPTY_CAPTION, raw, "empty caption")
-        return sample, Outcome(place.epoch)
+            return sample, _outcome(Fate.EMPTY_CAPTION, raw, "empty caption")
+        return sample, Outcome()
 
     def __iter__(self) -> Iterator[Sample]:
         for number in self.order(0).tolist():
@@ -192,11 +192,10 @@ class ShardDataset(Dataset[Sample]):
             self.stats.add(outcome)
             if sample is not None:
                 yield sample
-        self.stats.end_epoch()
 
 
-def _outcome(place: Place, fate: Fate, raw: RawSample, reason: str) -> Outcome:
-    return Outcome(place.epoch, fate, Problem(raw.key, raw.shard.name, reason))
+def _outcome(fate: Fate, raw: RawSample, reason: str) -> Outcome:
+    return Outcome(fate, Problem(raw.key, raw.shard.name, reason))
 
 
 def decode_example(

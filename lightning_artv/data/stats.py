@@ -45,12 +45,10 @@ class Outcome:
     """What became of one sample.
 
     Attributes:
-        epoch: the pass over the data that it was met in.
         fate: used or skipped.
         problem: None for a sample that was used without remark.
     """
 
-    epoch: int
     fate: Fate = Fate.USED
     problem: Problem | None = None
 
@@ -81,15 +79,16 @@ class Stats:
 
     Args:
         max_corrupt_share: more corrupt samples than this share of those seen are an error, once 20
-            were seen or at the end of a pass.
+            were seen or as many as there are.
+        total: how many samples there are.
     """
 
-    def __init__(self, max_corrupt_share: float = 0.1) -> None:
+    def __init__(self, max_corrupt_share: float, total: int) -> None:
         self.max_corrupt_share = max_corrupt_share
+        self.total = total
         self._fates: Counter[Fate] = Counter()
         self._problems: dict[Problem, None] = {}
         self._warned: Counter[Fate] = Counter()
-        self._epoch: int | None = None
 
     @property
     def counts(self) -> Counts:
@@ -109,41 +108,26 @@ class Stats:
         return list(self._problems)
 
     def add(self, outcome: Outcome) -> None:
-        """Count a sample; the first of another pass ends the one before.
+        """Count a sample.
 
         Raises:
-            DataError: too many corrupt samples, or a pass without a usable one.
+            DataError: too many are corrupt, or none can be used; with counts and names.
         """
-        if self._epoch not in (None, outcome.epoch):
-            self.end_epoch()
-        self._epoch = outcome.epoch
         self._fates[outcome.fate] += 1
         if outcome.problem is not None:
             self._report(outcome.fate, outcome.problem)
-        self._check(least=_LEAST_SEEN)
-
-    def end_epoch(self) -> None:
-        """Judge what was seen, however little.
-
-        Raises:
-            DataError: too many corrupt samples, or none that can be used; with counts and names.
-        """
-        self._check(least=1)
         counts = self.counts
-        if counts.seen and not counts.used:
+        enough = counts.seen >= min(_LEAST_SEEN, self.total)
+        if enough and counts.corrupt > self.max_corrupt_share * counts.seen:
+            raise DataError(
+                f"{counts.corrupt} of {counts.seen} samples are corrupt, more than the allowed "
+                f"share of {self.max_corrupt_share:g} (data.max_corrupt_share): {self._names()}"
+            )
+        if counts.seen >= self.total and not counts.used:
             raise DataError(
                 f"None of the {counts.seen} samples can be used ({counts.corrupt} corrupt, "
                 f"{counts.short} with fewer than 2 frames): {self._names()}"
             )
-
-    def _check(self, least: int) -> None:
-        counts = self.counts
-        if counts.seen < least or counts.corrupt <= self.max_corrupt_share * counts.seen:
-            return
-        raise DataError(
-            f"{counts.corrupt} of {counts.seen} samples are corrupt, more than the allowed share "
-            f"of {self.max_corrupt_share:g} (data.max_corrupt_share): {self._names()}"
-        )
 
     def _names(self) -> str:
         return "; ".join(str(problem) for problem in self.examples[:3])

@@ -10,15 +10,16 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from ctypes import c_bool
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import count, islice
+from multiprocessing import RawValue
 from multiprocessing.util import Finalize
 from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_artv.batch import VideoBatch
@@ -49,7 +50,7 @@ class BatchStream:
     Args:
         dataset: what is read.
         batch_size: samples (windows) in a batch.
-        num_workers: loader processes; 0 reads in this one.
+        num_workers: loader processes, which live as long as an iteration; 0 reads in this one.
         rank: which of the ranks among which the position divides the stream.
         begin: called at the start of each iteration.
         endless: pass after pass in full batches; else the first pass, its last batch maybe smaller.
@@ -69,25 +70,22 @@ class BatchStream:
     ) -> None:
         self.dataset = dataset
         self.batch_size = batch_size
-        self.rank = rank
         self.begin = begin
-        self.endless = endless
-        self._position = Position()
-        leaving = torch.zeros(1, dtype=torch.bool).share_memory_()
-        Finalize(None, leaving.fill_, (True,), exitpriority=0)  # before workers are terminated
+        self._chunks = _Chunks(dataset, batch_size, rank, endless)
+        leaving = RawValue(c_bool, False)
+        # Runs before Python terminates the workers of a process that ends.
+        Finalize(None, setattr, (leaving, "value", True), exitpriority=0)
         self._loader: DataLoader[Chunk] = DataLoader(
             _ChunkReader(dataset),
-            batch_sampler=_Chunks(self),
+            batch_sampler=self._chunks,
             num_workers=num_workers,
             collate_fn=_as_it_is,
-            persistent_workers=num_workers > 0,
             worker_init_fn=partial(outlive_signals, leaving),
             generator=torch.Generator(),  # else it would draw from the global one
         )
 
     def __iter__(self) -> Iterator[VideoBatch]:
-        self._position = self.begin()
-        taken = self._position.taken[self.rank]
+        taken = self._chunks.start(self.begin())
         rows: VideoBatch | None = None
         ends: list[int] = []  # for each row, up to where it uses the stream up
         for chunk in self._loader:
@@ -103,30 +101,37 @@ class BatchStream:
                 yield replace(cut(rows, 0, self.batch_size), position=ends[self.batch_size - 1])
                 ends = ends[self.batch_size :]
                 rows = cut(rows, self.batch_size) if ends else None
-        self.dataset.stats.end_epoch()
         if rows is not None:
             yield replace(rows, position=ends[-1])
 
-    def places(self) -> Iterator[Place]:
-        """The samples of this rank from the position of the last iteration's start on."""
-        order = lru_cache(maxsize=3)(self.dataset.order)
-        for taken in count(self._position.taken[self.rank]):
-            epoch, index = divmod(self._position.at(self.rank, taken), len(self.dataset))
-            if epoch > 0 and not self.endless:
-                return
-            yield Place(int(order(epoch)[index]), epoch)
-
 
 class _Chunks:
-    """What the loader asks its workers for, in order."""
+    """What the loader asks its workers for, in order: the samples of one rank from a position on.
 
-    def __init__(self, stream: BatchStream) -> None:
-        self._stream = stream
+    It does not know the stream: a loader in a reference cycle cannot end its workers.
+    """
+
+    def __init__(self, dataset: ShardDataset, size: int, rank: int, endless: bool) -> None:
+        self._dataset, self._size, self._rank, self._endless = dataset, size, rank, endless
+        self._position = Position()
+
+    def start(self, position: Position) -> int:
+        """The next iteration begins there; how many its rank has taken."""
+        self._position = position
+        return position.taken[self._rank]
 
     def __iter__(self) -> Iterator[list[Place]]:
-        places = self._stream.places()
-        while chunk := list(islice(places, self._stream.batch_size)):
+        places = self._places()
+        while chunk := list(islice(places, self._size)):
             yield chunk
+
+    def _places(self) -> Iterator[Place]:
+        order = lru_cache(maxsize=3)(self._dataset.order)
+        for taken in count(self._position.taken[self._rank]):
+            epoch, index = divmod(self._position.at(self._rank, taken), len(self._dataset))
+            if epoch > 0 and not self._endless:
+                return
+            yield Place(int(order(epoch)[index]), epoch)
 
 
 class _ChunkReader(Dataset[Chunk]):
@@ -170,20 +175,19 @@ def cut(batch: VideoBatch, start: int, stop: int | None = None) -> VideoBatch:
     )
 
 
-def outlive_signals(leaving: Tensor, worker: int) -> None:
+def outlive_signals(leaving: c_bool, worker: int) -> None:
     """Let a loader worker live on when its whole process group is told to stop.
 
     The run finishes its step and saves first, and needs its workers for that.
 
     Args:
-        leaving: bool `[1]` in shared memory, true once the run itself ends its workers.
+        leaving: in shared memory, true once the run itself ends its workers.
         worker: its number.
     """
 
     def unless_leaving(number: int, frame: FrameType | None) -> None:
-        if bool(leaving):
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+        if leaving.value:
+            os._exit(0)
 
     for name in ("SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):

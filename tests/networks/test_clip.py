@@ -134,13 +134,20 @@ def test_a_bin_file_of_other_widths_is_refused(bin_folder: Path) -> None:
         CLIP(str(bin_folder))
 
 
+@pytest.mark.parametrize("content", [[1, 2], {"weight": 1}, torch.zeros(2)])
+def test_a_bin_file_that_is_no_state_dict_is_refused(bin_folder: Path, content: object) -> None:
+    torch.save(content, bin_folder / "pytorch_model.bin")
+    with pytest.raises(CorruptWeightsError, match="holds no state dict"):
+        CLIP(str(bin_folder))
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_sha256_is_checked_before_loading(clip_folder: Path, bin_folder: Path, name: str) -> None:
     folder = clip_folder if name == "model.safetensors" else bin_folder
     digest = sha256_of(folder / name)
     assert CLIP(str(folder), sha256=digest.upper()).sha256 == digest
     (bin_folder / name).write_bytes(b"not loadable, so only the digest can complain")
-    with pytest.raises(CorruptWeightsError, match="has sha256 [0-9a-f]{64}, expected"):
+    with pytest.raises(CorruptWeightsError, match=r"has sha256 [0-9a-f]{64}, expected"):
         CLIP(str(bin_folder), sha256=digest)
 
 

@@ -1,7 +1,7 @@
 """How much of the decoder's speed is left when every score is computed.
 
 `python benchmarks/motion.py [videos or folders]`, on one core. Three loops over the same videos, in
-turn, the best of several rounds each:
+turn, the best of several rounds each, in CPU time (other programs may be running):
 
 - decode: PyAV decodes every frame; nobody looks at the pixels.
 - decode to BGR: every decoded frame becomes an array, as PySceneDetect (and everyone) reads it.
@@ -48,9 +48,9 @@ def analysed(path: Path) -> int:
 
 
 def seconds(work: Callable[[Path], int], path: Path) -> tuple[float, int]:
-    start = time.perf_counter()
+    start = time.process_time()
     frames = work(path)
-    return time.perf_counter() - start, frames
+    return time.process_time() - start, frames
 
 
 def main() -> None:

@@ -139,7 +139,7 @@ def _row(seen: DecodePass, options: AnalyseOptions, size_bytes: int) -> Analysis
         motion_version=motion.VERSION,
         cuts=motion.find_cuts(scores, scored, clock.base, clock.rate, options.cut_threshold),
         brightness=sum(values) / len(values),
-        sharpness=quality.sharpness(seen.sample.pictures),
+        sharpness=quality.sharpness(seen.sample.pictures[::2]),
         black_share=sum(v < quality.BLACK_VALUE for v in values) / len(values),
         frozen_share=sum(s < quality.FROZEN_SCORE for s in scores) / len(scores),
         watermark=quality.watermark(seen.sample.pictures),

@@ -1,4 +1,4 @@
-"""One update of the moving average, ours against Lightning's callback, on Stable Diffusion's tensors.
+"""One update of the moving average: ours against Lightning's, on Stable Diffusion's tensors.
 
 `python benchmarks/ema.py`, on one core; 686 tensors, as many as Stable Diffusion 2.1's U-Net has,
 in its layout at a 40th, a 20th and a 10th of its widths. Both callbacks get the same weights and

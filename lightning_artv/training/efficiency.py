@@ -35,7 +35,11 @@ def compile_blocks(module: nn.Module, backend: str = "inductor") -> None:
     for unet in trained_unets(module):
         for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
             if not hasattr(block.forward, "_torchdynamo_orig_callable"):
-                block.forward = torch.compile(block.forward, fullgraph=True, backend=backend)
+                # a graph for each shape: blocks of one class differ in shape, from which dynamo
+                # would conclude that every size varies
+                block.forward = torch.compile(
+                    block.forward, fullgraph=True, dynamic=False, backend=backend
+                )
 
 
 def accumulation_steps(global_batch: int, devices: int, batch: int) -> int:

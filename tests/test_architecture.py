@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "diffusion": set(),
     "media": {"errors"},
     "progress": set(),
-    "data": {"errors", "batch", "media", "diffusion"},
+    "data": {"errors", "batch", "progress", "media", "diffusion"},
     "networks": {"errors", "batch", "diffusion"},
     "systems": {"errors", "batch", "diffusion", "networks"},
     "training": {

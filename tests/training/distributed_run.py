@@ -42,7 +42,7 @@ from lightning_artv.training.samples import SampleLogger
 from lightning_artv.training.sharding import local
 
 STEPS, SAVE_AT, GLOBAL_BATCH, DECAY = 20, 10, 8, 0.9
-LIMIT = 240
+LIMIT = 500
 """Seconds after which a rank gives up."""
 VALIDATION = (3, 2, 2, 2)
 """Validation batches of each rank: uneven."""

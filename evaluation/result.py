@@ -51,7 +51,7 @@ class Measurement:
         sd: its standard deviation, and `sd_of` says of what.
         real, fake: numbers of videos.
         features: the network's name, or empty.
-        weights: file name -> sha256 of the network's weights.
+        weights: file name -> sha256 of the network's weights, or `random seed` -> the seed.
         more: further numbers, such as FVD∞.
         curve: one value a frame, for drift.
         reason: why it was skipped.
@@ -161,15 +161,17 @@ def incomparable(results: Sequence[Result]) -> list[str]:
     """
     fields: list[str] = []
     for other in results[1:]:
-        fields += differences(_conditions(results[0]), _conditions(other))
+        fields += differences(_conditions(results[0], other), _conditions(other, results[0]))
     return list(dict.fromkeys(fields))
 
 
-def _conditions(result: Result) -> dict[str, Any]:
-    measured = {m.metric: m for m in result.measurements if m.status == MEASURED}
+def _conditions(result: Result, other: Result) -> dict[str, Any]:
+    """What must agree; weights, of the metrics that both have."""
+    shared = {m.metric for m in other.measurements if m.status == MEASURED}
+    measured = [m for m in result.measurements if m.status == MEASURED and m.metric in shared]
     return {
         **result.protocol["settings"],
         "real videos": result.sets["real"]["used"],
         "generated videos": result.sets["fake"]["used"],
-        "weights": {name: dict(m.weights) | {"": m.label} for name, m in measured.items()},
+        "weights": {m.metric: dict(m.weights) for m in measured},
     }

@@ -193,7 +193,6 @@ def _about(job: Scoring, meter: DistanceMeter, real_digest: str) -> dict[str, st
         "protocol": job.protocol.hash,
         "features": meter.features.name,
         "weights": json.dumps(meter.features.digests, sort_keys=True),
-        "random_seed": str(job.weights.random_seed),
         "set": real_digest,
     }
 

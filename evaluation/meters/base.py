@@ -9,7 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from evaluation.features import Features
+from evaluation.features import Features, random_features
+from evaluation.features.loading import Kind
 from evaluation.metrics import FrechetVideoDistance, Score
 from evaluation.result import LABELS, MEASURED, Measurement
 from evaluation.statistics import Reference
@@ -86,6 +87,13 @@ class DistanceMeter(Meter):
 
     def add_fake(self, clips: Tensor, captions: Sequence[Sequence[str]]) -> None:
         self._metric.update(clips, real=False)
+
+
+def random_network(kind: Kind, seed: int) -> Features:
+    """A network with random weights, of which results tell the seed."""
+    network = random_features(kind, seed)
+    network.digests["random seed"] = str(seed)
+    return network
 
 
 def label(metric: str, features: Features | None) -> str:

@@ -9,10 +9,9 @@ from evaluation.features import (
     VideoPreprocessing,
     load_i3d,
     load_inception,
-    random_features,
 )
 from evaluation.features.i3d import I3D
-from evaluation.meters.base import DistanceMeter, Weights, measured
+from evaluation.meters.base import DistanceMeter, Weights, measured, random_network
 from evaluation.metrics import FrameFID, FrechetVideoDistance, Score
 from evaluation.protocols import Protocol
 from evaluation.result import Measurement
@@ -96,7 +95,7 @@ def _i3d(protocol: Protocol, weights: Weights) -> Features:
     preprocessing = VideoPreprocessing(protocol.resize, protocol.antialias)
     if weights.random_seed is None:
         return load_i3d(weights.i3d, weights.folder, preprocessing=preprocessing, eps=protocol.eps)
-    network = random_features("i3d", weights.random_seed)
+    network = random_network("i3d", weights.random_seed)
     assert isinstance(network, I3D)
     network.preprocessing = preprocessing
     return network
@@ -105,4 +104,4 @@ def _i3d(protocol: Protocol, weights: Weights) -> Features:
 def _inception(weights: Weights) -> Features:
     if weights.random_seed is None:
         return load_inception(weights.inception, weights.folder)
-    return random_features("inception", weights.random_seed)
+    return random_network("inception", weights.random_seed)

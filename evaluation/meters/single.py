@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from evaluation.features import load_c3d, load_clip, random_features
-from evaluation.meters.base import REPEATED_DRAWS, Meter, Weights, measured
+from evaluation.features import load_c3d, load_clip
+from evaluation.meters.base import REPEATED_DRAWS, Meter, Weights, measured, random_network
 from evaluation.metrics import (
     CLIPSim,
     DriftCurve,
@@ -29,7 +29,7 @@ class InceptionScore(Meter):
         self._network = (
             load_c3d(weights.c3d, weights.c3d_mean, weights.folder)
             if seed is None
-            else random_features("c3d", seed)
+            else random_network("c3d", seed)
         )
         self._network.to(device)
         self._metric = VideoInceptionScore(self._network, protocol.splits, protocol.seed)

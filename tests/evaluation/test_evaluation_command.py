@@ -164,13 +164,12 @@ def test_missing_weights_exit_3_with_a_sentence_after_all_else_is_measured(
 def test_nothing_random_without_the_flag(
     scoring: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evaluation.meters import distances, single
+    from evaluation.meters import base
 
     def never(*arguments: object) -> None:
         raise AssertionError("random features without --random-features")
 
-    monkeypatch.setattr(distances, "random_features", never)
-    monkeypatch.setattr(single, "random_features", never)
+    monkeypatch.setattr(base, "random_features", never)
     assert main([*scoring, "metrics=fvd,is,fid"]) == 3
     with pytest.raises(AssertionError):
         main([*scoring, "metrics=fvd", "--random-features", "0"])

@@ -102,6 +102,13 @@ def test_what_does_not_compare_is_refused_by_field(
         write_report([result(), other], tmp_path / "report")
 
 
+def test_what_one_result_lacks_does_not_keep_the_others_apart(tmp_path: Path) -> None:
+    table = compare(
+        saved(tmp_path, result("a"), with_fvd(result("b"), status="skipped", value=None))
+    )
+    assert "| a without image | 123.46" in table and "| b without image | skipped" in table
+
+
 def test_results_that_were_changed_by_hand_are_refused(tmp_path: Path) -> None:
     (path,) = saved(tmp_path, result())
     content = json.loads(path.read_text())

@@ -22,7 +22,7 @@ from evaluation.meters import Weights
 from evaluation.metrics import Score
 from evaluation.protocols import PRESETS
 from evaluation.reference import load_cached
-from evaluation.result import Result
+from evaluation.result import Result, incomparable
 from evaluation.score import Scoring, score
 from evaluation.statistics import Reference
 from evaluation.videos import find_videos
@@ -144,17 +144,20 @@ def test_random_networks_only_when_asked_for_and_renamed(
     from fractions import Fraction
 
     from evaluation.features import random_features
-    from evaluation.meters import distances
+    from evaluation.meters import base
 
     def small(kind: Any, seed: int) -> Any:
         return random_features(kind, seed, Fraction(1, 16))
 
-    monkeypatch.setattr(distances, "random_features", small)
+    monkeypatch.setattr(base, "random_features", small)
     protocol = PROTOCOL.with_changes(["metrics=fvd,kvd"])
     weights = dataclasses.replace(job.weights, random_seed=3)
     result = score(dataclasses.replace(job, protocol=protocol, weights=weights))
     assert [m.label for m in result.measurements] == ["random-FVD", "random-KVD"]
-    assert all(m.features.startswith("random-i3d") and not m.weights for m in result.measurements)
+    for m in result.measurements:
+        assert m.features.startswith("random-i3d") and m.weights == {"random seed": "3"}
+    other = score(dataclasses.replace(job, protocol=protocol, weights=Weights(random_seed=4)))
+    assert incomparable([result, other]) == ["weights.fvd.random seed", "weights.kvd.random seed"]
     assert any("random weights (seed 3)" in w for w in result.warnings)
 
 

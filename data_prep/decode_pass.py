@@ -131,7 +131,7 @@ class DecodePass:
         return width, height, self._rotation
 
     def _picture(self, frame: av.VideoFrame) -> Any:
-        """BGRA `[H, W, 4]`, reduced as PySceneDetect does it.
+        """BGRA `[H, W, 4]`, reduced as PySceneDetect does it; it may be the frame's memory.
 
         A fourth channel costs nothing here: both libraries are faster with 4 bytes a pixel than
         with 3, and the colours are the same.
@@ -140,5 +140,5 @@ class DecodePass:
         rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
         picture = rows[:, : 4 * frame.width].reshape(frame.height, frame.width, 4)
         if self._reduced is None:
-            return picture.copy()  # its memory belongs to the frame
+            return picture
         return cv2.resize(picture, self._reduced, interpolation=cv2.INTER_LINEAR)

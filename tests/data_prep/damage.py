@@ -105,11 +105,16 @@ def write_damage(folder: Path) -> dict[str, str | None]:
     broken = bytearray(good)
     middle = good.index(b"mdat") + len(good) // 2
     broken[middle : middle + 3000] = bytes(3000)
+    # FFmpeg hides this damage, and only flags the frame
+    concealed = bytearray(encode(moving(30), container="avi", codec="mpeg4"))
+    middle = len(concealed) // 2
+    concealed[middle : middle + 40] = b"\xff" * 40
     files: dict[str, tuple[bytes, str | None]] = {
         "good.mp4": (good, None),
         "no_index.mp4": (good[: len(good) * 6 // 10], "damaged"),
         "truncated.mp4": (indexed[: len(indexed) * 6 // 10], "truncated"),
         "broken.mp4": (bytes(broken), "damaged"),
+        "concealed.avi": (bytes(concealed), "damaged"),
         "zero.mp4": (b"", "empty_file"),
         "text.mp4": (b"This is no video at all.\n" * 50, "not_a_video"),
         "playlist.mp4": (b"#EXTM3U\n#EXTINF:1,\ngood.mp4\n#EXT-X-ENDLIST\n", "not_a_video"),

@@ -70,6 +70,17 @@ def test_awkward_videos_are_described_as_they_are(
         assert found["size_bytes"] == (folder / name).stat().st_size
 
 
+def test_an_avi_whose_times_are_shuffled_is_counted_instead(tmp_path: Path) -> None:
+    """Packets of an avi have no times of display, so B-frames come out in the wrong order."""
+    path = tmp_path / "video.avi"
+    path.write_bytes(damage.encode(damage.moving(12), container="avi"))
+    with av.open(str(path)) as container:
+        times = [frame.pts for frame in container.decode(video=0)]
+    assert times != sorted(times)
+    found = row(path)
+    assert (found["fps"], found["duration"], found["variable_fps"]) == (24, 0.5, False)
+
+
 def test_a_cp1251_title_is_one_that_stops_others(folder: Path, kinds: dict[str, Any]) -> None:
     with pytest.raises(UnicodeDecodeError):
         av.open(str(folder / "cp1251.mp4"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from itertools import chain, repeat
 from pathlib import Path
 
 import torch
@@ -54,8 +55,8 @@ def write(out: Path, videos: list[bytes]) -> None:
 
 def rate(shards: Path, seconds: float) -> float:
     """Windows for each second of this process's CPU time, which other processes do not disturb."""
-    dataset = ShardDataset(shards, ClipSettings((256, 256), fps=8.0), epochs=None)
-    samples = iter(dataset)
+    dataset = ShardDataset(shards, ClipSettings((256, 256), fps=8.0))
+    samples = chain.from_iterable(repeat(dataset))
     next(samples)
     started, used, count = time.monotonic(), time.process_time(), 0
     while time.monotonic() - started < seconds:

@@ -1,4 +1,4 @@
-"""Selecting 5 M of 10.7 M synthetic videos: wall time and peak memory of `data_prep select`.
+"""Selecting 5 M of 10.7 M synthetic videos: wall time, CPU time and peak memory.
 
     python benchmarks/selection.py [--rows 10700000] [--keep 5000000]
 
@@ -40,10 +40,8 @@ def main() -> None:
         subprocess.run([*command, "--count", str(options.keep)], check=True)
         seconds = time.monotonic() - started
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        print(
-            f"selected {options.keep:,} in {seconds:.1f} s, {usage.ru_utime + usage.ru_stime:.1f} s "
-            f"of CPU), peak resident {usage.ru_maxrss / 1e6:.2f} GB"
-        )
+        cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6
+        print(f"selected {options.keep:,} in {seconds:.1f} s, {cpu:.1f} s of CPU, {peak:.2f} GB")
 
 
 def make_table(path: Path, rows: int) -> None:

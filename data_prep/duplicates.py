@@ -96,10 +96,11 @@ def _near_pairs(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
     """Pairs `[M, 2]` of indices (i < j) at most `distance` apart, sorted by (j, i)."""
     equal = 1 if _WORD * hashes.shape[1] // (distance + 1) >= _TELLING else 2
     found = [np.empty(0, np.uint64)]
-    for chosen in combinations(_blocks(hashes, distance + equal), equal):
-        mixed = chosen[0] * _MIX
-        for block in chosen[1:]:
-            mixed = (mixed ^ block) * _MIX
+    for chosen in combinations(_blocks(hashes.shape[1], distance + equal), equal):
+        mixed = np.zeros(len(hashes), np.uint64)
+        for start, end in chosen:
+            mixed ^= _bits(hashes, start, end)
+            mixed *= _MIX
         # 32 bits tell enough; what falls together by chance is compared and goes
         for first, second in _meetings(mixed >> np.uint64(32)):
             differing = np.bitwise_count(hashes[first] ^ hashes[second]).sum(1, dtype=np.int64)
@@ -112,20 +113,22 @@ def _near_pairs(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
     return np.stack([lower, upper], 1).astype(np.int64)
 
 
-def _blocks(hashes: NDArray[np.uint64], count: int) -> list[NDArray[np.uint64]]:
-    """The bits of each hash in `count` blocks, each `[N]` (a block of more than 64 bits folded)."""
-    ends = np.linspace(0, _WORD * hashes.shape[1], count + 1).astype(int)
-    blocks = []
-    for start, end in pairwise(ends):
-        block = np.zeros(len(hashes), np.uint64)
-        for word in range(start // _WORD, -(-end // _WORD)):
-            low, high = max(start - word * _WORD, 0), min(end - word * _WORD, _WORD)
-            bits = hashes[:, word] >> np.uint64(low)
-            if high - low < _WORD:
-                bits = bits & np.uint64((1 << (high - low)) - 1)
-            block = block * _MIX + bits
-        blocks.append(block)
-    return blocks
+def _blocks(words: int, count: int) -> list[tuple[int, int]]:
+    """Where each of `count` blocks of bits starts and ends."""
+    return list(pairwise(np.linspace(0, _WORD * words, count + 1).astype(int).tolist()))
+
+
+def _bits(hashes: NDArray[np.uint64], start: int, end: int) -> NDArray[np.uint64]:
+    """The bits from `start` to `end` of each hash, `[N]`; more than 64 are folded."""
+    block = np.zeros(len(hashes), np.uint64)
+    for word in range(start // _WORD, -(-end // _WORD)):
+        low, high = max(start - word * _WORD, 0), min(end - word * _WORD, _WORD)
+        bits = hashes[:, word] >> np.uint64(low)
+        if high - low < _WORD:
+            bits &= np.uint64((1 << (high - low)) - 1)
+        block *= _MIX
+        block += bits
+    return block
 
 
 def _meetings(
@@ -135,14 +138,15 @@ def _meetings(
     packed = keys << np.uint64(32)
     packed |= np.arange(len(keys), dtype=np.uint64)
     packed.sort()
-    keys, indices = packed >> np.uint64(32), packed & np.uint64(0xFFFFFFFF)
-    offset, at = 1, np.arange(len(keys) - 1)
+    keys = (packed >> np.uint64(32)).astype(np.uint32)
+    indices = packed.astype(np.uint32)  # the lower half
+    del packed
+    offset, at = 1, np.flatnonzero(keys[1:] == keys[:-1])
     while len(at):
+        yield indices[at].astype(np.uint64), indices[at + offset].astype(np.uint64)
+        offset += 1
         at = at[at + offset < len(keys)]
         at = at[keys[at] == keys[at + offset]]
-        if len(at):
-            yield indices[at], indices[at + offset]
-        offset += 1
 
 
 def _greedy(pairs: NDArray[np.int64], unique: NDArray[np.int64]) -> NDArray[np.int64]:

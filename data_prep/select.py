@@ -226,8 +226,9 @@ def _duplicates(
     """Rows, ascending, and keys of the kept ones; videos without a hash are no duplicates."""
     hashes, present = _hashes(reader)
     rows = best_first[present[best_first]]
-    first = duplicates_of(hashes[rows], distance) if len(rows) else rows
-    del hashes  # the largest thing here
+    hashes = hashes[rows]  # the largest thing here: only once
+    first = duplicates_of(hashes, distance) if len(rows) else rows
+    del hashes
     doubles = np.flatnonzero(first >= 0)
     doubles = doubles[np.argsort(rows[doubles])]
     keys = _column(reader, "key") if len(doubles) else pa.array([], pa.string())

@@ -20,7 +20,7 @@ from data_prep import check as check_module
 from data_prep import shards as shards_module
 from data_prep import steps as steps_module
 from data_prep.__main__ import main
-from data_prep.run import load_recipe, run
+from data_prep.run import Recipe, load_recipe, run
 from data_prep.tables import read_rows
 from lightning_artv.data.tar import read_shard
 from lightning_artv.errors import UserError
@@ -91,47 +91,66 @@ def test_a_second_run_does_nothing_and_a_change_is_noticed(
 def test_killed_ten_times_at_random_the_result_is_the_same(tmp_path: Path, here: None) -> None:
     source = make_source(tmp_path / "in", 24, broken=[3, 11])
     whole = load_recipe(recipe(tmp_path, source, "whole"))
-    _forked(whole, None)
-    started = time.monotonic()
-    shutil.rmtree(whole.out)
-    _forked(whole, None)
-    seconds = time.monotonic() - started
+    assert not _forked(whole, kill_at=0)
     killed = load_recipe(recipe(tmp_path, source, "killed"))
     rng = random.Random(5)
     deaths = []
     while len(deaths) < 10:
-        if _forked(killed, rng.uniform(0, 0.6 * seconds)):
-            deaths.append(len(tree(killed.out)) if killed.out.exists() else 0)
-        else:  # finished before its time: begin again, so that there is something to kill
+        if _forked(killed, kill_at=rng.randint(1, 40)):
+            deaths.append(len(tree(killed.out)))
+        else:  # it was finished: begin again, so that there is something to kill
             assert results(killed.out) == results(whole.out)
             shutil.rmtree(killed.out)
-    assert len(set(deaths)) > 2, deaths  # at different stages
-    assert not _forked(killed, None)
+    assert len(set(deaths)) > 4, deaths  # at different stages
+    assert not _forked(killed, kill_at=0)
     assert results(killed.out) == results(whole.out)
     keys = stored(killed.out)
     assert len(keys) == len(set(keys)) == 22
 
 
-def _forked(chosen, kill_after: float | None) -> bool:
-    """Run in a child; whether it was killed with SIGKILL on the way."""
+def _forked(chosen: Recipe, kill_at: int) -> bool:
+    """Run in a child that kills itself (SIGKILL) at one of its moments: before or after a file
+    gets its name, or a video is done. Whether it died."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 2)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            _count_moments(kill_at)
             run(chosen)
             code = 0
         finally:
             os._exit(code)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
         return True
     assert os.WEXITSTATUS(status) == 0
     return False
+
+
+def _count_moments(kill_at: int) -> None:
+    moments = 0
+    replace = os.replace
+
+    def moment() -> None:
+        nonlocal moments
+        moments += 1
+        if moments == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watched_replace(*names: object) -> None:
+        moment()
+        replace(*names)
+        moment()
+
+    def watched_map(*arguments: object):
+        for row in map_here(*arguments):
+            moment()
+            yield row
+
+    os.replace = watched_replace
+    steps_module.map_rows = shards_module.map_rows = watched_map
 
 
 def test_one_or_two_processes_give_the_same_bytes(tmp_path: Path, clip_folder: Path) -> None:

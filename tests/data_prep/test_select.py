@@ -66,6 +66,11 @@ def test_the_best_by_clip_come_from_what_is_left(tmp_path: Path) -> None:
     assert verdicts(tmp_path, rows, count=99).count(KEPT) == 4
 
 
+def test_of_many_equal_scores_the_first_stay(tmp_path: Path) -> None:
+    found = verdicts(tmp_path, [{}] * 300, count=100, distance=None)
+    assert [verdict == KEPT for verdict in found] == [True] * 100 + [False] * 200
+
+
 def test_failures_keep_their_kind_and_filters_take_any_number(tmp_path: Path) -> None:
     rows = [
         {"status": "failed", "error_kind": "truncated", "motion": None},
@@ -125,8 +130,8 @@ def test_the_held_out_share_is_as_large_as_asked_for_and_never_moves(tmp_path: P
     share = sum(is_held_out(key, 0.1) for key in keys) / len(keys)
     assert share == pytest.approx(0.1, abs=0.01)  # 4.7 standard deviations
     assert [key for key in keys[:60] if is_held_out(key, 0.1)] == [
-        "video-10", "video-13", "video-27", "video-31", "video-39", "video-41", "video-44", "video-59",
-    ]  # fmt: skip
+        f"video-{number}" for number in (10, 13, 27, 31, 39, 41, 44, 59)
+    ]
     rows = [{"motion": 5.0} for _ in range(40)]
     verdicts(tmp_path, rows[:20], held_out=0.3, distance=None)
     before = {r["key"]: r["held_out"] for r in read_rows(tmp_path / "out")}

@@ -93,6 +93,9 @@ def test_unequal_n_is_said_and_so_is_what_the_protocol_asks_for(
     }
     assert any("Unequal N: 6 real and 5 generated" in w for w in result.warnings)
     assert any("asks for 6 generated videos and there are 5" in w for w in result.warnings)
+    assert any(
+        "Biased: 5 generated videos where the protocol asks for 6" in w for w in result.warnings
+    )
     assert any("changed protocol" in w for w in result.warnings)
     assert any("at least 16 videos" in w for w in result.warnings)
 

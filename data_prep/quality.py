@@ -55,12 +55,12 @@ class EvenSample:
         self._offered = 0
 
     def offer(self, picture: NDArray[np.uint8]) -> None:
-        """Show the next picture, BGRA uint8 `[H, W, 4]`."""
+        """Show the next picture, BGR uint8 `[H, W, 3 or 4]`."""
         if self._offered % self._stride == 0 and len(self.pictures) == self._limit:
             del self.pictures[1::2]
             self._stride *= 2
         if self._offered % self._stride == 0:
-            self.pictures.append(cv2.cvtColor(picture, cv2.COLOR_BGRA2GRAY))  # type: ignore[arg-type]
+            self.pictures.append(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY))  # type: ignore[arg-type]
         self._offered += 1
 
 

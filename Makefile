@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format tensorboard clean
+.PHONY: help setup demo test lint format tensorboard eval-ucf101 eval-msrvtt clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
 
 setup: $(STAMP)  ## make .venv and install the pinned packages (quick when it is there)
 
@@ -36,6 +36,21 @@ format: $(STAMP)  ## rewrite files in the house style
 
 tensorboard: $(STAMP)  ## show all runs under outputs/ (LOGS=folder for another)
 	$(BIN)/tensorboard --logdir $(or $(LOGS),outputs)
+
+eval-ucf101: PROTOCOL = ucf101-2048
+eval-ucf101: $(STAMP)  ## CKPT=... DATA=... [DEVICES=8 WEIGHTS=folder T2I=model OUT=folder]: FVD, IS, ... and a report
+	$(evaluate)
+
+eval-msrvtt: PROTOCOL = msrvtt-2990
+eval-msrvtt: $(STAMP)  ## the same on MSR-VTT
+	$(evaluate)
+
+define evaluate
+@test -n "$(CKPT)" -a -n "$(DATA)" || { echo "error: name a checkpoint and the real videos: make $@ CKPT=... DATA=..."; exit 2; }
+$(BIN)/python -m evaluation run --protocol $(PROTOCOL) --checkpoint $(CKPT) --data $(DATA) \
+	--devices $(or $(DEVICES),1) --out $(or $(OUT),outputs/eval/$(PROTOCOL)) \
+	$(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(T2I),--first-frame-model $(T2I)) $(ARGS)
+endef
 
 clean:  ## remove .venv and caches; outputs/ stays
 	rm -rf $(VENV) *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

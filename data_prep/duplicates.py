@@ -67,7 +67,8 @@ def duplicates_of(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.int64
     unique = np.flatnonzero(leader == np.arange(count))
     near: NDArray[np.int64] = np.full(count, -1, np.int64)
     if distance and len(unique) > 1:
-        near[unique] = _greedy(_near_pairs(hashes[unique], distance), unique)
+        alone = hashes if len(unique) == count else hashes[unique]  # a copy is hundreds of MB
+        near[unique] = _greedy(_near_pairs(alone, distance), unique)
     # a copy of a dropped one is as near to what that one is a duplicate of
     result = np.where(near[leader] >= 0, near[leader], leader)
     result[unique] = near[unique]

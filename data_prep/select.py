@@ -227,6 +227,7 @@ def _duplicates(
     hashes, present = _hashes(reader)
     rows = best_first[present[best_first]]
     hashes = hashes[rows]  # the largest thing here: only once
+    pa.default_memory_pool().release_unused()
     first = duplicates_of(hashes, distance) if len(rows) else rows
     del hashes
     doubles = np.flatnonzero(first >= 0)

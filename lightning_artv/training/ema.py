@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_artv.errors import UserError
 from lightning_artv.training.checkpoint import EMA_KEY, check_weights
@@ -41,6 +41,7 @@ class EMA(Callback):
         self.updates = 0
         self.swapped = False
         self._weights: dict[str, Tensor] = {}
+        self._pairs: tuple[list[Tensor], list[Tensor]] = ([], [])
         self._loaded: dict[str, Tensor] | None = None
         self._last_step = 0
 
@@ -53,12 +54,26 @@ class EMA(Callback):
         return self._weights
 
     @torch.no_grad()
-    def update(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        """One step of the average towards `parameters`."""
+    def update(self) -> None:
+        """One step of the average towards the weights that training started with.
+
+        Their memory stays the same while a run trains (optimiser, FSDP2 and `applied` write in
+        place), so it is looked up once, in `track`: walking over 686 parameters costs more than
+        averaging them.
+        """
+        average, live = self._pairs
         weight = 1.0 - self.decay_at(self.updates)
-        average = [local(self._weights[name]) for name in parameters]
-        torch._foreach_lerp_(average, [local(p).float() for p in parameters.values()], weight)
+        torch._foreach_lerp_(average, [x.float() for x in live], weight)
         self.updates += 1
+
+    def track(self, module: VideoModule) -> None:
+        """Look the weights up that `update` is to follow."""
+        self._ready(module)
+        parameters = module.system.trainable_parameters()
+        self._pairs = (
+            [local(self._weights[name]) for name in parameters],
+            [local(parameter) for parameter in parameters.values()],
+        )
 
     @contextmanager
     def applied(self, module: VideoModule) -> Iterator[None]:
@@ -101,7 +116,7 @@ class EMA(Callback):
         self._ready(_video(pl_module))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._ready(_video(pl_module))  # under FSDP2 the checkpoint is read after on_fit_start
+        self.track(_video(pl_module))  # under FSDP2 the checkpoint is read after on_fit_start
         self._last_step = trainer.global_step
 
     def on_train_batch_end(
@@ -110,7 +125,7 @@ class EMA(Callback):
         if trainer.global_step == self._last_step:
             return  # gradients are still accumulating
         self._last_step = trainer.global_step
-        self.update(_video(pl_module).system.trainable_parameters())
+        self.update()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._enter(pl_module)

@@ -16,12 +16,12 @@ from lightning_artv.training.module import VideoModule
 def test_constant_target_gives_the_geometric_closed_form() -> None:
     model, ema = VideoModule(StubSystem()), EMA(decay=0.9)
     start = {n: p.detach().clone() for n, p in model.system.trainable_parameters().items()}
-    ema._ready(model)
+    ema.track(model)
     with torch.no_grad():
         for parameter in model.system.trainable_parameters().values():
             parameter.add_(1.0)
     for _ in range(20):
-        ema.update(model.system.trainable_parameters())
+        ema.update()
     for name, value in ema.weights().items():
         torch.testing.assert_close(value, start[name] + (1 - 0.9**20), rtol=1e-5, atol=1e-5)
 
@@ -39,11 +39,11 @@ def test_a_small_step_is_not_lost_at_0_9999() -> None:
     with torch.no_grad():
         for parameter in model.system.trainable_parameters().values():
             parameter.fill_(0.5)
-        ema._ready(model)
+        ema.track(model)
         for parameter in model.system.trainable_parameters().values():
             parameter.fill_(1.0)
     for _ in range(100):
-        ema.update(model.system.trainable_parameters())
+        ema.update()
     expected = 1 - 0.5 * 0.9999**100
     for value in ema.weights().values():
         assert value.dtype == torch.float32

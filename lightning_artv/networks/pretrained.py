@@ -5,7 +5,6 @@ in silence.
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
@@ -62,7 +62,7 @@ def load_model(
         check_sha256(files, sha256)
     try:
         return cls.from_pretrained(folder, subfolder=subfolder, use_safetensors=True)  # type: ignore[attr-defined]
-    except (OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CorruptWeightsError(
             f"{folder / subfolder} cannot be loaded as {cls.__name__} ({_first_line(error)}): "
             f"download it again."

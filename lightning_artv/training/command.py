@@ -24,6 +24,7 @@ from lightning_artv.training.checkpoint import check_checkpoint, embedded_config
 from lightning_artv.training.config_errors import explain
 from lightning_artv.training.extends import expand
 from lightning_artv.training.module import VideoModule
+from lightning_artv.training.sharded_checkpoint import recover
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 DEFAULT_SEED = 0
@@ -85,6 +86,10 @@ class VideoCLI(LightningCLI):
         trainer = super().instantiate_trainer(**kwargs)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        for callback in trainer.checkpoint_callbacks:
+            folder = getattr(callback, "dirpath", None)
+            if folder:
+                recover(Path(folder))
         return trainer
 
     def after_instantiate_classes(self) -> None:

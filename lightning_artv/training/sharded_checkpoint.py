@@ -16,7 +16,7 @@ import pickle
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +206,15 @@ def _names(tree: Any) -> list[str]:
     if isinstance(tree, list):
         return [name for value in tree for name in _names(value)]
     return []
+
+
+def recover(folder: Path) -> None:
+    """Give a checkpoint its name back that a killed run was about to replace in `folder`."""
+    for old in folder.glob(".*.old"):
+        path = folder / old.name[1 : -len(".old")]
+        if not path.exists():
+            with suppress(FileNotFoundError):  # another rank was first
+                os.replace(old, path)
 
 
 def _replace(temporary: Path, path: Path) -> None:

@@ -15,6 +15,7 @@ from lightning_artv.errors import UserError
 from lightning_artv.training.atomic_io import AtomicCheckpointIO
 from lightning_artv.training.callbacks import LossByTimestep
 from lightning_artv.training.module import VideoModule
+from lightning_artv.training.sharded_checkpoint import recover
 
 
 def test_a_checkpoint_is_written_whole_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -160,3 +161,19 @@ def test_dropout_is_a_function_of_seed_and_step(tmp_path: Path) -> None:
     other = LossByTimestep()
     other.load_state_dict(losses.state_dict())
     assert len(other._outputs) == 9
+
+
+@pytest.mark.parametrize("killed_before", ["the first rename", "the second", "the clean-up"])
+def test_a_folder_that_was_being_replaced_has_its_name_again(
+    tmp_path: Path, killed_before: str
+) -> None:
+    """`last.ckpt` holds "old"; a write of "new" stops at each point of the replacement."""
+    path, aside = tmp_path / "last.ckpt", tmp_path / ".last.ckpt.old"
+    kept = aside if killed_before == "the second" else path
+    kept.mkdir()
+    (kept / "meta.ckpt").write_text("new" if killed_before == "the clean-up" else "old")
+    if killed_before == "the clean-up":
+        aside.mkdir()
+    recover(tmp_path)
+    recover(tmp_path)  # as another rank
+    assert (path / "meta.ckpt").read_text() == ("new" if killed_before == "the clean-up" else "old")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import subprocess
 import sys
@@ -205,20 +204,24 @@ def test_a_failure_midway_leaves_what_was_there(
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
-def test_killed_it_leaves_no_folder(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+SLOW_EXPORT = """
+import sys, time
+from pathlib import Path
+from lightning_artv.export import export
+from lightning_artv.pipeline import folder
+folder.sha256_of = lambda path: time.sleep(60)
+export(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_killed_it_leaves_no_folder(checkpoint: Path, tmp_path: Path) -> None:
     """Killed between two files: nothing under the final name."""
-    monkeypatch.setattr(folders, "sha256_of", lambda path: time.sleep(60))
-    child = os.fork()
-    if not child:
-        export(checkpoint, tmp_path / "x")
-        os._exit(1)
-    deadline = time.monotonic() + 30
+    process = subprocess.Popen([sys.executable, "-c", SLOW_EXPORT, checkpoint, tmp_path / "x"])
+    deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".x.*.part/model_index.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.kill(child, signal.SIGKILL)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
     assert list(tmp_path.glob(".x.*.part"))  # it was at work
     assert not (tmp_path / "x").exists()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import atomic_path, writing_to
+from lightning_artv.networks.pretrained import without_bars
 from lightning_artv.pipeline import ARTVPipeline
 from lightning_artv.pipeline.card import write_card
 from lightning_artv.pipeline.folder import INDEX
@@ -50,6 +51,7 @@ def export(
         UserError: a checkpoint that cannot be used, or a place that cannot be written.
         MissingWeightsError: frozen weights that the checkpoint names are not there.
     """
+    without_bars()
     output = Path(os.path.abspath(output))
     _check_output(output, overwrite)
     system = load_system(checkpoint, weights)

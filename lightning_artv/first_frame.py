@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from lightning_artv.errors import MissingWeightsError
+from lightning_artv.networks.pretrained import without_bars
 
 
 class FirstFrameModel:
@@ -49,11 +50,9 @@ class FirstFrameModel:
 def _load(name: str, device: torch.device) -> Any:
     from diffusers import AutoPipelineForText2Image
 
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    without_bars()
     try:
-        pipeline = AutoPipelineForText2Image.from_pretrained(
-            name, use_safetensors=True, torch_dtype=dtype
-        )
+        pipeline = AutoPipelineForText2Image.from_pretrained(name, use_safetensors=True)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MissingWeightsError(
@@ -61,7 +60,8 @@ def _load(name: str, device: torch.device) -> Any:
             f"weights, or a hub id): {reason}"
         ) from error
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
+    # the option that loads in another precision has another name in each version of diffusers
+    return pipeline.to(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
 
 
 def fit_picture(image: Image.Image, size: tuple[int, int]) -> Tensor:

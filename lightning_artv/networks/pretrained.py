@@ -34,6 +34,15 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def without_bars() -> None:
+    """Keep diffusers' and transformers' own bars, one a part, out of our commands' output."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+
+
 def load_model(
     cls: type[ModelT],
     pretrained: str,
@@ -51,6 +60,7 @@ def load_model(
         MissingWeightsError: nothing there.
         CorruptWeightsError: a file that is damaged, or whose sha256 differs.
     """
+    without_bars()
     folder = resolve(pretrained, subfolder, revision)
     files = sorted((folder / subfolder).glob("*.safetensors"))
     if not files:

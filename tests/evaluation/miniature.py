@@ -7,15 +7,6 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-from transformers import (
-    CLIPConfig,
-    CLIPImageProcessor,
-    CLIPModel,
-    CLIPProcessor,
-    CLIPTextConfig,
-    CLIPTokenizer,
-    CLIPVisionConfig,
-)
 
 from lightning_artv.training.checkpoint import embedded_config
 from lightning_artv.training.instantiate import instantiate_system
@@ -105,26 +96,3 @@ def write_ucf101(
     )
     (lists / "testlist01.txt").write_text("".join(f"{file}\n" for file in test))
     return root
-
-
-def write_clip(folder: Path, tokenizer: Path) -> Path:
-    """A tiny CLIP as transformers writes it."""
-    torch.manual_seed(0)
-    layers = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-    }
-    tokens = {"vocab_size": 600, "bos_token_id": 598, "eos_token_id": 599, "pad_token_id": 599}
-    config = CLIPConfig(
-        text_config=CLIPTextConfig(**layers, **tokens).to_dict(),
-        vision_config=CLIPVisionConfig(**layers, image_size=32, patch_size=8).to_dict(),
-        projection_dim=24,
-    )
-    CLIPModel(config).save_pretrained(folder)
-    CLIPProcessor(
-        CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
-        CLIPTokenizer.from_pretrained(tokenizer),
-    ).save_pretrained(folder)
-    return folder

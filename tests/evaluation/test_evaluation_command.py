@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from miniature import write_checkpoint, write_clip, write_ucf101
+from miniature import write_checkpoint, write_ucf101
 from PIL import Image
 from weight_files import write_c3d, write_i3d, write_inception, write_mean
 
@@ -29,7 +29,7 @@ CHANGES = ["count=16", "resolution=32", "splits=2", "fid_skip=14"]
 
 
 @pytest.fixture(scope="module")
-def arguments(tmp_path_factory: pytest.TempPathFactory, sd_folder: Path) -> list[str]:
+def arguments(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> list[str]:
     """`run` on a miniature with test-size networks, up to `--out`."""
     root = tmp_path_factory.mktemp("evaluation")
     networks = {
@@ -37,7 +37,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory, sd_folder: Path) -> list
         "--c3d": write_c3d(root / "c3d.npz"),
         "--c3d-mean": write_mean(root / "mean2.npz"),
         "--inception": write_inception(root / "inception.pth"),
-        "--clip": write_clip(root / "clip", sd_folder / "tokenizer"),
+        "--clip": clip_folder,
     }
     common = {
         "--protocol": "ucf101-2048",

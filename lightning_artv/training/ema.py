@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_artv.errors import UserError
 from lightning_artv.training.checkpoint import EMA_KEY, check_weights
@@ -41,7 +41,7 @@ class EMA(Callback):
         self.updates = 0
         self.swapped = False
         self._weights: dict[str, Tensor] = {}
-        self._pairs: tuple[list[Tensor], list[Tensor]] = ([], [])
+        self._pairs: tuple[list[Tensor], list[nn.Parameter]] = ([], [])
         self._loaded: dict[str, Tensor] | None = None
         self._last_step = 0
 
@@ -57,22 +57,22 @@ class EMA(Callback):
     def update(self) -> None:
         """One step of the average towards the weights that training started with.
 
-        Their memory stays the same while a run trains (optimiser, FSDP2 and `applied` write in
-        place), so it is looked up once, in `track`: walking over 686 parameters costs more than
-        averaging them.
+        They are looked up once, in `track`: walking over a system of 686 parameters costs more than
+        averaging them. The parameters themselves are kept, as the optimiser does, not their memory,
+        which `Module.to` and FSDP2 may move.
         """
         average, live = self._pairs
         weight = 1.0 - self.decay_at(self.updates)
-        torch._foreach_lerp_(average, [x.float() for x in live], weight)
+        torch._foreach_lerp_(average, [local(x).float() for x in live], weight)
         self.updates += 1
 
     def track(self, module: VideoModule) -> None:
-        """Look the weights up that `update` is to follow."""
+        """Look the parameters up that `update` is to follow."""
         self._ready(module)
         parameters = module.system.trainable_parameters()
         self._pairs = (
             [local(self._weights[name]) for name in parameters],
-            [local(parameter) for parameter in parameters.values()],
+            list(parameters.values()),
         )
 
     @contextmanager

@@ -26,6 +26,21 @@ def test_constant_target_gives_the_geometric_closed_form() -> None:
         torch.testing.assert_close(value, start[name] + (1 - 0.9**20), rtol=1e-5, atol=1e-5)
 
 
+def test_moved_weights_are_still_followed() -> None:
+    """`Module.to`, or FSDP2 at its first forward, gives a parameter other memory after `track`."""
+    model, ema = VideoModule(StubSystem()), EMA(decay=0.5)
+    start = {n: p.detach().clone() for n, p in model.system.trainable_parameters().items()}
+    ema.track(model)
+    for parameter in model.system.trainable_parameters().values():
+        parameter.data = parameter.data + 1.0
+    ema.update()
+    with ema.applied(model):
+        pass
+    ema.update()
+    for name, value in ema.weights().items():
+        torch.testing.assert_close(value, start[name] + 0.75)
+
+
 @settings(max_examples=30, deadline=None)
 @given(decay=st.floats(0.0, 0.9999), update=st.integers(0, 10**6))
 def test_warmup_is_the_minimum_of_both(decay: float, update: int) -> None:

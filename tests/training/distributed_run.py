@@ -153,9 +153,16 @@ def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors put together from all ranks' parts, which are cut along the first axis."""
     if not any(isinstance(tensor, DTensor) for tensor in tensors.values()):
         return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    parts = {name: local(tensor) for name, tensor in tensors.items()}
+    # one tensor a rank: pickling hundreds of them each step takes longer than the step
+    flat = torch.cat([part.flatten() for part in parts.values()])
     ranks: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(ranks, {name: local(tensor) for name, tensor in tensors.items()})
-    return {name: torch.cat([part[name] for part in ranks]) for name in tensors}
+    dist.all_gather_object(ranks, (flat, [part.shape for part in parts.values()]))
+    pieces = [
+        [p.view(s) for p, s in zip(values.split([s.numel() for s in shapes]), shapes, strict=True)]
+        for values, shapes in ranks
+    ]
+    return {name: torch.cat(rows) for name, *rows in zip(parts, *pieces, strict=True)}
 
 
 def run(

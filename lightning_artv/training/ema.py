@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from lightning_artv.errors import UserError
 from lightning_artv.training.checkpoint import EMA_KEY, check_weights
@@ -63,7 +64,8 @@ class EMA(Callback):
         """
         average, live = self._pairs
         weight = 1.0 - self.decay_at(self.updates)
-        torch._foreach_lerp_(average, [local(x).float() for x in live], weight)
+        here = [p.to_local() if isinstance(p, DTensor) else p for p in live]
+        torch._foreach_lerp_(average, [x.float() for x in here], weight)
         self.updates += 1
 
     def track(self, module: VideoModule) -> None:

@@ -148,9 +148,10 @@ class VideoDataModule(LightningDataModule):
         if self._train is None or self.trainer is None:
             return {}
         whole = self.trainer.global_step != self._step
-        taken = torch.tensor(self._taken if whole else self._step_began)
-        taken = taken.to(self.trainer.strategy.root_device)
-        every = self.trainer.strategy.all_gather(taken).flatten().tolist()
+        every = [self._taken if whole else self._step_began]
+        if self.trainer.world_size > 1:
+            taken, every = every[0], [0] * self.trainer.world_size
+            torch.distributed.all_gather_object(every, taken)
         position = replace(self._position, taken=tuple(every))
         return {"position": asdict(position), "samples": len(self._train), "order": self._order()}
 

@@ -1,10 +1,14 @@
 """How much of the decoder's speed is left when every score is computed.
 
-`python benchmarks/motion.py [videos or folders]`, on one core. Three loops over the same videos, in
+`python benchmarks/motion.py [videos or folders]`, on one core. Four loops over the same videos, in
 turn, the best of several rounds each, in CPU time (other programs may be running):
 
 - decode: PyAV decodes every frame; nobody looks at the pixels.
 - decode to BGR: every decoded frame becomes an array, as PySceneDetect (and everyone) reads it.
+- content score: that, resized, and the content score alone. The scores are only equal to
+  PySceneDetect's if its resizing and HSV are done, by OpenCV; on videos hardly larger than the 256
+  pixels that are scored, these two alone cost about a fifth of decoding. The larger a video, the
+  less they count.
 - analyse: `data_prep.analyse`, which is one decode and all scores.
 """
 
@@ -15,10 +19,14 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
+import cv2
+from av.video.reformatter import VideoReformatter
 
 from data_prep.analyse import AnalyseOptions, analyse
+from data_prep.motion import ContentScore, analysis_size
 from data_prep.rows import VideoEntry
 
 CLIPS = Path(__file__).parents[2] / "shared" / "clips"
@@ -37,6 +45,22 @@ def decode(path: Path, to_bgr: bool = False) -> int:
             if to_bgr:
                 frame.to_ndarray(format="bgr24")
     return frames
+
+
+def content_score(path: Path) -> int:
+    """Decode every frame and compute its content score, nothing else."""
+    with av.open(str(path), metadata_errors="ignore") as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        stream.thread_type = "NONE"
+        size = analysis_size(stream.width, stream.height)
+        reformatter, content, small = VideoReformatter(), ContentScore(), None
+        for frame in container.decode(stream):
+            picture: Any = reformatter.reformat(frame, format="bgr24", threads=1).to_ndarray()
+            if size is not None:
+                picture = small = cv2.resize(picture, size, dst=small)
+            content.add(picture)
+    return len(content.values)
 
 
 def analysed(path: Path) -> int:
@@ -65,6 +89,7 @@ def main() -> None:
     works: dict[str, Callable[[Path], int]] = {
         "decode": decode,
         "decode to BGR": lambda path: decode(path, to_bgr=True),
+        "content score": content_score,
         "analyse": analysed,
     }
     best = {name: dict.fromkeys(videos, float("inf")) for name in works}

@@ -59,11 +59,13 @@ class DecodePass:
         self.codec = stream.codec_context.name
         self.damage: ErrorKind = "damaged"
         self._stream = stream
+        self._expected = stream.frames
         self._step = step
         self._times: list[int | None] = []
         self._reformatter = VideoReformatter()
         self._size: tuple[int, int] | None = None
         self._reduced: tuple[int, int] | None = None
+        self._small: Any = None
         self._rotation = 0
         self._corrupt = 0
         self._end = 0.0
@@ -88,7 +90,7 @@ class DecodePass:
         """Take note of when a packet of any stream ends, and whether the file ends inside it."""
         if packet.is_corrupt:
             self.damage = "truncated"
-        if packet.pts is not None and packet.time_base:
+        if not self._expected and packet.pts is not None and packet.time_base:
             end = (packet.pts + (packet.duration or 0)) * packet.time_base
             self._end = max(self._end, float(end))
 
@@ -101,7 +103,7 @@ class DecodePass:
         Raises:
             BadVideo: damaged, truncated, or fewer than 2 frames to score.
         """
-        expected = self._stream.frames
+        expected = self._expected
         if self._corrupt:
             raise BadVideo(self.damage, f"{self._corrupt} of {self.frames} frames are damaged")
         if self.frames < _COMPLETE * expected - 1:
@@ -144,4 +146,5 @@ class DecodePass:
         picture = rows[:, : depth * frame.width].reshape(frame.height, frame.width, depth)
         if self._reduced is None:
             return picture
-        return cv2.resize(picture, self._reduced, interpolation=cv2.INTER_LINEAR)
+        self._small = cv2.resize(picture, self._reduced, dst=self._small)
+        return self._small

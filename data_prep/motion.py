@@ -2,9 +2,10 @@
 
 The score of a frame is `ContentDetector`'s `content_val`: the mean absolute difference to the frame
 before of hue, saturation and value, averaged over the three (OpenCV's HSV: hue in [0, 180), the
-others in [0, 255]). The integers are summed by OpenCV instead of numpy, so the scores are equal to
-the last bit. The pictures are those that PySceneDetect's `SceneManager` gives its detectors by
-default: BGR at the stored size (PyAV's conversion), then bilinearly resized to a long side of 256.
+others in [0, 255]). OpenCV sums the integers of all three at once, which is exact, so the scores
+are equal but for the last bit. The pictures are those that PySceneDetect's `SceneManager` gives its
+detectors by default: BGR at the stored size (PyAV's conversion), then bilinearly resized to a long
+side of 256.
 """
 
 from __future__ import annotations
@@ -43,7 +44,6 @@ class ContentScore:
         self.values: list[float] = []
         self._hsv: Any = None
         self._free: Any = None  # the memory of the picture before, used again
-        self._difference: Any = None
 
     def add(self, picture: Image) -> None:
         """Take the next picture, BGR uint8 `[H, W, 3]` or BGRA `[H, W, 4]`; all of one size."""
@@ -51,9 +51,7 @@ class ContentScore:
         pixels = float(picture.shape[0] * picture.shape[1])
         self.values.append(cv2.sumElems(hsv)[2] / pixels)
         if self._hsv is not None:
-            self._difference = cv2.absdiff(hsv, self._hsv, dst=self._difference)
-            hue, saturation, value, _ = cv2.sumElems(self._difference)
-            self.scores.append((hue / pixels + saturation / pixels + value / pixels) / 3.0)
+            self.scores.append(cv2.norm(hsv, self._hsv, cv2.NORM_L1) / (3.0 * pixels))
         self._hsv, self._free = hsv, self._hsv
 
 

@@ -8,13 +8,16 @@ from fractions import Fraction
 
 import av
 import numpy as np
-from av.video.reformatter import Colorspace, Interpolation
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from lightning_artv.data.decode import DecodeError
 from lightning_artv.errors import UserError
 
-TICK = Fraction(1, 90000)
-"""Seconds; times in a stored mp4 are multiples of it, which every usual frame rate divides."""
+TICKS = 90000
+"""In a second; times in a stored mp4 are whole ticks, which every usual frame rate divides."""
+
+TICK = Fraction(1, TICKS)
+"""Seconds."""
 
 _REPEATABLE = "mbtree=0"
 """With its macroblock tree and B-frames, x264's assembly reads memory that it has not written, and
@@ -65,6 +68,7 @@ class ClipEncoder:
         self._short_side, self._quality = short_side, quality
         self._buffer = io.BytesIO()
         self._writer: av.container.OutputContainer | None = None
+        self._scaler = VideoReformatter()
         self.times: list[float] = []
         self.size = (0, 0)
         self.video = b""
@@ -80,13 +84,13 @@ class ClipEncoder:
         first = self._writer is None
         if first:
             self.size = _even_size(frame, aspect, self._short_side)
-        upright = _upright(frame, *self.size)
+        upright = _upright(frame, *self.size, self._scaler)
         if first:
             self._start(upright)
-        ticks = round(time / TICK)
+        ticks = round(time * TICKS)
         upright.pts, upright.time_base = ticks, TICK
         self._encode(upright)
-        self.times.append(float(ticks * TICK))
+        self.times.append(ticks / TICKS)
 
     def finish(self) -> None:
         """Complete the file; a second call does nothing.
@@ -133,17 +137,22 @@ def _even_size(frame: av.VideoFrame, aspect: float, short_side: int | None) -> t
     return max(2, 2 * round(width * scale / 2)), max(2, 2 * round(height * scale / 2))
 
 
-def _upright(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+def _upright(
+    frame: av.VideoFrame, width: int, height: int, scaler: VideoReformatter
+) -> av.VideoFrame:
+    """The frame in yuv420p of a size; a scaler that is kept plans its work only once."""
     quarter_turns = round(frame.rotation / 90) % 4
     if quarter_turns:
         turned = np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns)
         pixels = np.ascontiguousarray(turned, dtype=np.uint8)
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
     matrix = Colorspace.ITU601 if frame.colorspace == _RGB else None
-    return frame.reformat(
+    return scaler.reformat(
+        frame,
         width=width,
         height=height,
         format="yuv420p",
         dst_colorspace=matrix,
         interpolation=Interpolation.AREA,
+        threads=1,
     )

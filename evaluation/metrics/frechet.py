@@ -14,6 +14,7 @@ from evaluation.statistics import (
     Gaussian,
     Reference,
     frechet_distance,
+    frechet_distance_of_features,
     fvd_infinity,
 )
 from lightning_artv.errors import UserError
@@ -123,9 +124,19 @@ class FrechetVideoDistance(ScoredMetric):
                     f"A Fréchet distance needs at least 2 {name} {self.kind}, got {side.count}; "
                     f"add {name} {self.kind}."
                 )
-        value = float(frechet_distance(real, fake, self.ddof))
+        value = float(self._distance(real, fake))
         notes = bias_notes(real, fake, self.expected, self.kind)
         return Score(value, fake.count, real.count, notes=notes)
+
+    def _distance(self, real: Gaussian, fake: Gaussian) -> Tensor:
+        """From the features themselves where they are kept and fewer than their dimensions: the
+        same number without a `[d, d]` matrix, an order of magnitude sooner.
+        """
+        known = self.reference is None or self.reference.features is not None
+        if self.keep_features and known and max(real.count, fake.count) <= real.size:
+            rows = self._rows_of(True), self._rows_of(False)
+            return frechet_distance_of_features(*rows, self.ddof)
+        return frechet_distance(real, fake, self.ddof)
 
 
 class FrameFID(FrechetVideoDistance):

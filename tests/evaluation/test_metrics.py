@@ -66,6 +66,24 @@ def test_fvd_is_the_frechet_distance_of_all_features():
     assert float(other.compute()) == pytest.approx(float(truth), rel=1e-12)
 
 
+@pytest.mark.parametrize(("size", "direct"), [(100, False), (120, True)])
+def test_kept_features_give_the_number_of_the_statistics(monkeypatch, size, direct):
+    """With more dimensions than samples the kept features are taken as they are."""
+    taken = []
+
+    def noted(*arguments):
+        taken.append(arguments)
+        return frechet_distance_of_features(*arguments)
+
+    monkeypatch.setattr("evaluation.metrics.frechet.frechet_distance_of_features", noted)
+    plain, kept = (
+        fed(FrechetVideoDistance(FirstValues(size), ddof=0, keep_features=keep))
+        for keep in (False, True)
+    )
+    assert float(kept.compute()) == pytest.approx(float(plain.compute()), rel=1e-9)
+    assert bool(taken) == direct
+
+
 def test_frame_fid_pools_the_frames_that_are_left():
     network = FirstValues(10, frames=True)
     real, fake = noise_videos(40, frames=5), noise_videos(30, frames=5, seed=1) // 2

@@ -23,7 +23,7 @@ demo: $(STAMP)  ## make shapes, train, generate; results in outputs/demo
 	$(BIN)/python -m lightning_artv.demo
 
 test: $(STAMP)  ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP)  ## check style and types
 	$(BIN)/ruff check .

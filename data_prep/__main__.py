@@ -53,6 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     shapes.add_argument("--split", choices=("train", "heldout"), default="train")
     shapes.add_argument("--size", type=int, default=32, help="height and width (default 32)")
     shapes.add_argument("--frames", type=int, default=16, help="per video (default 16)")
+    shapes.add_argument(
+        "--scenes",
+        choices=("plain", "worlds"),
+        default="plain",
+        help="worlds: textured backgrounds, obstacles, camera pans, no borders (default plain)",
+    )
     shapes.add_argument("--fps", type=float, default=8.0, help="frames a second (default 8)")
     folder.set_defaults(call=_folder)
     shapes.set_defaults(call=_shapes)
@@ -93,6 +99,7 @@ def _shapes(options: argparse.Namespace) -> int:
         fps=options.fps,
         samples_per_shard=options.shard_size,
         overwrite=options.overwrite,
+        scenes=options.scenes,
     )
     plural = "" if len(shards) == 1 else "s"
     print(f"Wrote {options.count} videos in {len(shards)} shard{plural} to {options.out}.")

@@ -182,30 +182,34 @@ def background_rows(background: str, size: int) -> NDArray[np.float64]:
 def area(shape: str, radius: float) -> float:
     """Area of a shape in square pixels."""
     factor = {"circle": np.pi, "square": 4.0, "triangle": 0.75 * np.sqrt(3)}[shape]
-    return float(factor) * _extent(shape, radius) ** 2
+    return float(factor) * extent(shape, radius) ** 2
 
 
-def coverage(shape: str, x: float, y: float, radius: float, size: int) -> NDArray[np.float64]:
+def coverage(
+    shape: str, x: float, y: float, radius: float, size: int, wrap: bool = False
+) -> NDArray[np.float64]:
     """Antialiased silhouette of a shape centred at (x, y): `[size, size]` in [0, 1].
 
     The coverage of a pixel is its signed distance to the outline, clamped to half a pixel: exact on
-        straight edges
-    along the axes, and smooth in sub-pixel motion.
+    straight edges along the axes, and smooth in sub-pixel motion. With `wrap`, what leaves the
+    picture comes in at the opposite side.
     """
     centres = np.arange(size, dtype=np.float64) + 0.5
     dx, dy = (centres - x)[None, :], (centres - y)[:, None]
+    if wrap:
+        dx, dy = ((d + size / 2) % size - size / 2 for d in (dx, dy))
     if shape == "circle":
         distance = np.hypot(dx, dy) - radius
     elif shape == "square":
-        distance = np.maximum(np.abs(dx), np.abs(dy)) - _extent(shape, radius)
+        distance = np.maximum(np.abs(dx), np.abs(dy)) - extent(shape, radius)
     else:  # an equilateral triangle, tip up: its centre is half as far from the sides as from it
-        inner = _extent(shape, radius) / 2
+        inner = extent(shape, radius) / 2
         slanted = np.abs(dx) * np.sqrt(0.75) - dy * 0.5
         distance = np.maximum(slanted, dy) - inner
     return np.clip(0.5 - distance, 0.0, 1.0)
 
 
-def _extent(shape: str, radius: float) -> float:
+def extent(shape: str, radius: float) -> float:
     """How far the shape reaches from its centre, in pixels."""
     return {"circle": 1.0, "square": 0.9, "triangle": 1.3}[shape] * radius
 
@@ -225,7 +229,7 @@ def random_scene(rng: random.Random, size: int = 32, frames: int = 16) -> Scene:
     radius = round(rng.uniform(*_RADII) * size / _UNIT, 3)
     still = Scene(**words, x=0.0, y=0.0, radius=radius, size=size, frames=frames)
     end_x, end_y = still.position(frames - 1)
-    margin = _extent(still.shape, radius) + 0.5
+    margin = extent(still.shape, radius) + 0.5
     x = rng.uniform(margin - min(end_x, 0.0), size - margin - max(end_x, 0.0))
     y = rng.uniform(margin - min(end_y, 0.0), size - margin - max(end_y, 0.0))
     return dataclasses.replace(still, x=round(x, 3), y=round(y, 3))

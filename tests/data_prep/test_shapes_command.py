@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from data_prep.shapes import write_shapes
 from lightning_artv.data.decode import Video
 from lightning_artv.data.synthetic import Scene, is_heldout, scene_at
 from lightning_artv.data.tar import RawSample, read_shard
+from lightning_artv.data.worlds import World, world_at
 
 
 def samples(out: Path) -> list[RawSample]:
@@ -28,6 +30,18 @@ def test_pixels_captions_and_scenes_are_the_truth(tmp_path: Path) -> None:
             assert video.fps == pytest.approx(8)
             frames = video.frames(range(8)).permute(0, 2, 3, 1).numpy()
         assert (frames == scene.video()).all()
+
+
+def test_worlds_are_the_truth_too(tmp_path: Path) -> None:
+    options = ["--count", "3", "--seed", "4", "--frames", "20", "--scenes", "worlds"]
+    assert main(["shapes", str(tmp_path / "out"), *options, "--split", "heldout"]) == 0
+    for index, raw in enumerate(samples(tmp_path / "out")):
+        world = World.from_dict(json.loads(raw.files["json"]))
+        assert world == world_at(index, seed=4, split="heldout")
+        assert raw.files["txt"].decode() == world.caption()
+        with Video(raw.files["mp4"]) as video:
+            frames = video.frames(range(20)).permute(0, 2, 3, 1).numpy()
+        assert (frames == world.video(20)).all()
 
 
 def test_the_command_is_reproducible_and_splits_are_disjoint(

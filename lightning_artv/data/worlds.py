@@ -234,7 +234,7 @@ def random_world(rng: random.Random, size: int = 32) -> World:
         words["pan"] = "still"
     grey = rng.randrange(75, 186)
     scale = size / _UNIT
-    draw = {
+    draw: dict[str, Any] = {
         "tint": tuple(grey + rng.randrange(-8, 9) for _ in range(3)),
         "phase": (rng.randrange(size), rng.randrange(size)),
         "x": round(rng.uniform(0, size), 3),

@@ -1,0 +1,1 @@
+"""A benchmark with exact truth: generated worlds against what should have been generated."""

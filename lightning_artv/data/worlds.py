@@ -229,7 +229,7 @@ def random_world(rng: random.Random, size: int = 32) -> World:
     Raises:
         UserError: an impossible size.
     """
-    words = {name: rng.choice(choices) for name, choices in _WORDS.items()}
+    words: dict[str, Any] = {name: rng.choice(choices) for name, choices in _WORDS.items()}
     if rng.random() < _STILL_SHARE:
         words["pan"] = "still"
     grey = rng.randrange(75, 186)

@@ -8,7 +8,6 @@ what the same measure says of the true video, and leave out the clips where it s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,7 +121,7 @@ def _track(frames: Image, world: World) -> _Mover:
     silhouettes = shares[color] * around
     areas = silhouettes.sum((1, 2))
     there = areas >= _LEAST_AREA * world.size**2
-    touched = np.zeros(len(frames), bool)
+    touched: Flags = np.zeros(len(frames), bool)
     if front is not None:
         touched = (around & (shares[front] >= _TOUCH)).any((1, 2))
     whole = there & ~touched
@@ -211,9 +210,11 @@ def _shape(mover: _Mover, size: int) -> str | None:
     return votes.most_common(1)[0][0]
 
 
-def _silhouette(share: Floats, place: Sequence[float] | Floats, size: int) -> str:
+def _silhouette(share: Floats, place: Floats, size: int) -> str:
+    x, y = place.tolist()
+
     def difference(shape: str) -> float:
         radius = float(np.sqrt(share.sum() / area(shape, 1.0)))
-        return float(np.abs(coverage(shape, *place, radius, size, wrap=True) - share).sum())
+        return float(np.abs(coverage(shape, x, y, radius, size, wrap=True) - share).sum())
 
     return min(SHAPES, key=difference)

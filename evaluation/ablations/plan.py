@@ -1,0 +1,324 @@
+"""What an ablation consists of: variants, seeds, sweeps, and how much is spent on each."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evaluation.manifest import differences, to_json
+from lightning_artv.errors import UserError
+from lightning_artv.media.atomic import write_atomically
+from lightning_artv.training.extends import chain
+
+CONFIG = Path("configs/shapes.yaml")
+OVERLAYS = Path("configs/ablation")
+SWEEPS = OVERLAYS / "sweeps.yaml"
+PLAN = "plan.json"
+BASE = "full"
+"""The variant that all others change in one thing, and that the sweeps are run on."""
+
+TITLES = {
+    BASE: "full model",
+    "no_mask": "no mask",
+    "no_anchor": "no anchor",
+    "no_noise_augmentation": "no noise augmentation",
+    "static_posterior": "static noise: posterior",
+    "static_residual": "static noise: residual",
+    "static_literal": "static noise: literal",
+    "mask_channels_one": "one mask for all channels",
+    "mask_channels_all": "a mask for each channel",
+    "anchor_window_1": "anchor window of 1",
+}
+VARIANTS = tuple(n for n in TITLES if n not in ("static_posterior", "mask_channels_all"))
+"""What `configs/shapes.yaml` is compared with; it has a posterior and a mask for each channel."""
+
+VARIANTS_FULL_SIZE = tuple(n for n in TITLES if n not in ("static_posterior", "mask_channels_one"))
+"""The same for `configs/artv.yaml`, which has one mask."""
+
+SETTINGS = ("noise_level", "guidance.references", "guidance.anchor", "guidance.text")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is spent.
+
+    Attributes:
+        name: for `plan.json`; with a `*` where a number was changed.
+        steps: optimiser steps a training: a multiple of the configuration's interval of
+            checkpoints, unless below it.
+        train_worlds, heldout_worlds: videos to train on and to compute the validation loss on.
+        clips: held-out videos of 16 frames that every variant is measured on.
+        long_clips, long_frames: the first of them that go on for longer, and for how long.
+        sweep_clips: videos of 16 frames for each value of a sweep.
+    """
+
+    name: str
+    steps: int
+    train_worlds: int
+    heldout_worlds: int
+    clips: int
+    long_clips: int
+    long_frames: int
+    sweep_clips: int
+
+    def with_changes(self, changes: Sequence[str]) -> Budget:
+        """The budget with numbers changed by `name=number`.
+
+        Raises:
+            UserError: no such number, or one below 1.
+        """
+        names = [field.name for field in dataclasses.fields(self) if field.name != "name"]
+        values = {}
+        for change in changes:
+            name, _, text = change.partition("=")
+            if name not in names or not text.isdigit() or int(text) < 1:
+                raise UserError(
+                    f"--set takes NAME=NUMBER with one of {', '.join(names)} and a whole number "
+                    f"above 0, got '{change}'."
+                )
+            values[name] = int(text)
+        changed = dataclasses.replace(self, **values)  # type: ignore[arg-type]
+        return self if changed == self else dataclasses.replace(changed, name=f"{self.name}*")
+
+
+BUDGETS = {
+    budget.name: budget
+    for budget in (
+        Budget("quick", 600, 3000, 128, 64, 24, 128, 32),
+        Budget("long", 6000, 20_000, 256, 128, 48, 128, 64),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A training whose configuration differs from the base in `changes`.
+
+    Attributes:
+        name: of its overlay in `configs/ablation`, or `full` for the base itself.
+        title: what a reader calls it.
+        changes: dotted key of the configuration -> value.
+    """
+
+    name: str
+    title: str
+    changes: Mapping[str, Any]
+
+    @classmethod
+    def named(cls, name: str) -> Variant:
+        """The variant of an overlay file.
+
+        Raises:
+            UserError: there is no such file, or it is no mapping.
+        """
+        if name == BASE:
+            return cls(name, TITLES[name], {})
+        path = overlay(name)
+        return cls(name, TITLES.get(name, name.replace("_", " ")), dict(_flat(_read(path))))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One setting of generation, varied on the trained base.
+
+    Attributes:
+        name: `t_test`, or `guidance_` and a condition.
+        setting: what is varied, one of `SETTINGS`.
+        values: rising or not, each once.
+    """
+
+    name: str
+    setting: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is to be run in one folder.
+
+    Attributes:
+        budget: how much of it.
+        config: configuration of the base.
+        config_sha256: of its content, without comments and order.
+        seeds, variants, sweeps: of what.
+    """
+
+    budget: Budget
+    config: Path
+    config_sha256: str
+    seeds: tuple[int, ...]
+    variants: tuple[Variant, ...]
+    sweeps: tuple[Sweep, ...]
+
+    def content(self) -> dict[str, Any]:
+        """What `plan.json` holds."""
+        numbers = dataclasses.asdict(self.budget)
+        return {
+            "budget": numbers.pop("name"),
+            **numbers,
+            "config": str(self.config),
+            "config_sha256": self.config_sha256,
+            "seeds": list(self.seeds),
+            "variants": [dataclasses.asdict(variant) for variant in self.variants],
+            "sweeps": [dataclasses.asdict(s) | {"values": list(s.values)} for s in self.sweeps],
+        }
+
+
+def make_plan(
+    budget: Budget,
+    seeds: Sequence[int],
+    variants: Sequence[str] = VARIANTS,
+    sweeps: Sequence[str] | None = None,
+    config: Path = CONFIG,
+) -> Plan:
+    """The plan for these variants and seeds, each once and in the order given.
+
+    Args:
+        sweeps: names of `configs/ablation/sweeps.yaml`; None for all.
+
+    Raises:
+        UserError: a file or a sweep that does not exist, or a sweep without the base.
+    """
+    known = read_sweeps()
+    names = list(known) if sweeps is None else list(dict.fromkeys(sweeps))
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f"There is no sweep '{unknown[0]}': use some of {', '.join(known)}.")
+    chosen = tuple(Variant.named(name) for name in dict.fromkeys(variants))
+    if BASE not in dict.fromkeys(variants):
+        if sweeps:
+            raise UserError(f"Sweeps are run on '{BASE}': add it to --variants.")
+        names = []
+    return Plan(
+        budget,
+        config,
+        _digest(config),
+        tuple(dict.fromkeys(seeds)),
+        chosen,
+        tuple(known[name] for name in names),
+    )
+
+
+def read_sweeps(path: Path = SWEEPS) -> dict[str, Sweep]:
+    """The sweeps of a file by name.
+
+    Raises:
+        UserError: no such file, or one that is not `name: {setting: ..., values: [...]}`.
+    """
+    sweeps = {}
+    for name, entry in _read(path).items():
+        setting, values = (
+            (entry.get("setting"), entry.get("values")) if isinstance(entry, dict) else (None, None)
+        )
+        numbers = isinstance(values, list) and all(type(v) in (int, float) for v in values)
+        if setting not in SETTINGS or not values or not numbers or len(set(values)) < len(values):
+            raise UserError(
+                f"'{name}' in {path} must be {{setting: ..., values: [...]}} with one of "
+                f"{', '.join(SETTINGS)} and different numbers."
+            )
+        sweeps[str(name)] = Sweep(str(name), setting, tuple(values))
+    return sweeps
+
+
+def overlay(name: str) -> Path:
+    """The file that makes a variant of a base configuration.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = OVERLAYS / f"{name}.yaml"
+    if not path.is_file() or path == SWEEPS:
+        there = sorted(p.stem for p in OVERLAYS.glob("*.yaml") if p != SWEEPS)
+        known = f"use some of {', '.join([BASE, *there])}" if there else "run in the project folder"
+        raise UserError(f"There is no variant '{name}' in {OVERLAYS}: {known}.")
+    return path
+
+
+def open_plan(out: Path, plan: Plan) -> None:
+    """Write `plan.json`; where there is one, add new variants, seeds and values to it.
+
+    Raises:
+        UserError: the folder holds the results of another plan.
+    """
+    path, content = out / PLAN, plan.content()
+    if path.is_file():
+        there = read_plan(path)
+        fields = differences(_fixed(there, content), _fixed(content, there))
+        if fields:
+            raise UserError(
+                f"'{out}' holds ablations that were planned otherwise (other "
+                f"{', '.join(fields[:4])}): name another --out, or remove it."
+            )
+        content = _merged(there, content)
+    write_atomically(path, to_json(content))
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """The content of a `plan.json`.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["seeds"], content["variants"], content["sweeps"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"'{path}' is damaged: remove the folder, or put it back.") from error
+    return dict(content)
+
+
+def _fixed(plan: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """What may not change: all numbers, and variants and sweeps that both plans have."""
+    fixed = {k: v for k, v in plan.items() if k not in ("seeds", "variants", "sweeps")}
+    for kind, field in (("variants", "changes"), ("sweeps", "setting")):
+        shared = {entry["name"] for entry in other[kind]}
+        fixed |= {e["name"]: {field: e[field]} for e in plan[kind] if e["name"] in shared}
+    return fixed
+
+
+def _merged(there: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    sweeps = {entry["name"]: dict(entry) for entry in there["sweeps"]}
+    for entry in new["sweeps"]:
+        before = sweeps.get(entry["name"], {"values": []})["values"]
+        sweeps[entry["name"]] = {**entry, "values": list(dict.fromkeys([*before, *entry["values"]]))}
+    variants = {entry["name"]: entry for entry in (*there["variants"], *new["variants"])}
+    seeds = list(dict.fromkeys([*there["seeds"], *new["seeds"]]))
+    return {
+        **new,
+        "seeds": seeds,
+        "variants": list(variants.values()),
+        "sweeps": list(sweeps.values()),
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"There is no {path}: run the command in the project folder.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}): mend it.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no settings: write 'key: value' lines.")
+    return content
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys of the leaves."""
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _digest(config: Path) -> str:
+    """sha256 of what a configuration and its bases hold."""
+    content = [_read(path) for path in chain(config)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

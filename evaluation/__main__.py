@@ -42,6 +42,10 @@ def dispatch(options: argparse.Namespace) -> int:
 
         run = {"run": commands.run, "generate": commands.generate, "score": commands.score}
         return run[options.command](options)
+    if options.command == "ablations":
+        from evaluation.ablations import runner
+
+        return runner.run(options)
     if options.command == "compare":
         from evaluation.compare import compare
 

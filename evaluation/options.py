@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import NoReturn
 
+from evaluation.ablations.options import add_commands as add_ablation_commands
 from lightning_artv.errors import UserError
 
 DEFAULT_PROTOCOL = "ucf101-2048"
@@ -70,6 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
     protocols = command("protocols", "list the protocols, or show one in full")
     protocols.add_argument("name", nargs="?", help="of a protocol")
     _changes(protocols)
+
+    add_ablation_commands(command)
     return parser
 
 

@@ -286,7 +286,10 @@ def _merged(there: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     sweeps = {entry["name"]: dict(entry) for entry in there["sweeps"]}
     for entry in new["sweeps"]:
         before = sweeps.get(entry["name"], {"values": []})["values"]
-        sweeps[entry["name"]] = {**entry, "values": list(dict.fromkeys([*before, *entry["values"]]))}
+        sweeps[entry["name"]] = {
+            **entry,
+            "values": list(dict.fromkeys([*before, *entry["values"]])),
+        }
     variants = {entry["name"]: entry for entry in (*there["variants"], *new["variants"])}
     seeds = list(dict.fromkeys([*there["seeds"], *new["seeds"]]))
     return {

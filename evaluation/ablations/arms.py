@@ -1,0 +1,207 @@
+"""Two arms of a comparison, their paired difference, and the verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.ablations.reading import BySeed, Numbers, values
+from evaluation.ablations.significance import effect_size, paired_t, sign_flip
+from evaluation.shapes.metrics_table import METRICS
+
+REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
+CONTRADICTED, NOT_TESTED = "contradicted", "not tested"
+LEVEL = 0.05
+MASK_MEAN = "mask mean"
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more of a metric is better; a claim about the mask's mean is that it rises."""
+    return metric == MASK_MEAN or METRICS[metric].higher_is_better
+
+
+def metric_title(metric: str) -> str:
+    """What a reader calls a metric."""
+    return metric if metric == MASK_MEAN else METRICS[metric].title
+
+
+def amount(metric: str, value: float, unit: bool = True) -> str:
+    """A number of a metric as text."""
+    of = "" if metric == MASK_MEAN else METRICS[metric].unit
+    if of in ("share", "of full range"):
+        return f"{100 * value:.1f}{' %' if unit else ''}"
+    text = f"{value:.3f}" if metric == MASK_MEAN else f"{value:.2f}"
+    return f"{text} {of}".rstrip() if unit else text
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison.
+
+    Attributes:
+        name: how a sentence calls it.
+        seeds: of the runs.
+        values: of the metric, one a seed.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds; NaN without one."""
+        return float(np.mean(self.values)) if self.values else math.nan
+
+    @property
+    def sd(self) -> float:
+        """Over the seeds, N - 1; NaN below two."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
+
+    def text(self, metric: str) -> str:
+        """`mean ± sd`."""
+        if not self.values:
+            return "–"
+        if len(self.values) < 2:
+            return amount(metric, self.mean)
+        return f"{amount(metric, self.mean, unit=False)} ± {amount(metric, self.sd)}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim, what was measured, and the verdict.
+
+    Attributes:
+        claim: as a clause.
+        source: where the paper says so, or `ours`.
+        metric: the number that it is tested on.
+        better, worse: the arm that the claim says is better, and the other; on common seeds.
+        differences: one a seed, positive where the claim holds.
+        p_seeds: of the paired t test; None with fewer than two seeds.
+        p_clips: of the sign-flip test over `clips` clips; None for what clips do not have.
+        p_holm: `p_seeds` corrected for the number of claims.
+        note: what else a reader must know.
+    """
+
+    claim: str
+    source: str
+    metric: str
+    better: Arm
+    worse: Arm
+    differences: tuple[float, ...]
+    p_seeds: float | None
+    p_clips: float | None = None
+    clips: int = 0
+    p_holm: float | None = None
+    note: str = ""
+
+    @classmethod
+    def untested(cls, claim: str, source: str, metric: str, reason: str) -> Finding:
+        """A claim for which there are no numbers."""
+        nothing = Arm("", (), ())
+        return cls(claim, source, metric, nothing, nothing, (), None, note=reason)
+
+    @property
+    def difference(self) -> float:
+        """The mean over the seeds, positive where the claim holds; NaN without a seed."""
+        return float(np.mean(self.differences)) if self.differences else math.nan
+
+    @property
+    def effect(self) -> float | None:
+        """Cohen's d over the seeds; None below two."""
+        return effect_size(self.differences)
+
+    @property
+    def t(self) -> float:
+        """Student's t, or the plain difference with one seed: orders comparisons by strength."""
+        effect = self.effect
+        return self.difference if effect is None else effect * math.sqrt(len(self.differences))
+
+    @property
+    def verdict(self) -> str:
+        """What the seeds' test says at a level of 0.05."""
+        if self.p_seeds is None:
+            return NOT_TESTED
+        if self.p_seeds >= LEVEL:
+            return NOT_REPRODUCED
+        return REPRODUCED if self.difference > 0 else CONTRADICTED
+
+    def sentence(self) -> str:
+        """One plain sentence with the numbers."""
+        start = f"{self.verdict.capitalize()}: {self.claim}"
+        note = f"; {self.note}" if self.note else ""
+        if not self.differences:
+            return f"{start}{note}."
+        count = len(self.differences)
+        arms = ", ".join(f"{a.name} {a.text(self.metric)}" for a in (self.better, self.worse))
+        found = (
+            f"{metric_title(self.metric)}: {arms} over {count} seed{'s' if count > 1 else ''}, "
+            f"{amount(self.metric, abs(self.difference))} "
+            f"{'in favour' if self.difference > 0 else 'against'}"
+        )
+        if self.p_seeds is None:
+            return f"{start}; {found}, without a test, which needs two seeds{note}."
+        tests = f"{p_text(self.p_seeds)} over seeds"
+        if self.p_clips is not None:
+            tests += f", {p_text(self.p_clips)} over {self.clips} clips"
+        return f"{start}; {found} ({tests}){note}."
+
+
+def p_text(p: float | None) -> str:
+    """`p = 0.012`, or `p < 0.001`."""
+    if p is None:
+        return "–"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def compare(
+    claim: str, source: str, metric: str, better: tuple[str, BySeed], worse: tuple[str, BySeed]
+) -> Finding:
+    """Test whether one arm (its name in a sentence, its runs) is better than the other."""
+    first, second = values(better[1], metric), values(worse[1], metric)
+    seeds = tuple(seed for seed in first if seed in second)
+    if not seeds:
+        absent = " and ".join(
+            name for name, found in ((better[0], first), (worse[0], second)) if not found
+        )
+        reason = f"{metric_title(metric)} was not measured ({absent or 'no common seed'})"
+        return Finding.untested(claim, source, metric, reason)
+    arms = (
+        Arm(better[0], seeds, tuple(first[s] for s in seeds)),
+        Arm(worse[0], seeds, tuple(second[s] for s in seeds)),
+    )
+    found = seed_test(claim, source, metric, *arms)
+    clips = clip_differences(
+        {s: better[1][s].per_clip for s in seeds}, {s: worse[1][s].per_clip for s in seeds}, metric
+    )
+    return dataclasses.replace(found, p_clips=sign_flip(clips), clips=len(clips))
+
+
+def seed_test(claim: str, source: str, metric: str, better: Arm, worse: Arm) -> Finding:
+    """The test over seeds alone."""
+    sign = 1 if higher_is_better(metric) else -1
+    pairs = zip(better.values, worse.values, strict=True)
+    differences = tuple(sign * (a - b) for a, b in pairs)
+    return Finding(claim, source, metric, better, worse, differences, paired_t(differences))
+
+
+def clip_differences(
+    better: Mapping[int, Mapping[str, Numbers]],
+    worse: Mapping[int, Mapping[str, Numbers]],
+    metric: str,
+) -> Numbers:
+    """Differences in favour, one a clip, averaged over the seeds; clips without a number left out.
+
+    Returns:
+        `[N]`; empty for a metric that clips do not have.
+    """
+    if not all(metric in arm[seed] for arm in (better, worse) for seed in better):
+        return np.empty(0)
+    sign = 1 if higher_is_better(metric) else -1
+    each = np.stack([sign * (better[s][metric] - worse[s][metric]) for s in better])
+    mean: Numbers = each.mean(axis=0)
+    return mean[~np.isnan(mean)]

@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format tensorboard eval-ucf101 eval-msrvtt clean
+.PHONY: help setup demo test lint format tensorboard eval-ucf101 eval-msrvtt ablations ablations-full clean
 
 help:  ## show this list
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 24
 
 setup: $(STAMP)  ## make .venv and install the pinned packages (quick when it is there)
 
@@ -51,6 +51,16 @@ $(BIN)/python -m evaluation run --protocol $(PROTOCOL) --checkpoint $(CKPT) --da
 	--devices $(or $(DEVICES),1) --out $(or $(OUT),outputs/eval/$(PROTOCOL)) \
 	$(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(T2I),--first-frame-model $(T2I)) $(ARGS)
 endef
+
+ablations: $(STAMP)  ## [BUDGET=quick OUT=outputs/ablations]: train and measure the paper's ablations on small worlds
+	$(BIN)/python -m evaluation ablations --budget $(or $(BUDGET),quick) --out $(or $(OUT),outputs/ablations) $(ARGS)
+
+ablations-full: $(STAMP)  ## CKPTS=folder DATA_UCF101=... [DATA_MSRVTT= DATA_WEBVID= WEIGHTS= DEVICES= OUT=]: at full size
+	@test -n "$(CKPTS)" || { echo "error: name the folder of checkpoints: make $@ CKPTS=... DATA_UCF101=..."; exit 2; }
+	$(BIN)/python -m evaluation ablations-full --checkpoints $(CKPTS) --devices $(or $(DEVICES),1) \
+		--out $(or $(OUT),outputs/ablations-full) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
+		$(if $(DATA_UCF101),--data-ucf101 $(DATA_UCF101)) $(if $(DATA_MSRVTT),--data-msrvtt $(DATA_MSRVTT)) \
+		$(if $(DATA_WEBVID),--data-webvid $(DATA_WEBVID)) $(ARGS)
 
 clean:  ## remove .venv and caches; outputs/ stays
 	rm -rf $(VENV) *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -46,6 +46,10 @@ def dispatch(options: argparse.Namespace) -> int:
         from evaluation.ablations import runner
 
         return runner.run(options)
+    if options.command == "ablations-full":
+        from evaluation.ablations import full_size
+
+        return full_size.run(options)
     if options.command == "compare":
         from evaluation.compare import compare
 

@@ -27,8 +27,7 @@ RESULT = "result.json"
 
 def generate(options: argparse.Namespace) -> int:
     """`generate`: print the folder of the videos."""
-    job = _generation(options, options.mode, options.out)
-    print(make_videos(job, choose_devices(options.devices, options.device)))
+    print(make(options, options.mode, options.out))
     return 0
 
 
@@ -37,7 +36,7 @@ def score(options: argparse.Namespace) -> int:
     result = measure(_scoring(options, options.fake, options.name or options.fake.name))
     result.save(options.out)
     print(options.out)
-    return _exit_code([result])
+    return exit_code([result])
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,10 +46,8 @@ def run(options: argparse.Namespace) -> int:
     """
     results, skipped = [], {}
     for mode in options.modes:
-        folder = options.out / mode
         try:
-            job = _generation(options, mode, folder)
-            make_videos(job, choose_devices(options.devices, options.device))
+            folder = make(options, mode, options.out / mode)
         except MissingWeightsError as error:
             if mode != "text-to-image":
                 raise
@@ -62,7 +59,30 @@ def run(options: argparse.Namespace) -> int:
         results.append(result)
     report = write_report(results, options.out, skipped, options.out / "tensorboard")
     print("\n".join(str(path) for path in report))
-    return _exit_code(results)
+    return exit_code(results)
+
+
+def make(options: argparse.Namespace, mode: str, folder: Path) -> Path:
+    """Make what is missing of a mode's videos in `folder`, and return it."""
+    job = _generation(options, mode, folder)
+    return make_videos(job, choose_devices(options.devices, options.device))
+
+
+def measured_once(options: argparse.Namespace, folder: Path) -> Result:
+    """The result in a folder of videos, measured unless it is there: complete, under the protocol,
+    and with networks of the kind that is asked for.
+    """
+    path = folder / RESULT
+    if path.is_file():
+        there = Result.load(path)
+        seeds = {m.weights["random seed"] for m in there.measurements if "random seed" in m.weights}
+        asked = set() if options.random_features is None else {str(options.random_features)}
+        same = there.protocol["hash"] == _protocol(options).hash and there.name == options.name
+        if same and seeds <= asked and not there.missing:
+            return there
+    result = measure(_scoring(options, folder, options.name))
+    result.save(path)
+    return result
 
 
 def _generation(options: argparse.Namespace, mode: str, out: Path) -> Generation:
@@ -112,7 +132,7 @@ def _protocol(options: argparse.Namespace) -> Protocol:
     return get_protocol(options.protocol).with_changes(options.changes)
 
 
-def _exit_code(results: Sequence[Result]) -> int:
+def exit_code(results: Sequence[Result]) -> int:
     """3 where weights were missing, which is said once a network on stderr."""
     reasons = dict.fromkeys(m.reason for result in results for m in result.missing)
     for reason in reasons:

@@ -72,7 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
     protocols.add_argument("name", nargs="?", help="of a protocol")
     _changes(protocols)
 
-    add_ablation_commands(command)
+    ablations_full = add_ablation_commands(command)
+    for add in (_changes, _generation, _scoring):
+        add(ablations_full)
     return parser
 
 
@@ -98,7 +100,9 @@ def _changes(parser: argparse.ArgumentParser) -> None:
 
 def _generation(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("generation").add_argument
-    add("--checkpoint", type=Path, required=True, help="a checkpoint that `lightning fit` wrote")
+    if not parser.prog.endswith("ablations-full"):
+        text = "a checkpoint that `lightning fit` wrote"
+        add("--checkpoint", type=Path, required=True, help=text)
     add("--first-frame-model", metavar="ID", help="diffusers text-to-image folder or hub id")
     add("--prompts", type=Path, metavar="FILE", help="class sentences instead of ours")
     add("--devices", type=_positive, default=1, metavar="N", help="share the videos out over N")

@@ -9,10 +9,16 @@ from pathlib import Path
 AddCommand = Callable[[str, str], argparse.ArgumentParser]
 
 
-def add_commands(command: AddCommand) -> None:
-    """Add both commands; `command(name, help)` makes a parser."""
+def add_commands(command: AddCommand) -> argparse.ArgumentParser:
+    """Add both commands; `command(name, help)` makes a parser.
+
+    Returns:
+        the parser of `ablations-full`, which also takes what generation and scoring take.
+    """
     _grid(command("ablations", "train and measure what is missing of a grid of variants"))
-    _full_size(command("ablations-full", "measure full-size variants on the 2k protocols"))
+    full_size = command("ablations-full", "measure full-size variants on the 2k protocols")
+    _full_size(full_size)
+    return full_size
 
 
 def _grid(parser: argparse.ArgumentParser) -> None:
@@ -40,17 +46,9 @@ def _full_size(parser: argparse.ArgumentParser) -> None:
     add("--checkpoints", type=Path, required=True, metavar="DIR", help="DIR/VARIANT/last.ckpt")
     for name in ("ucf101", "msrvtt", "webvid"):
         add(f"--data-{name}", type=Path, metavar="DIR", help=f"measure on {name}-2k")
-    add("--out", type=Path, default=Path("outputs/ablations-full"))
+    add("--out", type=Path, default=Path("outputs/ablations-full"), help="for videos and report")
     add("--variants", nargs="+", metavar="V", help="full, or files of configs/ablation")
-    add("--mode", default="true-frame", help="where first frames come from: true-frame or none")
-    add("--weights", type=Path, metavar="DIR", help="folder of weight files (see `weights`)")
-    add("--devices", type=_number, default=1, metavar="N", help="share the videos out over N")
-    add(
-        "extra",
-        nargs=argparse.REMAINDER,
-        metavar="-- ...",
-        help="after `--`: further options of `generate` and `score`",
-    )
+    add("--mode", default="true-frame", help="the first frame's source (default: true-frame)")
 
 
 def _number(text: str) -> int:

@@ -94,6 +94,21 @@ MSRVTT_59800 = dataclasses.replace(
     assumed=_CAPTIONED,
 )
 
+MSRVTT_2K = dataclasses.replace(
+    MSRVTT_2990,
+    name="msrvtt-2k",
+    source="ART•V's ablations, 'MSR-VTT-2k' (Fig. 8), not defined further in the paper",
+    real_count=2000,
+    fake_count=2000,
+    assumed={
+        **MSRVTT_2990.assumed,
+        "real_count": "'2k' read as 2,000",
+        "fake_count": "'2k' read as 2,000",
+        "split": "not stated; the test set",
+        "sampling": "not stated; drawn at random from the test set",
+    },
+)
+
 WEBVID_2K = dataclasses.replace(
     MSRVTT_2990,
     name="webvid-2k",
@@ -148,6 +163,7 @@ PRESETS: dict[str, Protocol] = {
         UCF101_2K,
         MSRVTT_2990,
         MSRVTT_59800,
+        MSRVTT_2K,
         WEBVID_2K,
         STYLEGAN_V,
         TATS,

@@ -19,6 +19,7 @@ HASHES = {
     "ucf101-2k": "c3810ec13948a866",
     "msrvtt-2990": "5121f3ebcfc13685",
     "msrvtt-59800": "99cfc316ca2d6046",
+    "msrvtt-2k": "11533e7696db0e9f",
     "webvid-2k": "2791561c6e198eda",
     "stylegan-v": "8832c7830ef71e78",
     "tats": "68b6c974ec9a5085",

@@ -1,0 +1,105 @@
+"""The paper's figures as charts of what was measured here."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evaluation.ablations.arms import metric_title
+from evaluation.ablations.charts import Chart, Line, bars, curves, heat
+from evaluation.ablations.plan import BASE
+from evaluation.ablations.reading import BySeed, Grid, Numbers, values
+from evaluation.shapes.metrics_table import METRICS
+
+BAR_METRICS = (
+    *("FVD", "IS", "background_psnr@127", "drift_background_psnr"),
+    *("direction@128", "background_psnr@15"),
+)
+CURVES = {
+    "background_psnr": ("background PSNR, dB", "dB"),
+    "psnr": ("PSNR, dB", "dB"),
+    "contrast": ("contrast", ""),
+    "sharpness": ("sharpness", ""),
+    "saturation": ("saturation", ""),
+    "brightness": ("brightness", ""),
+}
+SWEEP_METRICS = ("FVD", "IS", "background_psnr@15", "direction@16")
+PERCENT = ("share", "of full range")
+
+
+def drift_curves(grid: Grid) -> dict[str, Chart]:
+    """Curve -> all variants' means by frame, with bands of one sd over the seeds."""
+    charts = {}
+    for name, (title, _) in CURVES.items():
+        found = {v: mean_and_sd(runs, name) for v, runs in grid.variants.items()}
+        lines = {
+            grid.titles[v]: Line(mean[1:], sd[1:]) for v, (mean, sd) in found.items() if len(mean)
+        }
+        longest = max((len(np.asarray(line.y)) for line in lines.values()), default=0)
+        lines = {n: line for n, line in lines.items() if len(np.asarray(line.y)) == longest}
+        if longest:
+            charts[name] = curves(title, range(1, longest + 1), lines, "frame")
+    return charts
+
+
+def mean_and_sd(runs: BySeed, curve: str) -> tuple[Numbers, Numbers]:
+    """A curve over the seeds: mean and sd, `[frames]` each; empty where it was not measured."""
+    found = [run.curves[curve] for run in runs.values() if curve in run.curves]
+    if not found:
+        return np.empty(0), np.empty(0)
+    stacked = np.stack(found)
+    sd = stacked.std(axis=0, ddof=1) if len(found) > 1 else np.zeros(stacked.shape[1])
+    return stacked.mean(axis=0), sd
+
+
+def mask_charts(grid: Grid) -> dict[str, Chart]:
+    """Variant -> Fig. 4: its mask's distribution and mean by step, over all seeds."""
+    charts = {}
+    for variant, runs in grid.variants.items():
+        masks = [run.mask for run in runs.values() if run.mask is not None]
+        if masks:
+            charts[variant] = heat(
+                f"mask values, {grid.titles[variant]}",
+                np.sum([mask["histogram"] for mask in masks], axis=0),
+                np.mean([mask["mean"] for mask in masks], axis=0),
+                masks[0]["timesteps"].tolist(),
+                "t of the denoising step (the last step is right)",
+            )
+    return charts
+
+
+def bar_charts(grid: Grid) -> dict[str, Chart]:
+    """Metric -> Fig. 8a: a bar a variant."""
+    charts = {}
+    for metric in BAR_METRICS:
+        found = {grid.titles[v]: values(runs, metric) for v, runs in grid.variants.items()}
+        scale = 100 if METRICS[metric].unit in PERCENT else 1
+        bar = {n: [scale * v for v in by_seed.values()] for n, by_seed in found.items() if by_seed}
+        if bar:
+            charts[metric] = bars(_title(metric), bar)
+    return charts
+
+
+def sweep_charts(grid: Grid) -> dict[str, Chart]:
+    """`sweep/metric` -> Fig. 8b and the like: the metric by the sweep's value."""
+    charts = {}
+    for sweep, levels in grid.sweeps.items():
+        for metric in SWEEP_METRICS:
+            found = {v: list(values(runs, metric).values()) for v, runs in levels.items()}
+            found = {v: cells for v, cells in found.items() if cells}
+            if len(found) < 2:
+                continue
+            scale = 100 if METRICS[metric].unit in PERCENT else 1
+            means = [scale * float(np.mean(cells)) for cells in found.values()]
+            sds = [scale * float(np.std(c, ddof=1)) if len(c) > 1 else 0.0 for c in found.values()]
+            title = f"{_title(metric)}, by {sweep.replace('guidance_', 'guidance of ')}"
+            label = "t_test" if sweep == "t_test" else "weight"
+            lines = {grid.titles.get(BASE, BASE): Line(means, sds)}
+            charts[f"{sweep}/{metric}"] = curves(title, list(found), lines, label, dots=True)
+    return charts
+
+
+def _title(metric: str) -> str:
+    unit = METRICS[metric].unit
+    better = "↑" if METRICS[metric].higher_is_better else "↓"
+    suffix = ", %" if unit in PERCENT else f", {unit}" if unit else ""
+    return f"{metric_title(metric)}{suffix} {better}"

@@ -1,0 +1,128 @@
+"""Figures made of frames: clips side by side (Fig. 10), masks by step (Fig. 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from evaluation.ablations.reading import Grid
+from lightning_artv.media import gif_bytes, grid
+from lightning_artv.training.mask_record import MaskRecord
+
+FPS = 8.0
+TRUTH = "truth"
+STRIP_FRAMES = (0, 1, 4, 8, 16, 32, 64, 127)
+GAP = 2
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """The same clips of every variant, made with the same noise.
+
+    Attributes:
+        names: of the rows, the truth first.
+        rows: uint8 `[T, H, W, 3]` each: the clips next to each other.
+        seed: of the trainings that are shown.
+    """
+
+    names: tuple[str, ...]
+    rows: tuple[NDArray[np.uint8], ...]
+    seed: int
+
+    def sheet(self, frames: int, labels: bool = False, scale: int = 1) -> NDArray[np.uint8]:
+        """All rows below one another.
+
+        Args:
+            frames: at most so many, evenly chosen.
+            labels: write the rows' names at the left.
+            scale: whole-number enlargement.
+
+        Returns:
+            uint8 `[T, H, W, 3]`.
+        """
+        length = len(self.rows[0])
+        kept = np.unique(np.linspace(0, length - 1, min(frames, length)).round().astype(int))
+        clips = torch.from_numpy(np.stack([row[kept] for row in self.rows]))
+        sheet: NDArray[np.uint8] = grid(clips, 1, gap=GAP).numpy()
+        sheet = sheet.repeat(scale, axis=1).repeat(scale, axis=2)
+        if not labels:
+            return sheet
+        side = _labels(self.names, (self.rows[0].shape[1] + GAP) * scale, sheet.shape[1])
+        return np.concatenate([np.broadcast_to(side, (len(sheet), *side.shape)), sheet], axis=2)
+
+    def gif(self, frames: int, labels: bool = False, scale: int = 1) -> bytes:
+        """`sheet` as an animation that takes as long whatever `frames` is."""
+        sheet = self.sheet(frames, labels, scale)
+        return gif_bytes(sheet, FPS * len(sheet) / len(self.rows[0]) * 2)
+
+    def strip(self, clip: int = 0) -> NDArray[np.uint8]:
+        """One clip at some frames: a row a variant, a column a frame of `STRIP_FRAMES`.
+
+        Returns:
+            uint8 `[H, W, 3]`.
+        """
+        height = self.rows[0].shape[1]
+        kept = [frame for frame in STRIP_FRAMES if frame < len(self.rows[0])]
+        left = clip * (height + GAP)
+        cells = [row[f][:, left : left + height] for row in self.rows for f in kept]
+        sheet = grid(torch.from_numpy(np.stack(cells))[:, None], len(kept), gap=GAP)
+        picture: NDArray[np.uint8] = sheet[0].numpy()
+        return picture
+
+
+def side_by_side(found: Grid) -> SideBySide | None:
+    """The first seed for which there are samples; None where there are none."""
+    for seed in found.plan["seeds"]:
+        samples = {v: runs[seed].samples() for v, runs in found.variants.items() if seed in runs}
+        samples = {v: arrays for v, arrays in samples.items() if arrays}
+        if samples:
+            truth = next(iter(samples.values()))["truth"]
+            rows = [_row(truth), *(_row(arrays["generated"]) for arrays in samples.values())]
+            titles = (TRUTH, *(found.titles[v] for v in samples))
+            return SideBySide(titles, tuple(rows), seed)
+    return None
+
+
+def mask_pictures(found: Grid) -> dict[str, NDArray[np.uint8]]:
+    """Variant -> its masks of one frame: a row a clip, a column a denoising step, white copies.
+
+    Returns:
+        uint8 `[H, W, 3]` each, of the first seed with samples; variants without a mask left out.
+    """
+    pictures = {}
+    for variant, runs in found.variants.items():
+        for run in runs.values():
+            masks = run.samples().get("masks")
+            if masks is not None:
+                pictures[variant] = np.concatenate(
+                    [_mask_row(masks[:, k]) for k in range(masks.shape[1])]
+                )
+                break
+    return pictures
+
+
+def _mask_row(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    pictures = {step: torch.from_numpy(mask / 255.0) for step, mask in enumerate(masks)}
+    return MaskRecord(pictures=pictures).picture_strip(scale=1)
+
+
+def _row(clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`[K, T, H, W, 3]` next to each other."""
+    row: NDArray[np.uint8] = grid(torch.from_numpy(clips), len(clips), gap=GAP).numpy()
+    return row
+
+
+def _labels(names: Sequence[str], pitch: int, height: int) -> NDArray[np.uint8]:
+    """Names on white, one every `pitch` pixels: uint8 `[height, W, 3]`."""
+    font = ImageFont.load_default(13)
+    width = round(max(font.getlength(name) for name in names)) + 12
+    image = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(image)
+    for row, name in enumerate(names):
+        draw.text((width - 6, row * pitch + pitch / 2), name, "#222222", font, anchor="rm")
+    return np.array(image)

@@ -72,13 +72,19 @@ def measured_once(options: argparse.Namespace, folder: Path) -> Result:
     """The result in a folder of videos, measured unless it is there: complete, under the protocol,
     and with networks of the kind that is asked for.
     """
-    path = folder / RESULT
+    path, protocol = folder / RESULT, _protocol(options)
     if path.is_file():
         there = Result.load(path)
         seeds = {m.weights["random seed"] for m in there.measurements if "random seed" in m.weights}
         asked = set() if options.random_features is None else {str(options.random_features)}
-        same = there.protocol["hash"] == _protocol(options).hash and there.name == options.name
-        if same and seeds <= asked and not there.missing:
+        metrics = tuple(m.metric for m in there.measurements)
+        same = there.name == options.name and metrics == protocol.metrics
+        if (
+            same
+            and there.protocol["hash"] == protocol.hash
+            and seeds <= asked
+            and not there.missing
+        ):
             return there
     result = measure(_scoring(options, folder, options.name))
     result.save(path)

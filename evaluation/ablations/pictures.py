@@ -60,6 +60,11 @@ class SideBySide:
         sheet = self.sheet(frames, labels, scale)
         return gif_bytes(sheet, FPS * len(sheet) / len(self.rows[0]) * 2)
 
+    @property
+    def strip_frames(self) -> tuple[int, ...]:
+        """Which frames `strip` shows."""
+        return tuple(frame for frame in STRIP_FRAMES if frame < len(self.rows[0]))
+
     def strip(self, clip: int = 0) -> NDArray[np.uint8]:
         """One clip at some frames: a row a variant, a column a frame of `STRIP_FRAMES`.
 
@@ -67,10 +72,9 @@ class SideBySide:
             uint8 `[H, W, 3]`.
         """
         height = self.rows[0].shape[1]
-        kept = [frame for frame in STRIP_FRAMES if frame < len(self.rows[0])]
         left = clip * (height + GAP)
-        cells = [row[f][:, left : left + height] for row in self.rows for f in kept]
-        sheet = grid(torch.from_numpy(np.stack(cells))[:, None], len(kept), gap=GAP)
+        cells = [row[f][:, left : left + height] for row in self.rows for f in self.strip_frames]
+        sheet = grid(torch.from_numpy(np.stack(cells))[:, None], len(self.strip_frames), gap=GAP)
         picture: NDArray[np.uint8] = sheet[0].numpy()
         return picture
 

@@ -1,0 +1,93 @@
+"""What a reader needs to repeat the numbers, and what limits them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from evaluation.ablations.plan import BASE
+from evaluation.ablations.reading import Grid
+
+
+def protocol_rows(grid: Grid) -> list[tuple[str, str]]:
+    """Rows of text: command, seeds, steps, clips, classifier, seconds, limits."""
+    plan = grid.plan
+    run = next(run for runs in grid.variants.values() for run in runs.values())
+    protocol, sampling = run.protocol, _base_sampling(grid)
+    command = f"make ablations BUDGET={str(plan['budget']).rstrip('*')}"
+    rows = [
+        ("command", command),
+        ("budget", _budget(plan)),
+        ("trainings", f"{len(grid.variants)} variants × seeds {_list(plan['seeds'])}"),
+        ("training steps", str(plan["steps"])),
+        ("clips", _clips(protocol)),
+        ("generation (base)", _settings(sampling)),
+        (
+            "fairness",
+            f"the same held-out worlds (seed {protocol['data_seed']}) and the same noise for each "
+            f"clip (seed {protocol['noise_seed']}) in every variant and seed",
+        ),
+        ("classifier of FVD, IS, KVD", _classifier(protocol["classifier"])),
+        (
+            "sweeps, on the trained base",
+            "; ".join(f"{s['name']}: {_list(s['values'])}" for s in plan["sweeps"]) or "none",
+        ),
+    ]
+    rows += [("machine", str(plan["machine"]))] if "machine" in plan else []
+    rows += [("time", _time(grid))]
+    rows += [
+        (
+            "limits",
+            "pictures of 32×32 pixels made by a program and models of a few million parameters at "
+            "most: what holds here need not hold at the paper's size; distances are of our own "
+            "classifier and compare with no published number",
+        )
+    ]
+    return rows
+
+
+def _budget(plan: Any) -> str:
+    numbers = ("train_worlds", "clips", "long_clips", "long_frames", "sweep_clips")
+    known = [f"{plan[name]} {name.replace('_', ' ')}" for name in numbers if name in plan]
+    return f"{plan['budget']}: {', '.join(known)}" if known else str(plan["budget"])
+
+
+def _clips(protocol: Any) -> str:
+    return (
+        f"{protocol['clips']} held-out worlds of {protocol['frames']} frames, the first "
+        f"{protocol['long_clips']} of them for {protocol['long_frames']} frames; the first frame "
+        "and the caption are given"
+    )
+
+
+def _classifier(classifier: Any) -> str:
+    accuracy = ", ".join(f"{name} {value:.1%}" for name, value in classifier["accuracy"].items())
+    return f"sha256 {classifier['sha256'][:12]}; held-out accuracy: {accuracy}"
+
+
+def _base_sampling(grid: Grid) -> Any:
+    runs = grid.variants.get(BASE) or next(iter(grid.variants.values()))
+    return next(iter(runs.values())).protocol["sampling"]
+
+
+def _settings(sampling: Any) -> str:
+    parts = []
+    for name, value in sampling.items():
+        shown = (
+            ", ".join(f"{k} {v:g}" for k, v in value.items()) if isinstance(value, dict) else value
+        )
+        parts.append(f"{name.replace('_', ' ')} {shown}")
+    return "; ".join(parts)
+
+
+def _time(grid: Grid) -> str:
+    path = grid.out / "timing.json"
+    if not path.is_file():
+        return "not recorded"
+    seconds = json.loads(path.read_text(encoding="utf-8"))
+    total = sum(v for v in seconds.values() if isinstance(v, int | float))
+    return f"{total / 60:.0f} minutes of processes in all, {len(seconds)} tasks"
+
+
+def _list(values: Any) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -42,6 +42,12 @@ def dispatch(options: argparse.Namespace) -> int:
 
         run = {"run": commands.run, "generate": commands.generate, "score": commands.score}
         return run[options.command](options)
+    if options.command in ("shapes", "shapes-classifier"):
+        from evaluation.shapes import commands as shapes
+
+        return {"shapes": shapes.benchmark, "shapes-classifier": shapes.classifier}[
+            options.command
+        ](options)
     if options.command == "ablations":
         from evaluation.ablations import runner
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from evaluation.ablations.options import add_commands as add_ablation_commands
+from evaluation.shapes.options import add_commands as add_shapes_commands
 from lightning_artv.errors import UserError
 
 DEFAULT_PROTOCOL = "ucf101-2048"
@@ -72,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     protocols.add_argument("name", nargs="?", help="of a protocol")
     _changes(protocols)
 
+    add_shapes_commands(command)
     ablations_full = add_ablation_commands(command)
     for add in (_changes, _generation, _scoring):
         add(ablations_full)

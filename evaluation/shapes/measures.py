@@ -121,9 +121,8 @@ def _track(frames: Image, world: World) -> _Mover:
     silhouettes = shares[color] * around
     areas = silhouettes.sum((1, 2))
     there = areas >= _LEAST_AREA * world.size**2
-    touched: Flags = np.zeros(len(frames), bool)
-    if front is not None:
-        touched = (around & (shares[front] >= _TOUCH)).any((1, 2))
+    other = np.zeros_like(silhouettes) if front is None else shares[front]
+    touched = np.any(around & (other >= _TOUCH), axis=(1, 2))
     whole = there & ~touched
     full = np.median(areas[whole]) if whole.any() else area(world.shape, world.radius)
     seen = there & (areas >= _ENOUGH * full)

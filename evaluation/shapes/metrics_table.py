@@ -44,5 +44,5 @@ def _metrics() -> dict[str, Metric]:
 
 
 METRICS: dict[str, Metric] = _metrics()
-"""Name in `result.json` -> how it is shown. FVD, IS and KVD are of the worlds' own classifier, hence
+"""Name in `result.json` -> how it is shown. FVD, IS and KVD look through our own classifier, hence
 "shapes-": they compare with no published number."""

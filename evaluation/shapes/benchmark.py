@@ -1,0 +1,260 @@
+"""Continue held-out worlds from their first frame and caption, and compare with the truth.
+
+The same clips with the same noise in every run, so that two models differ in themselves alone and
+their numbers a clip can be paired.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from evaluation.manifest import to_json
+from evaluation.shapes.classifier import Classifier, load_classifier
+from evaluation.shapes.distances import distances, real_reference
+from evaluation.shapes.masks import MaskSummary
+from evaluation.shapes.measures import WINDOW
+from evaluation.shapes.summary import ClipRecord, record, summarise
+from lightning_artv.data.synthetic import Image
+from lightning_artv.data.worlds import World, world_at
+from lightning_artv.diffusion.noise import generators_for
+from lightning_artv.errors import UserError
+from lightning_artv.generate import choose_device
+from lightning_artv.generation import video_size
+from lightning_artv.media.atomic import atomic_path, write_atomically
+from lightning_artv.progress import Progress
+from lightning_artv.systems.base import SamplingSettings, Segment, VideoSystem
+from lightning_artv.training.checkpoint import load_system, read_checkpoint
+
+RESULT, SAMPLES = "result.json", "samples.npz"
+DATA_SEED = 1
+SHOWN, SHOWN_FRAME = 4, 4
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What to measure, and how.
+
+    Attributes:
+        checkpoint: of the model; its averaged weights are used.
+        classifier: a file of `train_classifier`.
+        out: folder for `result.json` and `samples.npz`.
+        clips: held-out worlds of 16 frames.
+        long_clips: the first so many of them are continued to `long_frames`, a multiple of 16.
+        noise_level, steps: of sampling; None for the checkpoint's own.
+        guidance_references, guidance_anchor, guidance_text: weights; None for the checkpoint's own.
+        seed: of the noise.
+        device: `auto`, `cpu`, `cuda`, ...
+    """
+
+    checkpoint: Path
+    classifier: Path
+    out: Path
+    clips: int = 64
+    long_clips: int = 24
+    long_frames: int = 128
+    noise_level: int | None = None
+    guidance_references: float | None = None
+    guidance_anchor: float | None = None
+    guidance_text: float | None = None
+    steps: int | None = None
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.clips < 2:
+            raise UserError(f"A Fréchet distance needs at least 2 clips, got {self.clips}.")
+        if not 0 <= self.long_clips <= self.clips:
+            raise UserError(
+                f"Long clips are among the {self.clips} clips: choose 0 to {self.clips}, not "
+                f"{self.long_clips}."
+            )
+        if self.long_frames <= WINDOW or self.long_frames % WINDOW:
+            raise UserError(
+                f"Long clips have a multiple of {WINDOW} frames above {WINDOW}, not "
+                f"{self.long_frames}."
+            )
+
+    @property
+    def lengths(self) -> list[int]:
+        """Frames of each clip."""
+        short = self.clips - self.long_clips
+        return [self.long_frames] * self.long_clips + [WINDOW] * short
+
+
+def run(job: Benchmark) -> dict[str, Any]:
+    """Measure a checkpoint; write `samples.npz` and then, as the sign of being done, `result.json`.
+
+    A result that is there already is removed at the start.
+
+    Returns:
+        the content of `result.json`; docs/evaluation.md describes it.
+
+    Raises:
+        UserError: no such checkpoint, settings that its system refuses, another size than the
+            classifier's, or a place that cannot be written.
+        MissingWeightsError, CorruptWeightsError: of the classifier, or the checkpoint's networks.
+    """
+    (job.out / RESULT).unlink(missing_ok=True)
+    device = choose_device(job.device)
+    system = load_system(job.checkpoint, device=device)
+    classifier = load_classifier(job.classifier, device)
+    size = _square(video_size(system, None))
+    classifier.check_size(size)
+    settings = sampling(system.sampling, job)
+    worlds = [world_at(i, DATA_SEED, "heldout", size) for i in range(job.clips)]
+    masks = MaskSummary(SHOWN_FRAME, SHOWN)
+    began = time.monotonic()
+    made = generate(system, worlds, job.lengths, settings, job.seed, masks)
+    generated = time.monotonic()
+    truth = [world.video(length) for world, length in zip(worlds, job.lengths, strict=True)]
+    numbers = _measure(made, truth, worlds, classifier, job.classifier)
+    seconds = {"generation": generated - began, "measuring": time.monotonic() - generated}
+    result = {
+        "protocol": _protocol(job, settings, classifier, size),
+        "checkpoint": {
+            "file": job.checkpoint.name,
+            "step": read_checkpoint(job.checkpoint).get("global_step"),
+        },
+        **numbers,
+        "mask": masks.figures(),
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+    }
+    _save_samples(job.out / SAMPLES, made, truth, worlds, masks.pictures(size))
+    write_atomically(job.out / RESULT, to_json(result))
+    return result
+
+
+def sampling(defaults: SamplingSettings, job: Benchmark) -> SamplingSettings:
+    """The checkpoint's own settings, but for those that the job names."""
+    guidance = {
+        name: value
+        for name in ("references", "anchor", "text")
+        if (value := getattr(job, f"guidance_{name}")) is not None
+    }
+    others = {
+        name: value
+        for name in ("noise_level", "steps")
+        if (value := getattr(job, name)) is not None
+    }
+    return dataclasses.replace(
+        defaults, guidance=dataclasses.replace(defaults.guidance, **guidance), **others
+    )
+
+
+def generate(
+    system: VideoSystem,
+    worlds: Sequence[World],
+    lengths: Sequence[int],
+    settings: SamplingSettings,
+    seed: int,
+    masks: MaskSummary,
+) -> list[Image]:
+    """Clips uint8 `[T, H, W, 3]` that begin with each world's frame 0; one batch a length.
+
+    A clip's noise depends on `seed` and the world's number alone.
+
+    Raises:
+        UserError: settings that the system refuses.
+    """
+    progress = Progress(sum(lengths))
+    made: dict[int, Image] = {}
+    for length in sorted(set(lengths), reverse=True):
+        rows = [i for i, wanted in enumerate(lengths) if wanted == length]
+        first = np.stack([worlds[i].render(0) for i in rows])
+        frames = []
+        for frame in system.generate(
+            [Segment(tuple(worlds[i].caption() for i in rows), length)],
+            generators_for(seed, [f"world:{i}" for i in rows]),
+            (worlds[0].size, worlds[0].size),
+            torch.from_numpy(first).permute(0, 3, 1, 2),
+            settings,
+            masks,
+        ):
+            frames.append(frame.permute(0, 2, 3, 1).cpu().numpy())
+            progress(len(rows))
+        made |= zip(rows, np.stack(frames, axis=1), strict=True)
+    progress.finish()
+    return [made[i] for i in range(len(worlds))]
+
+
+def _measure(
+    made: Sequence[Image],
+    truth: Sequence[Image],
+    worlds: Sequence[World],
+    classifier: Classifier,
+    beside: Path,
+) -> dict[str, Any]:
+    """`metrics`, `per_clip`, `curves`, and the same of the true videos as `truth`."""
+    ours, true = _records(made, worlds), _records(truth, worlds)
+    real = real_reference(classifier, beside)
+    seen = [distances(_videos(clips), classifier, real) for clips in (made, truth)]
+    summary, ceiling = summarise(ours, true, worlds), summarise(true, true, worlds)
+    return {
+        "metrics": {**summary.metrics, **seen[0]},
+        "per_clip": summary.per_clip,
+        "curves": summary.curves,
+        "truth": {"metrics": {**ceiling.metrics, **seen[1]}, "curves": ceiling.curves},
+    }
+
+
+def _records(clips: Sequence[Image], worlds: Sequence[World]) -> list[ClipRecord]:
+    return [record(clip, world) for clip, world in zip(clips, worlds, strict=True)]
+
+
+def _videos(clips: Sequence[Image]) -> torch.Tensor:
+    """The first 16 frames of all, uint8 `[N, 16, 3, H, W]`."""
+    return torch.from_numpy(np.stack([clip[:WINDOW] for clip in clips])).permute(0, 1, 4, 2, 3)
+
+
+def _protocol(
+    job: Benchmark, settings: SamplingSettings, classifier: Classifier, size: int
+) -> dict[str, Any]:
+    return {
+        "clips": job.clips,
+        "frames": WINDOW,
+        "long_clips": job.long_clips,
+        "long_frames": job.long_frames,
+        "size": size,
+        "data_seed": DATA_SEED,
+        "noise_seed": job.seed,
+        "sampling": dataclasses.asdict(settings),
+        "classifier": {"sha256": classifier.sha256, "accuracy": dict(classifier.accuracy)},
+    }
+
+
+def _save_samples(
+    path: Path,
+    made: Sequence[Image],
+    truth: Sequence[Image],
+    worlds: Sequence[World],
+    masks: Image | None,
+) -> None:
+    """The first clips of the longest ones."""
+    count = min(SHOWN, sum(len(clip) == len(made[0]) for clip in made))
+    arrays = {
+        "generated": np.stack(made[:count]),
+        "truth": np.stack(truth[:count]),
+        "keys": np.array([f"heldout:{DATA_SEED}:{i}" for i in range(count)]),
+        "captions": np.array([world.caption() for world in worlds[:count]]),
+    }
+    if masks is not None:
+        arrays["masks"] = masks
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def _square(size: tuple[int, int]) -> int:
+    if size[0] != size[1]:
+        raise UserError(
+            f"Worlds are square, and the checkpoint makes {size[0]}x{size[1]}: give one that was "
+            "trained on worlds."
+        )
+    return size[0]

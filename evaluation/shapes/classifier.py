@@ -1,0 +1,216 @@
+"""A small 3-D convolution network that reads a world's words: the features of shapes-FVD.
+
+Published feature networks look for the things of the real world at 224 pixels. This one is trained
+on worlds alone (`train_classifier`), and its held-out accuracy stands beside every number it gives.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lightning_artv.data.synthetic import COLORS, DIRECTIONS, SHAPES
+from lightning_artv.data.worlds import PANS, SPEEDS, TEXTURES
+from lightning_artv.errors import CorruptWeightsError, MissingWeightsError, UserError
+from lightning_artv.networks.pretrained import sha256_of
+
+FORMAT = 1
+FEATURES = 32
+WORDS: dict[str, tuple[str, ...]] = {
+    "color": tuple(COLORS),
+    "shape": SHAPES,
+    "direction": tuple(DIRECTIONS),
+    "speed": tuple(SPEEDS),
+    "pan": tuple(PANS),
+    "texture": TEXTURES,
+}
+"""A head each; the classes are the words of `World`."""
+
+_WIDTHS = (24, 24, 32)
+_LOOKS = 4
+_AT_ONCE = 64
+
+
+class WorldClassifier(nn.Module):
+    """Uint8 videos `[B, T, 3, H, W]` -> features and logits.
+
+    Space is padded circularly, as a world's borders meet. Each of four looks averages over the
+    places and times that it attends to.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        first, second, third = _WIDTHS
+        self.body = nn.Sequential(
+            _Block(3, first, (2, 2, 2)),
+            _Block(first, second, (1, 2, 2)),
+            _Block(second, third, (2, 2, 2)),
+        )
+        self.attention = nn.Conv3d(third, _LOOKS, 1)
+        self.features_of = nn.Linear(_LOOKS * third, FEATURES)
+        self.heads = nn.ModuleDict({n: nn.Linear(FEATURES, len(w)) for n, w in WORDS.items()})
+
+    def features(self, videos: Tensor) -> Tensor:
+        """The last layer before the heads, `[B, FEATURES]`, not below 0."""
+        maps = self.body(_normalised(videos))
+        attention = self.attention(maps).flatten(2).softmax(dim=-1)
+        looks = torch.einsum("bkn,bcn->bkc", attention, maps.flatten(2))
+        return F.relu(self.features_of(looks.flatten(1)))
+
+    def logits(self, features: Tensor) -> dict[str, Tensor]:
+        """Name of `WORDS` -> `[B, classes]`."""
+        return {name: head(features) for name, head in self.heads.items()}
+
+
+class _Block(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(inputs, outputs, 3, stride, bias=False)
+        self.norm = nn.BatchNorm3d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (1, 1, 1, 1, 0, 0), mode="circular")
+        x = F.pad(x, (0, 0, 0, 0, 1, 1))  # time does not meet itself
+        return F.relu(self.norm(self.conv(x)))
+
+
+def _normalised(videos: Tensor) -> Tensor:
+    """Brightness and two colour differences, `[B, 3, T, H, W]`, all about 1 in size."""
+    red, green, blue = (videos.float() / 255).unbind(dim=2)
+    grey = (red + green + blue) / 3
+    return torch.stack([2 * grey - 1, 4 * (red - grey), 4 * (blue - grey)], dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """What the classifier sees in N videos.
+
+    Attributes:
+        features: float32 `[N, FEATURES]`.
+        probabilities: `[N, 24]`, the joint of colour and direction as the product of the two
+            heads' softmaxes: what the Inception Score is of.
+        words: name of `WORDS` -> the most probable class, int64 `[N]`.
+    """
+
+    features: Tensor
+    probabilities: Tensor
+    words: dict[str, Tensor]
+
+
+@torch.no_grad()
+def look(network: WorldClassifier, videos: Tensor) -> Looks:
+    """Run uint8 videos `[N, T, 3, H, W]` through a network in evaluation mode; results on the CPU.
+
+    Raises:
+        ValueError: not uint8 videos.
+    """
+    if videos.dtype != torch.uint8 or videos.dim() != 5 or videos.shape[2] != 3:
+        raise ValueError(
+            f"Videos must be uint8 [N, T, 3, H, W], got {videos.dtype} {tuple(videos.shape)}."
+        )
+    device = next(network.parameters()).device
+    features = torch.cat([network.features(part.to(device)) for part in videos.split(_AT_ONCE)])
+    logits = {name: values.cpu() for name, values in network.logits(features).items()}
+    color, direction = (logits[name].softmax(dim=1) for name in ("color", "direction"))
+    joint = torch.einsum("nc,nd->ncd", color, direction).flatten(1)
+    return Looks(features.cpu(), joint, {name: v.argmax(dim=1) for name, v in logits.items()})
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained network and what is known of it.
+
+    Attributes:
+        network: in evaluation mode.
+        size: height and width, and `frames`, of the videos it was trained on.
+        sha256: of its file.
+        accuracy: name of `WORDS` -> share of held-out worlds that it reads rightly.
+    """
+
+    network: WorldClassifier
+    size: int
+    frames: int
+    sha256: str
+    accuracy: Mapping[str, float]
+
+    def check_size(self, size: int) -> None:
+        """Raises:
+        UserError: it reads videos of another size.
+        """
+        if size != self.size:
+            raise UserError(
+                f"The classifier reads videos of {self.size}x{self.size} pixels and these have "
+                f"{size}x{size}: train another with `shapes-classifier --size {size}`."
+            )
+
+
+def about_path(path: Path) -> Path:
+    """The json beside a classifier's file: settings, digest, accuracy."""
+    return path.with_suffix(".json")
+
+
+def load_classifier(path: str | Path, device: torch.device | str = "cpu") -> Classifier:
+    """Read what `train_classifier.train` wrote.
+
+    Raises:
+        MissingWeightsError: no such file, or none beside it that describes it.
+        CorruptWeightsError: another file than the one that was described.
+    """
+    path = Path(path)
+    about = read_about(path)
+    if about is None:
+        raise MissingWeightsError(
+            f"There is no classifier '{path}' with its '{about_path(path).name}': make them with "
+            f"`python -m evaluation shapes-classifier --out {path}`."
+        )
+    if sha256_of(path) != about["sha256"]:
+        raise CorruptWeightsError(
+            f"'{path}' is not the file that '{about_path(path).name}' describes: delete both and "
+            "make them again."
+        )
+    network = WorldClassifier()
+    try:
+        network.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        raise CorruptWeightsError(
+            f"'{path}' does not hold this version's classifier: delete it and make it again."
+        ) from error
+    settings = about["settings"]
+    return Classifier(
+        network.to(device).eval(),
+        settings["size"],
+        settings["frames"],
+        about["sha256"],
+        about["accuracy"],
+    )
+
+
+def read_about(path: Path) -> dict[str, Any] | None:
+    """The json beside a classifier's file, or None where either is missing.
+
+    Raises:
+        CorruptWeightsError: it is not such a json.
+    """
+    if not path.is_file() or not about_path(path).is_file():
+        return None
+    try:
+        about = json.loads(about_path(path).read_text(encoding="utf-8"))
+        known = about["format"] == FORMAT and {"settings", "sha256", "accuracy"} <= about.keys()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptWeightsError(
+            f"'{about_path(path)}' is damaged: delete it and make the classifier again."
+        ) from error
+    if not known:
+        raise CorruptWeightsError(
+            f"'{about_path(path)}' is of another version: delete it and make the classifier again."
+        )
+    return dict(about)

@@ -1,0 +1,32 @@
+"""The commands `shapes` and `shapes-classifier`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+from evaluation.shapes.benchmark import RESULT, Benchmark, run
+from evaluation.shapes.classifier import about_path
+from evaluation.shapes.train_classifier import Training, train
+from lightning_artv.generate import choose_device
+
+
+def benchmark(options: argparse.Namespace) -> int:
+    """`shapes`: print the metrics and where they are."""
+    names = [field.name for field in dataclasses.fields(Benchmark)]
+    result = run(Benchmark(**{name: getattr(options, name) for name in names}))
+    for name, value in result["metrics"].items():
+        print(f"{name:24} {'-' if value is None else format(value, '.4g')}")
+    print(options.out / RESULT)
+    return 0
+
+
+def classifier(options: argparse.Namespace) -> int:
+    """`shapes-classifier`: print the accuracy and where it is."""
+    names = ("size", "worlds", "steps")
+    given = {n: value for n in names if (value := getattr(options, n)) is not None}
+    made = train(options.out, Training(**given), str(choose_device(options.device)))
+    for name, value in made.accuracy.items():
+        print(f"{name:10} {100 * value:.1f} % right")
+    print(options.out, about_path(options.out))
+    return 0

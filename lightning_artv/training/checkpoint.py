@@ -165,6 +165,42 @@ def restore_weights(
         parameter.copy_(average[key])
 
 
+@torch.no_grad()
+def start_from(system: VideoSystem, path: str | Path) -> str:
+    """Copy the weights that `system` has in common with a checkpoint: the averaged ones, if any.
+
+    A variant can so start from another one's training, as the paper's start from Stable Diffusion:
+    parts that the checkpoint lacks keep their initial weights, parts that it has too many are left
+    out.
+
+    Returns:
+        a sentence that says how much was taken and what was not.
+
+    Raises:
+        UserError: no such checkpoint, weights of one name and two shapes, or nothing in common.
+    """
+    checkpoint = read_checkpoint(path)
+    average = checkpoint.get(EMA_KEY)
+    stored = _strip(checkpoint["state_dict"]) if average is None else average["weights"]
+    parameters = system.trainable_parameters()
+    shared = [name for name in parameters if name in stored]
+    differing = [n for n in shared if stored[n].shape != parameters[n].shape]
+    if differing or not shared:
+        reason = "no weight in common" if not shared else "another architecture"
+        detail = "".join(f": {_difference(n, stored[n], parameters[n])}" for n in differing[:1])
+        raise UserError(f"init_from: '{path}' has {reason} with this system{detail}.")
+    for name in shared:
+        parameters[name].copy_(stored[name])
+    new = sorted({n.split(".")[0] for n in parameters if n not in stored})
+    unused = sorted({n.split(".")[0] for n in stored if n not in parameters})
+    return (
+        f"Starting from {len(shared)} of {len(parameters)} weights of {path}"
+        + (f"; new in: {', '.join(new)}" if new else "")
+        + (f"; left out of it: {', '.join(unused)}" if unused else "")
+        + "."
+    )
+
+
 def check_weights(
     stored: Mapping[str, Tensor],
     parameters: Mapping[str, nn.Parameter],

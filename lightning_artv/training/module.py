@@ -7,12 +7,19 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import generators_for
+from lightning_artv.errors import UserError
 from lightning_artv.systems.base import Segment, VideoSystem
-from lightning_artv.training.checkpoint import CONFIG_KEY, check_weights, trainable_state
+from lightning_artv.training.checkpoint import (
+    CONFIG_KEY,
+    check_weights,
+    start_from,
+    trainable_state,
+)
 from lightning_artv.training.efficiency import (
     accumulation_steps,
     compile_blocks,
@@ -50,6 +57,8 @@ class VideoModule(LightningModule):
             memory.
         gradient_checkpointing: recompute the U-Nets' activations instead of keeping them.
         compile: compile the U-Nets' blocks.
+        init_from: a checkpoint whose weights a new run starts with, as far as it has them; a run
+            that is resumed does not read it.
     """
 
     def __init__(
@@ -65,6 +74,7 @@ class VideoModule(LightningModule):
         optimizer: OptimizerName = "adamw",
         gradient_checkpointing: bool = False,
         compile: bool = False,
+        init_from: str | None = None,
     ) -> None:
         super().__init__()
         self.system = system
@@ -77,6 +87,8 @@ class VideoModule(LightningModule):
         self.global_batch_size = global_batch_size
         self.optimizer_name = optimizer
         self.compile_blocks = compile
+        self.init_from = init_from
+        self._start: str | UserError | None = None  # what came of it
         if gradient_checkpointing:
             recompute_activations(system)
         self.embedded_config: dict[str, Any] | None = None
@@ -87,6 +99,14 @@ class VideoModule(LightningModule):
         self._micro_batches = 0  # its batches so far
         # Frozen weights are not stored; `on_load_checkpoint` checks the others.
         self.strict_loading = False
+
+    def setup(self, stage: str) -> None:
+        """Start from another run's weights, where that is asked for, before they are sharded."""
+        if stage == "fit" and self.init_from is not None:
+            try:
+                self._start = start_from(self.system, self.init_from)
+            except UserError as error:
+                self._start = error  # of no matter to a run that is resumed
 
     def configure_model(self) -> None:
         """Shards the system under FSDP2 and compiles it; Lightning calls this on every device."""
@@ -101,8 +121,12 @@ class VideoModule(LightningModule):
         """Sets how many batches make an optimiser step.
 
         Raises:
-            UserError: the global batch does not divide.
+            UserError: the global batch does not divide, or see `checkpoint.start_from`.
         """
+        if isinstance(self._start, UserError):
+            raise self._start
+        if self._start is not None:
+            rank_zero_info(self._start)
         if self.global_batch_size is not None:
             batch = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
             self.trainer.accumulate_grad_batches = accumulation_steps(
@@ -195,6 +219,7 @@ class VideoModule(LightningModule):
         Raises:
             UserError: naming the first few keys that differ.
         """
+        self._start = None
         parameters = {_PREFIX + n: p for n, p in self.system.trainable_parameters().items()}
         known = self.state_dict().keys()
         check_weights(checkpoint["state_dict"], parameters, "The file to resume from", known)

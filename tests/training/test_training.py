@@ -12,7 +12,12 @@ from lightning.pytorch import Trainer
 from stub_system import StubSystem, loader, make_batch
 
 from lightning_artv.errors import UserError
-from lightning_artv.training.checkpoint import data_settings, embedded_config, load_system
+from lightning_artv.training.checkpoint import (
+    data_settings,
+    embedded_config,
+    load_system,
+    start_from,
+)
 from lightning_artv.training.ema import EMA
 from lightning_artv.training.module import VideoModule
 from lightning_artv.training.optim import adamw, linear_warmup, parameter_groups
@@ -202,3 +207,48 @@ def test_resume_with_another_architecture_names_the_keys(tmp_path: Path) -> None
     wider = VideoModule(StubSystem(width=8))
     with pytest.raises(UserError, match=r"another architecture: 'system.net.0.weight' is \(4, 4\)"):
         trainer(tmp_path, max_epochs=2).fit(wider, loader(1), ckpt_path=tmp_path / "a.ckpt")
+
+
+def test_a_variant_starts_from_another_runs_averaged_weights(tmp_path: Path) -> None:
+    """A part that the checkpoint lacks is new; what the module and its EMA start with is checked
+    before the first step."""
+    _, ema, runner = fit(tmp_path, epochs=1)
+    runner.save_checkpoint(tmp_path / "prior.ckpt")
+    model = module(init_from=str(tmp_path / "prior.ckpt"))
+    model.system.extra = torch.nn.Linear(2, 2)  # part of the variant alone
+    fresh = model.system.extra.weight.detach().clone()
+    started = EMA()
+    second = trainer(tmp_path, max_steps=0, callbacks=[started])
+    second.fit(model, loader(3))
+    for name, average in ema.weights().items():
+        assert torch.equal(model.system.trainable_parameters()[name], average), name
+        assert torch.equal(started.weights()[name], average), name
+    assert torch.equal(model.system.extra.weight, fresh)
+    assert start_from(model.system, tmp_path / "prior.ckpt") == (
+        f"Starting from 6 of 8 weights of {tmp_path / 'prior.ckpt'}; new in: extra."
+    )
+
+
+def test_a_resumed_run_does_not_read_what_it_once_started_from(tmp_path: Path) -> None:
+    _, _, runner = fit(tmp_path, epochs=1)
+    runner.save_checkpoint(tmp_path / "half.ckpt")
+    model = module(init_from=str(tmp_path / "gone.ckpt"))
+    trainer(tmp_path, max_epochs=2).fit(
+        model, loader(3), ckpt_path=tmp_path / "half.ckpt", weights_only=True
+    )
+    with pytest.raises(UserError, match=r"no checkpoint '.*gone\.ckpt'"):
+        trainer(tmp_path, max_epochs=1).fit(
+            module(init_from=str(tmp_path / "gone.ckpt")), loader(3)
+        )
+
+
+def test_a_start_from_another_architecture_is_refused(tmp_path: Path) -> None:
+    _, _, runner = fit(tmp_path, epochs=1)
+    runner.save_checkpoint(tmp_path / "prior.ckpt")
+    with pytest.raises(UserError, match=r"another architecture.*'net\.0\.weight' is \(4, 4\)"):
+        start_from(StubSystem(width=8), tmp_path / "prior.ckpt")
+    other = StubSystem()
+    other.net = torch.nn.Identity()
+    other.head = torch.nn.Linear(1, 1)
+    with pytest.raises(UserError, match="no weight in common"):
+        start_from(other, tmp_path / "prior.ckpt")

@@ -61,6 +61,12 @@ def test_sharpness_of_a_chequerboard_is_exact() -> None:
     assert sharpness([picture, np.full((20, 30), 7, np.uint8)]) == pytest.approx(800)
 
 
+def test_sharpness_is_the_variance_of_the_laplacian() -> None:
+    pictures = [cv2.resize(p, (77, 51)) for p in grey(moving(3))]
+    wanted = [cv2.Laplacian(p, cv2.CV_64F).var() for p in pictures]
+    assert sharpness(pictures) == pytest.approx(np.mean(wanted), rel=1e-12)
+
+
 def test_blur_lowers_sharpness() -> None:
     clip = grey(moving(3))
     assert sharpness([cv2.GaussianBlur(p, (5, 5), 2) for p in clip]) < sharpness(clip) / 2
@@ -110,8 +116,11 @@ def test_a_still_camera_tells_nothing() -> None:
 
 
 def test_hash_is_imagehashs_of_three_pictures() -> None:
-    pictures = grey(moving(12))
-    wanted = [str(imagehash.phash(Image.fromarray(pictures[int(12 * at)]))) for at in HASHED]
+    """Of 2 x 4 pixels on average each: the pictures are 128 x 256."""
+    pictures = grey(moving(12, 128, 256))
+    small = [p.reshape(64, 2, 64, 4).mean(axis=(1, 3)) for p in pictures]
+    halves_up = [np.floor(p + 0.5).astype(np.uint8) for p in small]
+    wanted = [str(imagehash.phash(Image.fromarray(halves_up[int(12 * at)]))) for at in HASHED]
     assert perceptual_hash(pictures) == "".join(wanted)
     assert len(perceptual_hash(pictures)) == 48
     assert perceptual_hash(pictures[:2])

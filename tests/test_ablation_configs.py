@@ -1,0 +1,124 @@
+"""Overlays in configs/ablation change, on every base, what they name and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from evaluation.ablations.plan import VARIANTS, VARIANTS_FULL_SIZE, Variant, read_sweeps
+from lightning_artv.batch import VideoBatch
+from lightning_artv.diffusion.noise import generators_for
+from lightning_artv.systems.artv import ARTV
+from lightning_artv.training.command import VideoCLI, run
+
+ROOT = Path(__file__).parents[1]
+SMALL = ROOT / "configs" / "demo.yaml"
+FULL_SIZE = ROOT / "configs" / "artv.yaml"
+OVERLAYS = sorted((ROOT / "configs" / "ablation").glob("*.yaml"))
+NAMES = [path.stem for path in OVERLAYS if path.stem != "sweeps"]
+COMPARED = {SMALL: VARIANTS, FULL_SIZE: VARIANTS_FULL_SIZE}
+
+Run = Callable[..., VideoCLI]
+
+
+@pytest.fixture(scope="module")
+def fit(sd_folder: Path, shapes_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A step of training and validation with a base and overlays."""
+    out = tmp_path_factory.mktemp("fit")
+
+    @cache
+    def fit(*configs: Path) -> VideoCLI:
+        options = [f"--data.train={shapes_shards}", f"--data.val={shapes_shards}"]
+        options += [f"--trainer.default_root_dir={out}", "--trainer.accelerator=cpu"]
+        options += ["--trainer.fast_dev_run=true", "--data.num_workers=0", "--data.size=32"]
+        options += ["--data.batch_size=2", "--data.val_batch_size=2"]
+        if FULL_SIZE in configs:
+            options.append(f"--model.system.init_args.unet.init_args.pretrained={sd_folder}")
+        words = [f"--config={path}" for path in configs]
+        return run(["fit", *words, *options])
+
+    return fit
+
+
+def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value; lists are values."""
+    if not isinstance(settings, dict) or not settings:
+        return {prefix[:-1]: settings}
+    return {
+        key: value
+        for name, part in settings.items()
+        for key, value in flat(part, f"{prefix}{name}.").items()
+    }
+
+
+def resolved(cli: VideoCLI) -> dict[str, Any]:
+    return flat(cli.config["fit"].as_dict())
+
+
+def conditions(system: ARTV) -> Any:
+    """What the networks are shown of two gray frames with a white anchor, 40 times."""
+    frames = torch.full((40, 4, 3, 32, 32), 100, dtype=torch.uint8)
+    frames[:, 3] = 255
+    words = [str(i) for i in range(40)]
+    batch = VideoBatch.of(frames[:, 0], frames[:, 1:3], frames[:, 3], tuple(words), tuple(words))
+    with torch.no_grad():
+        return system.prepare(batch, generators_for(0, words))[1]
+
+
+def mask_channels(system: ARTV) -> int:
+    assert system.mask is not None
+    return int(system.mask.unet.config.out_channels)
+
+
+EFFECTS: dict[str, Callable[[VideoCLI, ARTV], bool]] = {
+    "no_mask": lambda cli, system: system.mask is None,
+    "no_anchor": lambda cli, system: not conditions(system).anchor.any(),
+    "no_noise_augmentation": lambda cli, system: (
+        not conditions(system).noise_level.any() and system.sampling.noise_level == 0
+    ),
+    "static_posterior": lambda cli, system: system.static_noise == "posterior",
+    "static_residual": lambda cli, system: system.static_noise == "residual",
+    "static_literal": lambda cli, system: system.static_noise == "literal",
+    "mask_channels_one": lambda cli, system: mask_channels(system) == 1,
+    "mask_channels_all": lambda cli, system: (
+        mask_channels(system) == system.autoencoder.channels > 1
+    ),
+    "anchor_window_1": lambda cli, system: cli.datamodule.clips.anchor_window == 1,
+}
+"""What is true of the built objects with an overlay."""
+
+
+def test_every_overlay_has_an_effect_that_is_tested() -> None:
+    assert set(NAMES) == set(EFFECTS)
+    assert set(VARIANTS) | set(VARIANTS_FULL_SIZE) <= {"full", *NAMES}
+
+
+@pytest.mark.parametrize("base", COMPARED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", NAMES)
+def test_an_overlay_changes_what_it_names_and_nothing_else(name: str, base: Path, fit: Run) -> None:
+    before, cli = fit(base), fit(base, ROOT / "configs" / "ablation" / f"{name}.yaml")
+    assert cli.trainer.global_step == 1 and cli.trainer.callback_metrics["val/loss"].isfinite()
+    old, new = resolved(before), resolved(cli)
+    named = dict(Variant.named(name).changes)
+    assert named and named.items() <= new.items()
+    changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    assert changed == {key for key, value in named.items() if old[key] != value}
+
+    effect, systems = EFFECTS[name], (before.model.system, cli.model.system)
+    assert effect(cli, systems[1])
+    if name in COMPARED[base]:
+        assert changed and not effect(before, systems[0])
+
+
+def test_sweeps_are_the_papers_levels_and_every_guidance() -> None:
+    sweeps = read_sweeps(ROOT / "configs" / "ablation" / "sweeps.yaml")
+    assert sweeps["t_test"].values == (0, 50, 100, 150, 200, 250, 300, 400, 550)
+    assert {sweep.setting for sweep in sweeps.values()} == {
+        "noise_level",
+        *(f"guidance.{condition}" for condition in ("references", "anchor", "text")),
+    }

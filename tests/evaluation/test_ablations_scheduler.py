@@ -1,0 +1,207 @@
+"""The scheduler: order, failures, kills, restarts; with small real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from evaluation.ablations.scheduler import Scheduler, locked
+from evaluation.ablations.tasks import Task, wanted
+from lightning_artv.errors import UserError
+
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
+
+
+@pytest.fixture(autouse=True)
+def fakes_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+
+
+def fake(
+    folder: Path, name: str, needs: Sequence[str] = (), seconds: float = 0, what: str = ""
+) -> Task:
+    result = folder / name
+    words = ("fake_task", str(result), str(seconds), *([what] if what else []))
+    return Task(name, name[0], words, result.is_file, str(result), tuple(needs))
+
+
+def starts(folder: Path, name: str) -> int:
+    path = folder / f"{name}.starts"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def pids(folder: Path, names: str = "*") -> list[int]:
+    lines = [
+        line for path in folder.glob(f"{names}.starts") for line in path.read_text().splitlines()
+    ]
+    return [int(word) for line in lines for word in line.split()[:2]]
+
+
+def alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def test_tasks_run_after_what_they_need_two_at_once_with_one_thread(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = [
+        fake(tmp_path, "a", seconds=0.5),
+        fake(tmp_path, "b", seconds=0.5),
+        fake(tmp_path, "c", ["a", "b"]),
+        fake(tmp_path, "d", ["c"]),
+    ]
+    scheduler = Scheduler(tasks, tmp_path, workers=2)
+    scheduler.run()
+    assert (scheduler.done, scheduler.total, scheduler.failed) == (4, 4, {})
+    lines = capsys.readouterr().err.splitlines()
+    events = [line.partition(";")[0].split(" done in")[0] for line in lines]
+    assert events[:2] == ["a started", "b started"] and sorted(events[2:4]) == ["a", "b"]
+    assert events[4:] == ["c started", "c", "d started", "d"]
+    progress = r"d done in 0:0\d; 4/4 done, [\d.]+ tasks/min, about 0:00 left"
+    assert re.fullmatch(progress, lines[-1])
+    assert (tmp_path / "a.starts").read_text().split()[2] == "1"
+    assert (tmp_path / "logs" / "a.log").read_text().startswith("$ python -m fake_task ")
+    timing = json.loads((tmp_path / "timing.json").read_text())
+    assert timing.keys() == {"a", "b", "c", "d"} and 0.5 <= timing["a"] < 30
+
+    again = Scheduler(tasks, tmp_path, workers=2)
+    again.run()
+    assert again.done == 4 and [starts(tmp_path, name) for name in "abcd"] == [1] * 4
+    assert json.loads((tmp_path / "timing.json").read_text()) == timing
+
+
+def test_a_failure_is_one_sentence_and_the_others_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = [
+        fake(tmp_path, "a", what="fail"),
+        fake(tmp_path, "b", what="nothing"),
+        fake(tmp_path, "c", ["a"]),
+        fake(tmp_path, "d", ["c"]),
+        fake(tmp_path, "e"),
+    ]
+    scheduler = Scheduler(tasks, tmp_path, workers=1)
+    scheduler.run()
+    log = tmp_path / "logs" / "a.log"
+    assert scheduler.failed == {
+        "a": f"a failed: The fake is broken: mend it; its log is {log}.",
+        "b": f"b failed: it ended without its result, {tmp_path / 'b'}; its log is "
+        f"{tmp_path / 'logs' / 'b.log'}.",
+    }
+    assert (scheduler.left_out, scheduler.done) == (["c", "d"], 1)
+    assert scheduler.failed["a"] in capsys.readouterr().err
+    assert starts(tmp_path, "c") == 0 and (tmp_path / "e").exists()
+    mended = [fake(tmp_path, "a"), *tasks[2:]]
+    Scheduler(mended, tmp_path, workers=1).run()
+    assert (tmp_path / "d").exists() and starts(tmp_path, "e") == 1
+    assert log.read_text().count("$ python") == 2  # the log of the failure is kept
+
+
+def test_only_what_is_missing_and_what_that_needs_is_wanted(tmp_path: Path) -> None:
+    tasks = [
+        *(fake(tmp_path, name) for name in "ab"),
+        fake(tmp_path, "c", ["a"]),
+        fake(tmp_path, "d", ["b", "c"]),
+        fake(tmp_path, "e", ["b"]),
+    ]
+    assert wanted(tasks) == tasks
+    (tmp_path / "d").touch()
+    assert [task.name for task in wanted(tasks)] == ["b", "e"]  # a and c are nobody's any more
+    (tmp_path / "b").touch()
+    assert [task.name for task in wanted(tasks)] == ["e"]
+    (tmp_path / "e").touch()
+    assert wanted(tasks) == []
+
+
+RUN = """
+import sys
+from pathlib import Path
+from evaluation.ablations.runner import _stopped_by_sigterm
+from evaluation.ablations.scheduler import Scheduler, locked
+from test_ablations_scheduler import fake
+out = Path(sys.argv[1])
+tasks = [fake(out, 'a'), fake(out, 'b', ['a'], 60), fake(out, 'c', [], 60), fake(out, 'd', ['b'])]
+with locked(out) as lock, _stopped_by_sigterm():
+    Scheduler(tasks, out, 2, [lock]).run()
+"""
+
+
+def started(out: Path) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(out)], stderr=subprocess.DEVNULL)
+    wait(lambda: starts(out, "b") + starts(out, "c") == 2, "the tasks did not start")
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_run_leaves_no_process_and_repeats_nothing(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    process = started(tmp_path)
+    running = pids(tmp_path, "[bc]")
+    assert len(running) == 4 and all(map(alive, running))
+    process.send_signal(number)
+    assert process.wait(30) != 0
+    with locked(tmp_path, patience=20):  # free as soon as the last of them has ended
+        pass
+    wait(lambda: not any(map(alive, pids(tmp_path))), "a process was left", 5)
+    assert (tmp_path / "b.saved").read_text() == str(int(signal.SIGTERM))  # it could save
+    if number != signal.SIGKILL:
+        assert json.loads((tmp_path / "timing.json").read_text()).keys() == {"a", "b", "c"}
+
+    short = [fake(tmp_path, "a"), fake(tmp_path, "b", ["a"]), fake(tmp_path, "d", ["b"])]
+    Scheduler(short, tmp_path, 2).run()
+    assert [starts(tmp_path, name) for name in "abcd"] == [1, 2, 1, 1]
+
+
+def test_a_second_run_of_a_folder_is_refused_while_one_lives(tmp_path: Path) -> None:
+    process = started(tmp_path)
+    try:
+        sentence = r"Another run is at work in '.*': wait"
+        with pytest.raises(UserError, match=sentence) as error, locked(tmp_path, patience=0.3):
+            pass
+        assert "\n" not in str(error.value)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_what_ignores_sigterm_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+    code = "import sys; from evaluation.ablations import guard; guard.PATIENCE = 0.3\n"
+    command = [sys.executable, "-m", *fake(tmp_path, "a", (), 60, "stubborn").arguments]
+    guard = subprocess.Popen(
+        [sys.executable, "-c", f"{code}sys.exit(guard.main({command!r}))"],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert guard.stdin is not None
+    wait(lambda: starts(tmp_path, "a") == 1, "it did not start")
+    guard.stdin.close()
+    assert guard.wait(20) == 128 + signal.SIGKILL
+    wait(lambda: not any(map(alive, pids(tmp_path))), "a process was left", 5)
+
+
+def test_a_damaged_timing_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "timing.json").write_text("[1]")
+    with pytest.raises(UserError, match=r"timing.json' is damaged: remove it"):
+        Scheduler([fake(tmp_path, "a")], tmp_path, 1)

@@ -20,12 +20,13 @@ import pyarrow as pa
 from originals import originals
 
 from data_prep import shards as shards_module
-from data_prep import transcode, x264
+from data_prep import x264
 from data_prep.engine import EngineOptions, Job
 from data_prep.listing import LISTING
 from data_prep.select import SelectOptions, select
 from data_prep.shards import Plan, ShardOptions, write_shards
 from data_prep.tables import Row, TableReader, write_rows
+from lightning_artv.data.decode import Video
 
 spent: dict[str, float] = {"encoding": 0.0, "decoding": 0.0, "scaling": 0.0}
 
@@ -72,35 +73,14 @@ def instrument() -> None:
     shards_module.map_rows = here  # type: ignore[assignment]
     x264.ClipEncoder._encode = timed("encoding", x264.ClipEncoder._encode)  # type: ignore[method-assign]
     x264._upright = timed("scaling", x264._upright)
-    opened = transcode.av.open
+    decoded = Video.decode
 
-    def open_timed(*arguments: Any, **named: Any) -> Any:
-        container = opened(*arguments, **named)
-        return Decoding(container) if arguments[1:2] == ("r",) else container
-
-    transcode.av = type("av", (), {"open": staticmethod(open_timed), "FFmpegError": OSError})
-
-
-class Decoding:
-    """A container whose decoding is timed."""
-
-    def __init__(self, container: Any) -> None:
-        self._container = container
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._container, name)
-
-    def __enter__(self) -> Decoding:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._container.close()
-
-    def decode(self, **which: int) -> Iterator[Any]:
-        frames = self._container.decode(**which)
+    def decode(video: Video) -> Iterator[Any]:
+        frames = decoded(video)
         step = timed("decoding", lambda: next(frames, None))
-        while (frame := step()) is not None:
-            yield frame
+        return iter(step, None)
+
+    Video.decode = decode  # type: ignore[method-assign]
 
 
 def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:

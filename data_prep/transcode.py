@@ -99,8 +99,8 @@ def prepare_clips(
             return [Prepared(data, True, _meta(width, height, times))]
         rate = min(video.fps, limits.fps or video.fps)
         tick = None if _slow(video, limits) else limits.fps
-    pieces = _pieces(times, cuts, min_seconds if cuts else 0.0, tick)
-    return _encode(data, pieces, times, rate, limits)
+        pieces = _pieces(times, cuts, min_seconds if cuts else 0.0, tick)
+        return _encode(video, pieces, rate, limits)
 
 
 def longest_gop(video: bytes) -> int:
@@ -158,28 +158,22 @@ def _pieces(
 
 
 def _encode(
-    data: bytes,
-    pieces: Sequence[Sequence[int]],
-    times: Sequence[float],
-    rate: float,
-    limits: Limits,
+    video: Video, pieces: Sequence[Sequence[int]], rate: float, limits: Limits
 ) -> list[Prepared]:
     """Encode each piece's frames at their own times, counted from the piece's first."""
+    times = video.timestamps
     piece_of = {index: number for number, piece in enumerate(pieces) for index in piece}
     starts = [times[piece[0]] for piece in pieces]
     last = max(piece_of, default=-1)
     encoders = [ClipEncoder(rate, limits.gop or 12, limits.size, limits.quality) for _ in pieces]
     try:
-        with av.open(io.BytesIO(data), "r", metadata_errors="ignore") as reader:
-            reader.streams.video[0].codec_context.thread_count = 1
-            aspect = float(reader.streams.video[0].sample_aspect_ratio or 1)
-            needed = itertools.islice(reader.decode(video=0), last + 1)
-            for index, frame in enumerate(_ahead(needed)):
-                number = piece_of.get(index)
-                if number is not None:
-                    encoders[number].add(frame, aspect, times[index] - starts[number])
-                    if index == pieces[number][-1]:
-                        encoders[number].finish()
+        needed = itertools.islice(video.decode(), last + 1)
+        for index, frame in enumerate(_ahead(needed)):
+            number = piece_of.get(index)
+            if number is not None:
+                encoders[number].add(frame, video.aspect, times[index] - starts[number])
+                if index == pieces[number][-1]:
+                    encoders[number].finish()
         for encoder in encoders:
             encoder.finish()
     except (av.FFmpegError, OSError) as error:

@@ -46,6 +46,7 @@ class Video:
         timestamps: seconds since the first frame, ascending, one per frame.
         container: FFmpeg's name of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`.
         size: stored (height, width) in pixels, before any rotation.
+        aspect: width of a stored pixel over its height.
         decoded: how many frames were decoded so far.
 
     Raises:
@@ -86,7 +87,7 @@ class Video:
         # An avi numbers its packets in decoding order, so the times of B-frames are wrong: its
         # frames are counted from the start, in the order in which the decoder shows them.
         self._counted = self.container == "avi"
-        self._aspect = float(self._stream.sample_aspect_ratio or 1)
+        self.aspect = float(self._stream.sample_aspect_ratio or 1)
         self.size = (self._stream.height, self._stream.width)
 
     def __enter__(self) -> Video:
@@ -104,6 +105,15 @@ class Video:
     def fps(self) -> float:
         """Mean frame rate; 0 for a single frame."""
         return (len(self.timestamps) - 1) / self.timestamps[-1] if self.timestamps[-1] else 0.0
+
+    def decode(self) -> Iterator[av.VideoFrame]:
+        """Every frame as it is stored, in the order of `timestamps`; decoded when it is asked for.
+
+        Raises:
+            av.FFmpegError: a frame is damaged.
+        """
+        for _, frame in self._decode(0, self._times[-1]):
+            yield frame
 
     def frames(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> Tensor:
         """Frames by their index in `timestamps`, in the order asked for, repetitions allowed.
@@ -125,7 +135,7 @@ class Video:
             for start, times in self._runs(sorted(wanted)).items():
                 for time, frame in self._decode(start, times[-1]):
                     if time in wanted:
-                        images[wanted[time]] = _to_rgb(frame, size, self._aspect)
+                        images[wanted[time]] = _to_rgb(frame, size, self.aspect)
         except (av.FFmpegError, ValueError) as error:
             raise DecodeError(f"decoding failed ({_reason(error)})") from error
         for index in wanted.values():

@@ -44,6 +44,18 @@ def test_frames_are_found_in_every_container_with_b_frames(container: str, codec
         assert [number(frame) for frame in video.frames(wanted, (32, 32))] == wanted
         again = [17, 16]  # the same open video can be asked again
         assert [number(frame) for frame in video.frames(again, (32, 32))] == again
+        for _ in range(2):
+            pictures = [frame.to_ndarray(format="rgb24") for frame in video.decode()]
+            every = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+            assert [number(frame) for frame in every] == list(range(40))
+
+
+def test_all_frames_are_decoded_one_by_one() -> None:
+    with Video(encode(numbered(40), gop=10, b_frames=0)) as video:
+        frames = video.decode()
+        assert video.decoded == 0
+        next(frames)
+        assert video.decoded == 1
 
 
 def test_only_the_needed_frames_are_decoded() -> None:

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format tensorboard eval-ucf101 eval-msrvtt ablations ablations-full clean
+.PHONY: help setup demo test lint format tensorboard tensorboard-shots eval-ucf101 eval-msrvtt ablations ablations-full clean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 24
@@ -36,6 +36,9 @@ format: $(STAMP)  ## rewrite files in the house style
 
 tensorboard: $(STAMP)  ## show all runs under outputs/ (LOGS=folder for another)
 	$(BIN)/tensorboard --logdir $(or $(LOGS),outputs)
+
+tensorboard-shots: $(STAMP)  ## [OUT=outputs/ablations]: pictures of the ablations' TensorBoard, with Chromium
+	$(BIN)/python -m evaluation ablations-shots $(or $(OUT),outputs/ablations)
 
 eval-ucf101: PROTOCOL = ucf101-2048
 eval-ucf101: $(STAMP)  ## CKPT=... DATA=... [DEVICES=8 WEIGHTS=folder T2I=model OUT=folder]: FVD, IS, ... and a report

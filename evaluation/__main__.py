@@ -52,6 +52,16 @@ def dispatch(options: argparse.Namespace) -> int:
         from evaluation.ablations import runner
 
         return runner.run(options)
+    if options.command == "ablations-report":
+        from evaluation.ablations.results import write
+
+        write(options.out, options.page)
+        return 0
+    if options.command == "ablations-shots":
+        from evaluation.ablations.shots import take
+
+        take(options.out / "tensorboard", options.out / "shots")
+        return 0
     if options.command == "ablations-full":
         from evaluation.ablations import full_size
 

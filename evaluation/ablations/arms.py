@@ -33,8 +33,9 @@ def amount(metric: str, value: float, unit: bool = True) -> str:
     """A number of a metric as text."""
     of = "" if metric == MASK_MEAN else METRICS[metric].unit
     if of in ("share", "of full range"):
-        return f"{100 * value:.1f}{' %' if unit else ''}"
-    text = f"{value:.3f}" if metric == MASK_MEAN else f"{value:.2f}"
+        value, of = 100 * value, "%"
+    places = 1 if of == "%" else 3 if metric == MASK_MEAN else 2
+    text = f"{round(value, places) + 0.0:.{places}f}".replace("-", "−")
     return f"{text} {of}".rstrip() if unit else text
 
 
@@ -130,9 +131,9 @@ class Finding:
             return NOT_REPRODUCED
         return REPRODUCED if self.difference > 0 else CONTRADICTED
 
-    def sentence(self) -> str:
-        """One plain sentence with the numbers."""
-        start = f"{self.verdict.capitalize()}: {self.claim}"
+    def sentence(self, alone: bool = True) -> str:
+        """One plain sentence with the numbers; the claim is left out unless it stands `alone`."""
+        start = self.verdict.capitalize() + (f": {self.claim}" if alone else "")
         note = f"; {self.note}" if self.note else ""
         if not self.differences:
             return f"{start}{note}."

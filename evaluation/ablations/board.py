@@ -97,7 +97,7 @@ def _write_root(grid: Grid, clips: SideBySide | None, text: str, folder: Path) -
             **{f"drift/{name}": chart for name, chart in figures.drift_curves(grid).items()},
             **{f"fig4/{name}": chart for name, chart in figures.mask_charts(grid).items()},
             **{f"fig8a/{name}": chart for name, chart in figures.bar_charts(grid).items()},
-            **{f"fig8b/{name}": chart for name, chart in figures.sweep_charts(grid).items()},
+            **figures.sweep_charts(grid),
         }
         for tag, chart in charts.items():
             writer.add_image(tag, chart.pixels(), dataformats="HWC")
@@ -105,7 +105,7 @@ def _write_root(grid: Grid, clips: SideBySide | None, text: str, folder: Path) -
             scale = max(1, 64 // clips.rows[0].shape[1])
             gif = clips.gif(SHOWN_FRAMES, labels=True, scale=scale)
             write_gif_image(writer, "fig10/clips", gif, 0)
-            strip = clips.strip().repeat(scale, axis=0).repeat(scale, axis=1)
+            strip = clips.strip(labels=True, scale=scale)
             writer.add_image("fig10/frames", strip, dataformats="HWC")
 
 
@@ -119,11 +119,13 @@ def _write_session(writer: SummaryWriter, run: Run, found: dict[str, str | float
 
 
 def _write_curves(writer: SummaryWriter, curves: Mapping[str, Numbers]) -> None:
-    """By frame; what is measured in windows of 16 frames stands at the windows' first frames."""
+    """By frame, less frame 0, which is given; by window of 16 frames at its first frame."""
     for name, line in curves.items():
-        stride = 1 if name in figures.CURVES else 16
+        framewise = name in figures.CURVES
         for index in np.flatnonzero(np.isfinite(line)):
-            writer.add_scalar(f"curves/{name}", line[index], int(index) * stride)
+            if index or not framewise:
+                step = int(index) * (1 if framewise else 16)
+                writer.add_scalar(f"curves/{name}", line[index], step)
 
 
 def _write_mask(writer: SummaryWriter, run: Run) -> None:

@@ -14,6 +14,8 @@ Anchor: TypeAlias = Literal["start", "middle", "end"]
 INK = "ink"
 """The colour of text: the page's own in SVG, so that a dark page stays legible."""
 FONT = 12
+PLAIN = {"↑": "(more is better)", "↓": "(less is better)", "−": "-"}
+"""What the pixels' font lacks."""
 
 
 class Canvas(Protocol):
@@ -127,7 +129,7 @@ class Raster:
         """See `Canvas`."""
         self._draw.text(
             (x * self._scale, y * self._scale),
-            text,
+            "".join(PLAIN.get(c, c) for c in text),
             fill=_rgba(color, 1),
             font=self._font,
             anchor={"start": "ls", "middle": "ms", "end": "rs"}[anchor],

@@ -22,7 +22,7 @@ from evaluation.ablations.arms import (
     seed_test,
 )
 from evaluation.ablations.plan import BASE
-from evaluation.ablations.reading import BySeed, Grid, values
+from evaluation.ablations.reading import BySeed, Grid, values, with_unguided
 from evaluation.ablations.significance import holm, spearman
 
 DRIFT = ("drift_background_psnr", "background_psnr@127", "FVD")
@@ -142,7 +142,7 @@ def findings(grid: Grid) -> list[Finding]:
 
 def interior_optimum(grid: Grid, metric: str) -> Finding:
     """Whether some t_test strictly inside the range beats both of its ends (Fig. 8b)."""
-    claim, source = "t_test has an interior optimum", "Sec. 4.2, Fig. 8b"
+    claim, source = "the noise level t_test has an interior optimum", "Sec. 4.2, Fig. 8b"
     levels = _measured(grid.sweeps.get("t_test", {}), metric)
     if len(levels) < 3:
         return Finding.untested(claim, source, metric, "fewer than three noise levels were run")
@@ -159,8 +159,7 @@ def interior_optimum(grid: Grid, metric: str) -> Finding:
 def guidance_helps(grid: Grid, condition: str, metric: str) -> Finding:
     """Whether some weight above 0 beats none (Sec. 4.1)."""
     claim, source = f"guidance by the {condition} helps", "Sec. 4.1"
-    swept = dict(grid.sweeps[f"guidance_{condition}"])
-    levels = _measured(swept | _unguided(grid, condition, swept), metric)
+    levels = _measured(with_unguided(grid, f"guidance_{condition}"), metric)
     weights = [value for value in levels if value]
     if 0 not in levels or not weights:
         reason = "weight 0 and another one are needed"
@@ -168,16 +167,6 @@ def guidance_helps(grid: Grid, condition: str, metric: str) -> Finding:
     found = _best_against(claim, source, metric, levels, weights, 0)
     best = _best_value(levels, list(levels), metric)
     return dataclasses.replace(found, note=f"best over all seeds at {best:g}; {found.note}")
-
-
-def _unguided(grid: Grid, condition: str, swept: Mapping[float, BySeed]) -> dict[float, BySeed]:
-    """Weight 0, from the base's own benchmark where that ran without this guidance."""
-    runs = grid.variants.get(BASE, {})
-    if 0 in swept or not swept:
-        return {}
-    clips = next(run.protocol["clips"] for by_seed in swept.values() for run in by_seed.values())
-    own = {s: r for s, r in runs.items() if not r.protocol["sampling"]["guidance"][condition]}
-    return {0.0: {seed: run.first(clips) for seed, run in own.items()}}
 
 
 def mask_rises(grid: Grid) -> Finding:

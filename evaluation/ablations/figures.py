@@ -7,7 +7,7 @@ import numpy as np
 from evaluation.ablations.arms import metric_title
 from evaluation.ablations.charts import Chart, Line, bars, curves, heat
 from evaluation.ablations.plan import BASE
-from evaluation.ablations.reading import BySeed, Grid, Numbers, values
+from evaluation.ablations.reading import BySeed, Grid, Numbers, values, with_unguided
 from evaluation.shapes.metrics_table import METRICS
 
 BAR_METRICS = (
@@ -80,9 +80,10 @@ def bar_charts(grid: Grid) -> dict[str, Chart]:
 
 
 def sweep_charts(grid: Grid) -> dict[str, Chart]:
-    """`sweep/metric` -> Fig. 8b and the like: the metric by the sweep's value."""
+    """`fig8b/metric` and `guidance/condition/metric` -> the metric by the sweep's value."""
     charts = {}
-    for sweep, levels in grid.sweeps.items():
+    for sweep in grid.sweeps:
+        levels = with_unguided(grid, sweep)
         for metric in SWEEP_METRICS:
             found = {v: list(values(runs, metric).values()) for v, runs in levels.items()}
             found = {v: cells for v, cells in found.items() if cells}
@@ -94,7 +95,8 @@ def sweep_charts(grid: Grid) -> dict[str, Chart]:
             title = f"{_title(metric)}, by {sweep.replace('guidance_', 'guidance of ')}"
             label = "t_test" if sweep == "t_test" else "weight"
             lines = {grid.titles.get(BASE, BASE): Line(means, sds)}
-            charts[f"{sweep}/{metric}"] = curves(title, list(found), lines, label, dots=True)
+            group = "fig8b" if sweep == "t_test" else sweep.replace("_", "/", 1)
+            charts[f"{group}/{metric}"] = curves(title, list(found), lines, label, dots=True)
     return charts
 
 

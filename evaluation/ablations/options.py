@@ -1,4 +1,4 @@
-"""Options of `ablations` and `ablations-full`; no torch here, so that `--help` answers at once."""
+"""Options of the `ablations` commands; no torch here, so that `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ AddCommand = Callable[[str, str], argparse.ArgumentParser]
 
 
 def add_commands(command: AddCommand) -> argparse.ArgumentParser:
-    """Add both commands; `command(name, help)` makes a parser.
+    """Add the commands; `command(name, help)` makes a parser.
 
     Returns:
         the parser of `ablations-full`, which also takes what generation and scoring take.
     """
     _grid(command("ablations", "train and measure what is missing of a grid of variants"))
+    report = command("ablations-report", "write TensorBoard's folder and the page of a grid anew")
+    report.add_argument("out", type=Path, help="folder that `ablations` wrote")
+    report.add_argument("--page", type=Path, metavar="DIR", help="of the page (default: OUT/page)")
+    shots = command("ablations-shots", "pictures of a grid's TensorBoard in headless Chromium")
+    shots.add_argument("out", type=Path, help="folder that `ablations` wrote")
     full_size = command("ablations-full", "measure full-size variants on the 2k protocols")
     _full_size(full_size)
     return full_size

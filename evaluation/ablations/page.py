@@ -91,10 +91,11 @@ def _lead(grid: Grid, found: Sequence[Finding], goal: Goal | None) -> str:
     counts = {verdict: [f.verdict for f in found].count(verdict) for verdict in VERDICTS}
     tally = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
     seeds = ", ".join(str(seed) for seed in grid.plan["seeds"])
+    claims = len({f.claim for f in found})
     summary = (
         f"{len(grid.variants)} variants of a small ART•V, each trained for {grid.plan['steps']} "
         f"steps with the seeds {seeds} on moving shapes whose truth is known for every frame, and "
-        f"measured on held-out ones. Of {len(found)} tests of claims: {tally}."
+        f"measured on held-out ones. Of {len(found)} tests of {claims} claims: {tally}."
     )
     reached = "Nothing was measured as far as frame 127." if goal is None else goal.sentence()
     state = "" if goal is None else " good" if goal.reached else " bad"
@@ -129,7 +130,12 @@ def _claims(found: Sequence[Finding]) -> str:
             f"</span><td class=text>{escape(metric_title(f.metric))}"
             f"{''.join(f'<td>{cell}' for cell in cells)}</tr>"
         )
-    sentences = "".join(f"<li>{escape(f.sentence())}</li>" for f in found)
+    claims = dict.fromkeys(f.claim for f in found)
+    sentences = "".join(
+        f"<li><b>{escape(_upper(claim))}.</b> "
+        f"{escape(' '.join(f.sentence(alone=False) for f in found if f.claim == claim))}</li>"
+        for claim in claims
+    )
     table = f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
     return (
         f"{_wide(table)}"
@@ -209,7 +215,7 @@ def _charts(charts: Mapping[str, Chart]) -> str:
 
 def _sweeps(grid: Grid) -> list[str]:
     charts = figures.sweep_charts(grid)
-    noise = {name: chart for name, chart in charts.items() if name.startswith("t_test/")}
+    noise = {name: chart for name, chart in charts.items() if name.startswith("fig8b/")}
     parts = ["<h2 id=fig8b>Noise level at test time (Fig. 8b)</h2>", _charts(noise)]
     rest = {name: chart for name, chart in charts.items() if name not in noise}
     if rest:

@@ -52,8 +52,7 @@ class SideBySide:
         sheet = sheet.repeat(scale, axis=1).repeat(scale, axis=2)
         if not labels:
             return sheet
-        side = _labels(self.names, (self.rows[0].shape[1] + GAP) * scale, sheet.shape[1])
-        return np.concatenate([np.broadcast_to(side, (len(sheet), *side.shape)), sheet], axis=2)
+        return self._labelled(sheet, scale)
 
     def gif(self, frames: int, labels: bool = False, scale: int = 1) -> bytes:
         """`sheet` as an animation that takes as long whatever `frames` is."""
@@ -65,7 +64,7 @@ class SideBySide:
         """Which frames `strip` shows."""
         return tuple(frame for frame in STRIP_FRAMES if frame < len(self.rows[0]))
 
-    def strip(self, clip: int = 0) -> NDArray[np.uint8]:
+    def strip(self, clip: int = 0, labels: bool = False, scale: int = 1) -> NDArray[np.uint8]:
         """One clip at some frames: a row a variant, a column a frame of `STRIP_FRAMES`.
 
         Returns:
@@ -75,8 +74,13 @@ class SideBySide:
         left = clip * (height + GAP)
         cells = [row[f][:, left : left + height] for row in self.rows for f in self.strip_frames]
         sheet = grid(torch.from_numpy(np.stack(cells))[:, None], len(self.strip_frames), gap=GAP)
-        picture: NDArray[np.uint8] = sheet[0].numpy()
-        return picture
+        picture = sheet.numpy().repeat(scale, axis=1).repeat(scale, axis=2)
+        return (self._labelled(picture, scale) if labels else picture)[0]
+
+    def _labelled(self, sheet: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+        """A sheet `[T, H, W, 3]` with the rows' names at the left."""
+        side = _labels(self.names, (self.rows[0].shape[1] + GAP) * scale, sheet.shape[1])
+        return np.concatenate([np.broadcast_to(side, (len(sheet), *side.shape)), sheet], axis=2)
 
 
 def side_by_side(found: Grid) -> SideBySide | None:

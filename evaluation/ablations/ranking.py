@@ -90,11 +90,12 @@ class Goal:
     """What the best variant reaches of `GOALS`.
 
     Attributes:
-        variant: the one that comes nearest.
+        variant, title: the one that comes nearest.
         arms: goal -> its values over the seeds.
     """
 
     variant: str
+    title: str
     arms: dict[str, Arm]
 
     @property
@@ -104,10 +105,12 @@ class Goal:
 
     def sentence(self) -> str:
         """What was aimed at and what is reached."""
-        aims = " and ".join(f"{metric_title(m)} of {amount(m, g)}" for m, g in GOALS.items())
-        found = " and ".join(f"{a.text(m)}" for m, a in self.arms.items())
+        found = " and ".join(
+            f"{metric_title(m)}: {a.text(m)} (goal: at least {amount(m, GOALS[m])})"
+            for m, a in self.arms.items()
+        )
         verb = "Reached" if self.reached else "Not reached"
-        return f"{verb}: the goal is {aims}; the best variant, {self.variant}, has {found}."
+        return f"{verb}: the best variant ({self.title}) has {found}."
 
 
 def best_variant(grid: Grid) -> Goal | None:
@@ -121,4 +124,4 @@ def best_variant(grid: Grid) -> Goal | None:
     if not candidates:
         return None
     best = max(candidates, key=lambda n: min(a.mean / GOALS[m] for m, a in candidates[n].items()))
-    return Goal(best, candidates[best])
+    return Goal(best, grid.titles[best], candidates[best])

@@ -105,6 +105,24 @@ def values(runs: BySeed, metric: str) -> dict[int, float]:
     return {seed: run.metrics[metric] for seed, run in runs.items() if metric in run.metrics}
 
 
+def with_unguided(grid: Grid, sweep: str) -> dict[float, BySeed]:
+    """A sweep's runs in rising order; one of guidance with weight 0 where the base has none.
+
+    That is the base's own benchmark, on as many of its clips as the sweep has, less the distances
+    over sets.
+    """
+    levels = dict(grid.sweeps.get(sweep, {}))
+    condition = sweep.removeprefix("guidance_")
+    if condition != sweep and levels and 0 not in levels:
+        clips = next(r.protocol["clips"] for runs in levels.values() for r in runs.values())
+        levels[0] = {
+            seed: run.first(clips)
+            for seed, run in grid.variants.get(BASE, {}).items()
+            if not run.protocol["sampling"]["guidance"][condition]
+        }
+    return {value: levels[value] for value in sorted(levels) if levels[value]}
+
+
 def read_grid(out: Path) -> Grid:
     """Read `plan.json` and every result that is there.
 

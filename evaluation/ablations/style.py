@@ -28,7 +28,8 @@ th.text, td.text { text-align: left; } tr.first td { border-top: 2px solid var(-
 .goal.good { border-color: var(--good); } .goal.bad { border-color: var(--none); }
 .charts { display: grid; gap: 1rem 1.6rem;
 grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); align-items: start; }
-figure { margin: 0; min-width: 0; } svg { max-width: 100%; height: auto; display: block; }
+figure { margin: 0; min-width: 0; }
+svg { width: 100%; max-width: 560px; height: auto; display: block; }
 img { max-width: 100%; image-rendering: pixelated; display: block; } img.pixels { width: 100%; }
 .clips { display: flex; gap: .6rem; max-width: 640px; }
 .clips img { flex: 1; min-width: 0; width: 100%; align-self: flex-start; }

@@ -83,7 +83,14 @@ def find_cuts(
         return []
     flashes = FlashFilter(FlashFilter.Mode.MERGE, MIN_SCENE_FRAMES)
     cuts = []
+    last = FrameTimecode(Timecode(0, time_base), rate)  # where the filter counts from
+    settled = False  # until the next score above it, more pictures below it change nothing
     for time, score in zip(times, [0.0, *scores], strict=True):
+        above = score >= threshold
+        if settled and not above:
+            continue
         moment = FrameTimecode(Timecode(time - times[0], time_base), rate)
-        cuts += flashes.filter(moment, above_threshold=score >= threshold)
+        cuts += flashes.filter(moment, above_threshold=above)
+        last = moment if above else last
+        settled = moment - last >= MIN_SCENE_FRAMES
     return sorted({cut.seconds for cut in cuts})

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scenedetect import ContentDetector, SceneManager
 from scenedetect.backends.pyav import VideoStreamAv
-from scenedetect.common import FrameTimecode
+from scenedetect.common import FrameTimecode, Timecode
+from scenedetect.detector import FlashFilter
 from scenedetect.scene_manager import compute_downscale_factor
 
 from data_prep.analyse import AnalyseOptions, analyse
-from data_prep.motion import ContentScore, analysis_size
+from data_prep.motion import MIN_SCENE_FRAMES, ContentScore, analysis_size, find_cuts
 from data_prep.rows import VideoEntry
 from lightning_artv.errors import UserError
 from tests.data_prep.damage import encode, moving
@@ -117,6 +121,26 @@ def test_cuts_of_variable_frame_rates_are_in_seconds(tmp_path: Path) -> None:
     assert found["cuts"] == pytest.approx(cuts)
     assert (times[20] - times[0]) / 1000 == pytest.approx(found["cuts"][0])
     assert found["variable_fps"]
+
+
+@given(
+    quiet=st.lists(st.integers(0, 40), min_size=1, max_size=12),
+    gaps=st.lists(st.integers(1, 90), min_size=1, max_size=5),
+)
+def test_cuts_are_those_of_the_filter_that_sees_every_picture(
+    quiet: list[int], gaps: list[int]
+) -> None:
+    """`quiet` pictures between any two cuts, shown irregularly."""
+    scores = [s for count in quiet for s in [*[1.0] * count, 30.0]] + [1.0] * 20
+    times = np.cumsum([0, *(gaps[k % len(gaps)] for k in range(len(scores)))]).tolist()
+    base, rate = Fraction(1, 1000), Fraction(25)
+    flashes = FlashFilter(FlashFilter.Mode.MERGE, MIN_SCENE_FRAMES)
+    wanted = []
+    for time, score in zip(times, [0.0, *scores], strict=True):
+        moment = FrameTimecode(Timecode(time, base), rate)
+        wanted += [cut.seconds for cut in flashes.filter(moment, score >= 27)]
+    shown = [time + 7 for time in times]  # the first need not be shown at 0
+    assert find_cuts(scores, shown, base, rate, 27.0) == sorted(set(wanted))
 
 
 def test_scores_have_their_closed_form() -> None:

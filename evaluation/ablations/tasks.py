@@ -12,6 +12,7 @@ from evaluation.ablations.plan import BASE, Plan, Sweep, Variant, overlay
 from lightning_artv.errors import UserError
 
 TRAIN_SEED, HELDOUT_SEED = 0, 1
+RESULT = "result.json"
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def plan_tasks(plan: Plan, out: Path) -> list[Task]:
     """All tasks, each after what it needs.
 
     A worker takes the first that can start. So all variants of the first seed are trained and
-    measured before the second seed begins, and the many short sweeps come last, where they fill
-    what the long trainings leave of the cores.
+    measured before the second seed begins, and the short sweeps come last, where they fill what the
+    long trainings leave of the cores.
     """
     layout = Layout(out)
     tasks = [*_data(plan, layout), _classifier(layout)]
@@ -77,7 +78,7 @@ def plan_tasks(plan: Plan, out: Path) -> list[Task]:
             tasks += [_fit(plan, layout, variant, seed), _benchmark(plan, layout, variant, seed)]
     for seed in plan.seeds:
         for sweep in plan.sweeps:
-            tasks += _sweep(plan, layout, sweep, seed)
+            tasks.append(_sweep(plan, layout, sweep, seed))
     return tasks
 
 
@@ -142,36 +143,44 @@ def _fit(plan: Plan, layout: Layout, variant: Variant, seed: int) -> Task:
 
 
 def _benchmark(plan: Plan, layout: Layout, variant: Variant, seed: int) -> Task:
-    budget = plan.budget
-    options = (
+    budget, folder = plan.budget, layout.run(variant.name, seed) / "benchmark"
+    result = folder / RESULT
+    words = (
+        *("evaluation", "shapes", *_model(layout, variant.name, seed), "--out", folder),
         *("--clips", budget.clips, "--long-clips", budget.long_clips),
         *("--long-frames", budget.long_frames),
     )
-    return _measured(layout, variant.name, seed, "benchmark", "benchmark", options)
-
-
-def _sweep(plan: Plan, layout: Layout, sweep: Sweep, seed: int) -> Iterator[Task]:
-    option = f"--{sweep.setting.replace('.', '-').replace('_', '-')}"
-    for value in sweep.values:
-        options = ("--clips", plan.budget.sweep_clips, "--long-clips", 0, option, value)
-        yield _measured(layout, BASE, seed, f"{sweep.name}_{value}", "sweep", options)
-
-
-def _measured(
-    layout: Layout, variant: str, seed: int, name: str, kind: str, options: Sequence[object]
-) -> Task:
-    """`evaluation shapes` on a checkpoint; it writes `result.json` last."""
-    folder = layout.run(variant, seed) / name
-    result = folder / "result.json"
-    files = ("--checkpoint", layout.checkpoint(variant, seed), "--classifier", layout.classifier)
     return Task(
-        f"{variant}.seed{seed}.{name}",
-        kind,
-        _text("evaluation", "shapes", *files, "--out", folder, *options),
+        f"{variant.name}.seed{seed}.benchmark",
+        "benchmark",
+        _text(*words),
         result.is_file,
         str(result),
-        (f"{variant}.seed{seed}.fit", "classifier"),
+        (f"{variant.name}.seed{seed}.fit", "classifier"),
     )
+
+
+def _sweep(plan: Plan, layout: Layout, sweep: Sweep, seed: int) -> Task:
+    folder = layout.run(BASE, seed)
+    results = [folder / f"{sweep.name}_{value}" / RESULT for value in sweep.values]
+    words = (
+        *("evaluation.ablations.sweep", *_model(layout, BASE, seed), "--out", folder),
+        *("--clips", plan.budget.sweep_clips, "--name", sweep.name),
+        *("--setting", sweep.setting, "--values", *sweep.values),
+    )
+    return Task(
+        f"{BASE}.seed{seed}.{sweep.name}",
+        "sweep",
+        _text(*words),
+        lambda: all(result.is_file() for result in results),
+        f"every {folder / sweep.name}_*/{RESULT}",
+        (f"{BASE}.seed{seed}.fit", "classifier"),
+    )
+
+
+def _model(layout: Layout, variant: str, seed: int) -> tuple[object, ...]:
+    checkpoint = layout.checkpoint(variant, seed)
+    return ("--checkpoint", checkpoint, "--classifier", layout.classifier)
 
 
 def _trained(checkpoint: Path, steps: int) -> bool:

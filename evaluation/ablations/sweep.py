@@ -1,0 +1,59 @@
+"""`python -m evaluation.ablations.sweep`: the benchmark for each value of one setting.
+
+One process for all values: starting one takes longer than a value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from evaluation.ablations.plan import SETTINGS
+from evaluation.shapes.benchmark import RESULT, Benchmark, run
+from lightning_artv.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure what is missing; the exit code of the first value that cannot be measured, or 0."""
+    options = _parser().parse_args(arguments)
+    codes = []
+    for value in options.values:
+        folder = options.out / f"{options.name}_{value}"
+        if (folder / RESULT).is_file():
+            continue
+        print(f"{options.setting} {value}", flush=True)
+        try:
+            run(
+                Benchmark(
+                    checkpoint=options.checkpoint,
+                    classifier=options.classifier,
+                    out=folder,
+                    clips=options.clips,
+                    long_clips=0,
+                    **{options.setting.replace(".", "_"): value},
+                )
+            )
+        except UserError as error:
+            print(f"error: {options.setting} {value}: {error}", file=sys.stderr)
+            codes.append(error.exit_code)
+    return codes[0] if codes else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m evaluation.ablations.sweep")
+    for name in ("checkpoint", "classifier", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--clips", type=int, required=True)
+    parser.add_argument("--name", required=True, help="results go to OUT/NAME_VALUE")
+    parser.add_argument("--setting", choices=SETTINGS, required=True)
+    parser.add_argument("--values", type=_value, nargs="+", required=True)
+    return parser
+
+
+def _value(text: str) -> int | float:
+    return int(text) if text.isdigit() else float(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

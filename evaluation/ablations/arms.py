@@ -195,14 +195,13 @@ def clip_differences(
     worse: Mapping[int, Mapping[str, Numbers]],
     metric: str,
 ) -> Numbers:
-    """Differences in favour, one a clip, averaged over the seeds; clips without a number left out.
+    """Differences, one a clip, averaged over the seeds; clips without a number left out.
 
     Returns:
         `[N]`; empty for a metric that clips do not have.
     """
     if not all(metric in arm[seed] for arm in (better, worse) for seed in better):
         return np.empty(0)
-    sign = 1 if higher_is_better(metric) else -1
-    each = np.stack([sign * (better[s][metric] - worse[s][metric]) for s in better])
+    each = np.stack([better[s][metric] - worse[s][metric] for s in better])
     mean: Numbers = each.mean(axis=0)
     return mean[~np.isnan(mean)]

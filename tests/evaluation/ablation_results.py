@@ -164,9 +164,10 @@ def _write(folder: Path, content: Mapping[str, Any]) -> None:
 
 def _write_samples(folder: Path, variant: str, seed: int, frames: int) -> None:
     generator = np.random.default_rng([seed, len(variant)])
+    shape = (SHOWN, frames, SIDE, SIDE, 3)
     arrays = {
-        name: generator.integers(0, 256, (SHOWN, frames, SIDE, SIDE, 3), np.uint8)
-        for name in ("generated", "truth")
+        "generated": generator.integers(0, 3, shape, np.uint8) * 100,
+        "truth": np.random.default_rng(0).integers(0, 3, shape, np.uint8) * 100,
     }
     if variant != "no_mask":
         arrays["masks"] = generator.integers(0, 256, (STEPS, SHOWN, SIDE, SIDE), np.uint8)

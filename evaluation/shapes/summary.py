@@ -88,9 +88,9 @@ def summarise(
     for name in PSNRS:
         for k in (*NEAR_FRAMES, FAR_FRAME):
             per_clip[f"{name}@{k}"] = [_at(clip.curves[name], k) for clip in made]
-    for last in (min(NEAR_FRAMES[-1:]), FAR_FRAME):
+    for last in (NEAR_FRAMES[-1], FAR_FRAME):
+        window = (last + 1) // WINDOW - 1
         for i, word in enumerate(WORDS):
-            window = (last + 1) // WINDOW - 1
             per_clip[f"{word}@{last + 1}"] = [_at(windows[:, i], window) for windows in right]
     for name in CURVES:
         per_clip[f"drift_{name}"] = [_drift(clip.curves[name], name) for clip in made]

@@ -25,6 +25,7 @@ from lightning_artv.systems.artv.masking import (
     mask_from_logits,
     static_noise,
 )
+from lightning_artv.systems.artv.own_references import own_references
 from lightning_artv.systems.artv.references import (
     FrameConditions,
     without_anchor,
@@ -94,6 +95,10 @@ class ARTV(VideoSystem):
         unreferenced_weight: weight of the samples whose references are dropped (1 in the paper).
             Where the loss counts clean frames, a frame made from nothing is wrong by 50 times as
             much as one made from its predecessor, and drowns what there is to learn about motion.
+        own_references: share of the training windows in which all targets but the first follow
+            frames that the system made itself (`own_references.py`); needs
+            `data.targets_per_window` of 2 or more. 0, the paper's, never.
+        own_reference_steps: denoising steps of such a frame.
         schedule: `scaled_linear` (Stable Diffusion's), `linear` or `cosine`; 1000 steps.
         sampling: defaults of generation.
     """
@@ -115,15 +120,17 @@ class ARTV(VideoSystem):
         prediction_type: Literal["epsilon", "v_prediction", "residual"] = "epsilon",
         loss_weighting: Weighting = "epsilon",
         unreferenced_weight: float = 1.0,
+        own_references: float = 0.0,
+        own_reference_steps: int = 1,
         schedule: Literal["scaled_linear", "linear", "cosine"] = "scaled_linear",
         sampling: SamplingSettings = DEFAULT_SAMPLING,
     ) -> None:
         super().__init__()
         self.schedule: NoiseSchedule = getattr(NoiseSchedule, schedule)()
         _check(static_noise, mask_channels, max_noise_level, len(self.schedule))
-        for share in (condition_dropout, first_frame_share):
+        for share in (condition_dropout, first_frame_share, own_references):
             if not 0 <= share <= 1:
-                raise UserError(f"A dropout of {share} is no probability: choose one in [0, 1].")
+                raise UserError(f"A share of {share} is no probability: choose one in [0, 1].")
         self.autoencoder = autoencoder
         self.text_encoder = text_encoder
         channels = autoencoder.channels
@@ -146,6 +153,7 @@ class ARTV(VideoSystem):
         self.first_frame_share, self.use_anchor = first_frame_share, use_anchor
         self.prediction_type, self.loss_weighting = prediction_type, loss_weighting
         self.unreferenced_weight = unreferenced_weight
+        self.own_references, self.own_reference_steps = own_references, own_reference_steps
         self._sampling = sampling
 
     @property
@@ -199,10 +207,13 @@ class ARTV(VideoSystem):
         Args:
             generators: one a target; the first of each window also draws its frames' latents.
         """
-        latents = batch.in_roles(
-            self.encode_frames(batch.frames, generators[:: batch.targets_per_window])
-        )
+        windows = generators[:: batch.targets_per_window]
+        frames = self.encode_frames(batch.frames, windows)
+        latents = batch.in_roles(frames)
         y0, references, anchor = latents[:, 0], latents[:, 1:3], latents[:, 3]
+        if self.training and self.own_references:
+            seen = own_references(self, batch, frames, windows)
+            references = batch.in_roles(seen)[:, 1:3]
         level = randint(generators, 0, self.max_noise_level + 1, y0.device)
         conditions = self.condition(references, anchor, level, generators)
         chance = rand(generators, (4,), y0.device)

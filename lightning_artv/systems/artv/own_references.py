@@ -1,0 +1,80 @@
+"""Training on references that the model made itself (scheduled sampling, Bengio et al. 2015).
+
+In generation each frame follows frames that the model made, with their small faults; trained on
+true frames alone it has never seen one, and its faults add up: the video drifts. Where several
+targets of a training window follow each other, all but the first can be given what the model makes
+of the targets before them instead of the true frames; the target stays true, so that the model
+learns to mend its own faults. (The paper's remedy, noise augmentation, stands in for those faults
+with noise; Sec. 3.3.)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lightning_artv.batch import VideoBatch
+from lightning_artv.diffusion.noise import Generators, rand, randn
+from lightning_artv.diffusion.samplers import sample
+from lightning_artv.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning_artv.systems.artv.system import ARTV, Encoded
+
+
+@torch.no_grad()
+def own_references(
+    system: ARTV, batch: VideoBatch, latents: Tensor, generators: Generators
+) -> Tensor:
+    """Replace targets by what `system` makes of them, window by window, one target after another.
+
+    Args:
+        batch: says which frames of a window follow which.
+        latents: true `[N, F, C, h, w]`.
+        generators: one a window.
+
+    Returns:
+        `latents`, detached; in a share `system.own_references` of the windows the first K - 1
+        targets are replaced.
+
+    Raises:
+        UserError: windows of one target.
+    """
+    n, k = batch.choice.shape[:2]
+    if k < 2:
+        raise UserError(
+            "own_references needs windows of several targets: set data.targets_per_window to 2 "
+            "or more."
+        )
+    chosen = rand(generators, (), latents.device) < system.own_references
+    text = system.encode_text(batch.captions)
+    level = torch.full((n,), system.sampling.noise_level, device=latents.device)
+    seen, rows = latents.detach().clone(), torch.arange(n, device=latents.device)
+    for target in range(k - 1):
+        place, first, second, anchor = batch.choice[:, target].unbind(1)
+        references = torch.stack([seen[rows, first], seen[rows, second]], dim=1)
+        conditions = system.condition(references, latents[rows, anchor], level, generators)
+        made = _denoise(system, system.encode(conditions, text), generators)
+        seen[rows[chosen], place[chosen]] = made[chosen].to(seen.dtype)
+    return seen
+
+
+def _denoise(system: ARTV, encoded: Encoded, generators: Generators) -> Tensor:
+    """Latents `[N, C, h, w]` from noise, by the sampler of the system's generation."""
+
+    def denoise(y_t: Tensor, t: int) -> Tensor:
+        timesteps = torch.full((len(y_t),), t, device=y_t.device)
+        return system.predict_noise(y_t, timesteps, encoded).eps
+
+    return sample(
+        denoise,
+        randn(generators, encoded.y_ref.shape[1:], encoded.y_ref.device),
+        system.schedule,
+        system.own_reference_steps,
+        "ddim",
+        spacing="trailing",
+        set_alpha_to_one=True,
+        clip=system.sampling.clip_latents,
+    )

@@ -155,10 +155,10 @@ class World:
         return np.stack([self.render(t) for t in range(frames)])
 
     def caption(self) -> str:
-        """Such as "a red circle moves right slowly behind a blue square, bricks scroll left"."""
+        """Such as "a red circle moves right slowly behind a blue square, bricks drift west"."""
         front = self.obstacle
         behind = "" if front is None else f" behind a {front.color} {front.shape}"
-        scroll = "stand still" if self.pan == "still" else f"scroll {self.pan}"
+        scroll = "stand still" if self.pan == "still" else f"drift {_COMPASS[self.pan]}"
         mover = f"a {self.color} {self.shape} moves {self.direction} {self.speed}"
         return f"{mover}{behind}, {self.texture} {scroll}"
 
@@ -192,6 +192,9 @@ class World:
 
 
 _CONTRAST = 32.0
+_COMPASS = {"right": "east", "left": "west", "down": "south", "up": "north"}
+"""The background's words, so that a direction is said in the same words of one thing only."""
+
 _WORDS: dict[str, tuple[str, ...]] = {
     "color": tuple(COLORS),
     "shape": SHAPES,

@@ -20,7 +20,7 @@ from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import write_atomically
 
 TIMING = "timing.json"
-_POLL, _SAVE_EVERY = 0.05, 10.0
+POLL, SAVE_EVERY = 0.05, 10.0
 
 
 @contextlib.contextmanager
@@ -104,9 +104,9 @@ class Scheduler:
             while self.waiting or self._running:
                 self._start_ready()
                 self._collect()
-                if time.monotonic() - self._saved > _SAVE_EVERY:
+                if time.monotonic() - self._saved > SAVE_EVERY:
                     self._save()
-                time.sleep(_POLL)
+                time.sleep(POLL)
         finally:
             self._stop()
 
@@ -128,7 +128,6 @@ class Scheduler:
             if lost.intersection(task.needs):
                 self.waiting.remove(task)
                 self.left_out.append(task.name)
-                lost.add(task.name)
 
     def _start(self, task: Task) -> subprocess.Popen[bytes]:
         log = self._layout.log(task.name)

@@ -17,6 +17,7 @@ from types import FrameType
 
 def main(result: Path, seconds: float, what: str = "") -> int:
     def saved(number: int, frame: FrameType | None) -> None:
+        time.sleep(0.5)
         result.with_suffix(".saved").write_text(str(number))
         sys.exit(128 + number)
 

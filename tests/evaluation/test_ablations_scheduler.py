@@ -137,8 +137,10 @@ def test_only_what_is_missing_and_what_that_needs_is_wanted(tmp_path: Path) -> N
 RUN = """
 import sys
 from pathlib import Path
+from evaluation.ablations import scheduler
 from evaluation.ablations.runner import _stopped_by_sigterm
 from evaluation.ablations.scheduler import Scheduler, locked
+scheduler.SAVE_EVERY = 0.1
 from test_ablations_scheduler import fake
 out = Path(sys.argv[1])
 tasks = [fake(out, 'a'), fake(out, 'b', ['a'], 60), fake(out, 'c', [], 60), fake(out, 'd', ['b'])]
@@ -160,18 +162,20 @@ def test_a_killed_run_leaves_no_process_and_repeats_nothing(
     process = started(tmp_path)
     running = pids(tmp_path, "[bc]")
     assert len(running) == 4 and all(map(alive, running))
+    timing = tmp_path / "timing.json"  # is written meanwhile: what is killed has its seconds too
+    wait(lambda: json.loads(timing.read_text()).keys() == {"a", "b", "c"}, "no seconds")
     process.send_signal(number)
     assert process.wait(30) != 0
-    with locked(tmp_path, patience=20):  # free as soon as the last of them has ended
-        pass
-    wait(lambda: not any(map(alive, pids(tmp_path))), "a process was left", 5)
+    with locked(tmp_path, patience=20):  # free when the last of them has ended, not before
+        assert not any(map(alive, pids(tmp_path)))
     assert (tmp_path / "b.saved").read_text() == str(int(signal.SIGTERM))  # it could save
-    if number != signal.SIGKILL:
-        assert json.loads((tmp_path / "timing.json").read_text()).keys() == {"a", "b", "c"}
+    before = json.loads(timing.read_text())
 
     short = [fake(tmp_path, "a"), fake(tmp_path, "b", ["a"]), fake(tmp_path, "d", ["b"])]
     Scheduler(short, tmp_path, 2).run()
     assert [starts(tmp_path, name) for name in "abcd"] == [1, 2, 1, 1]
+    after = json.loads(timing.read_text())
+    assert after["b"] > before["b"] > 0 and after["a"] == before["a"]
 
 
 def test_a_second_run_of_a_folder_is_refused_while_one_lives(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def dispatch(options: argparse.Namespace) -> int:
     if options.command == "ablations-report":
         from evaluation.ablations.results import write
 
-        write(options.out, options.page)
+        write(options.out, options.page, options.machine)
         return 0
     if options.command == "ablations-shots":
         from evaluation.ablations.shots import take

@@ -59,10 +59,12 @@ class Line:
     Attributes:
         y: `[N]`; NaN leaves a gap.
         spread: `[N]`, drawn as a band of +- this; None for none.
+        color: None for the next of `COLORS`.
     """
 
     y: ArrayLike
     spread: ArrayLike | None = None
+    color: str | None = None
 
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """The curve, and the band's lower and upper end."""
@@ -98,6 +100,7 @@ def curves(
     finite = np.concatenate([np.concatenate(b) for b in bounds.values()])
     low, high = limits or _limits(finite[np.isfinite(finite)])
     legend, rows = _legend(list(bounds))
+    colors = [line.color or COLORS[i % len(COLORS)] for i, line in enumerate(lines.values())]
 
     def px(value: float) -> float:
         return LEFT + (value - x[0]) / ((x[-1] - x[0]) or 1) * (WIDTH - LEFT - RIGHT)
@@ -111,8 +114,7 @@ def curves(
         for tick in _ticks(x):
             canvas.text(px(tick), TOP + PLOT + 16, f"{tick:.4g}", "middle")
         canvas.text(LEFT + (WIDTH - LEFT - RIGHT) / 2, TOP + PLOT + 31, x_label, "middle")
-        for index, (y, lower, upper) in enumerate(bounds.values()):
-            color = COLORS[index % len(COLORS)]
+        for color, (y, lower, upper) in zip(colors, bounds.values(), strict=True):
             for part in _unbroken(y):
                 up = [(px(x[i]), py(upper[i])) for i in part]
                 down = [(px(x[i]), py(lower[i])) for i in reversed(part)]
@@ -122,9 +124,9 @@ def curves(
                 canvas.line(points, color)
                 for a, b in points if dots else []:
                     canvas.area(box(a - 3, b - 3, 6, 6), color)
-        for index, (name, left, row) in enumerate(legend):
+        for color, (name, left, row) in zip(colors, legend, strict=False):
             top = TOP + PLOT + BOTTOM + 6 + row * ROW
-            canvas.area(box(left, top, 14, 4), COLORS[index % len(COLORS)])
+            canvas.area(box(left, top, 14, 4), color)
             canvas.text(left + 19, top + 6, name)
 
     return Chart(title, TOP + PLOT + BOTTOM + rows * ROW + 8, draw)

@@ -7,7 +7,7 @@ import numpy as np
 from evaluation.ablations.arms import metric_title
 from evaluation.ablations.charts import Chart, Line, bars, curves, heat
 from evaluation.ablations.plan import BASE
-from evaluation.ablations.reading import BySeed, Grid, Numbers, values, with_unguided
+from evaluation.ablations.reading import BySeed, Grid, Numbers, Run, values, with_unguided
 from evaluation.shapes.metrics_table import METRICS
 
 BAR_METRICS = (
@@ -23,6 +23,7 @@ CURVES = {
     "brightness": ("brightness", ""),
 }
 SWEEP_METRICS = ("FVD", "IS", "background_psnr@15", "direction@16")
+TRUTH, GREY = "truth", "#888888"
 PERCENT = ("share", "of full range")
 
 
@@ -36,9 +37,17 @@ def drift_curves(grid: Grid) -> dict[str, Chart]:
         }
         longest = max((len(np.asarray(line.y)) for line in lines.values()), default=0)
         lines = {n: line for n, line in lines.items() if len(np.asarray(line.y)) == longest}
+        if longest and "psnr" not in name:
+            lines[TRUTH] = Line(true_run(grid).true_curves[name][1:], color=GREY)
         if longest:
             charts[name] = curves(title, range(1, longest + 1), lines, "frame")
     return charts
+
+
+def true_run(grid: Grid) -> Run:
+    """Any run: all have the same true videos; one that is as long as any."""
+    runs = [run for by_seed in grid.variants.values() for run in by_seed.values()]
+    return max(runs, key=lambda run: len(run.curves["psnr"]))
 
 
 def mean_and_sd(runs: BySeed, curve: str) -> tuple[Numbers, Numbers]:

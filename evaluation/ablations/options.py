@@ -19,6 +19,7 @@ def add_commands(command: AddCommand) -> argparse.ArgumentParser:
     report = command("ablations-report", "write TensorBoard's folder and the page of a grid anew")
     report.add_argument("out", type=Path, help="folder that `ablations` wrote")
     report.add_argument("--page", type=Path, metavar="DIR", help="of the page (default: OUT/page)")
+    report.add_argument("--machine", help="on which it ran, in words, for the page")
     shots = command("ablations-shots", "pictures of a grid's TensorBoard in headless Chromium")
     shots.add_argument("out", type=Path, help="folder that `ablations` wrote")
     full_size = command("ablations-full", "measure full-size variants on the 2k protocols")

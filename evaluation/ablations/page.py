@@ -21,7 +21,7 @@ from evaluation.ablations.protocol import protocol_rows
 from evaluation.ablations.ranking import Goal, Ranking, arm
 from evaluation.ablations.reading import Grid
 from evaluation.ablations.style import STYLE
-from evaluation.report.table import Table
+from evaluation.report.table import EMPTY, Table
 from evaluation.shapes.metrics_table import METRICS
 from lightning_artv.media.atomic import atomic_path, write_atomically, writing_to
 
@@ -42,8 +42,16 @@ def write_page(
     goal: Goal | None,
     clips: SideBySide | None,
     folder: Path,
+    machine: str | None = None,
 ) -> None:
     """Write `index.html` and its pictures; `analysis.md` in the folder is shown where it is there.
+
+    Args:
+        grid: what was measured.
+        found, forms, goal: what follows from it.
+        clips: for Fig. 10.
+        folder: of the page.
+        machine: on which it ran, in words; None to say nothing.
 
     Raises:
         UserError: the folder cannot be written.
@@ -59,7 +67,7 @@ def write_page(
         _variants(grid),
         "<h2 id=drift>Drift</h2>",
         "<p>Means over the held-out clips by frame; bands: ± one standard deviation over the "
-        "seeds. The truth's contrast, sharpness, saturation and brightness do not drift.</p>",
+        "seeds.</p>",
         _charts(figures.drift_curves(grid)),
         "<h2 id=fig10>The same clips, the same noise (the paper's Fig. 10)</h2>",
         _clips(clips, folder),
@@ -75,7 +83,7 @@ def write_page(
         "<h2 id=fig9>Masks (Fig. 9)</h2>",
         _masks(grid, folder),
         "<h2 id=protocol>How this was measured</h2>",
-        _wide(Table(("", ""), protocol_rows(grid), left=2).html()),
+        _wide(Table(("", ""), protocol_rows(grid, machine), left=2).html()),
         _missing(grid),
     ]
     html = (
@@ -203,6 +211,9 @@ def _variants(grid: Grid) -> str:
         ]
         for v, runs in grid.variants.items()
     ]
+    truth = figures.true_run(grid).true_metrics
+    reach = [amount(m, truth[m]) if m in truth else EMPTY for m in shown]
+    rows.append(["the true videos", EMPTY, *reach])
     return _wide(Table(head, rows).html())
 
 

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from evaluation.ablations.figures import TRUTH
 from evaluation.ablations.reading import Grid
 from lightning_artv.media import gif_bytes, grid
 from lightning_artv.training.mask_record import MaskRecord
 
 FPS = 8.0
-TRUTH = "truth"
 STRIP_FRAMES = (0, 1, 4, 8, 16, 32, 64, 127)
 GAP = 2
 

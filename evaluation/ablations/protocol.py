@@ -9,8 +9,8 @@ from evaluation.ablations.plan import BASE
 from evaluation.ablations.reading import Grid
 
 
-def protocol_rows(grid: Grid) -> list[tuple[str, str]]:
-    """Rows of text: command, seeds, steps, clips, classifier, seconds, limits."""
+def protocol_rows(grid: Grid, machine: str | None = None) -> list[tuple[str, str]]:
+    """Rows of text: command, seeds, steps, clips, classifier, machine, seconds, limits."""
     plan = grid.plan
     run = next(run for runs in grid.variants.values() for run in runs.values())
     protocol, sampling = run.protocol, _base_sampling(grid)
@@ -33,7 +33,7 @@ def protocol_rows(grid: Grid) -> list[tuple[str, str]]:
             "; ".join(f"{s['name']}: {_list(s['values'])}" for s in plan["sweeps"]) or "none",
         ),
     ]
-    rows += [("machine", str(plan["machine"]))] if "machine" in plan else []
+    rows += [("machine", machine)] if machine else []
     rows += [("time", _time(grid))]
     rows += [
         (
@@ -72,7 +72,7 @@ def _base_sampling(grid: Grid) -> Any:
 
 def _settings(sampling: Any) -> str:
     parts = []
-    for name, value in sampling.items():
+    for name, value in ((k, v) for k, v in sampling.items() if v is not None):
         shown = (
             ", ".join(f"{k} {v:g}" for k, v in value.items()) if isinstance(value, dict) else value
         )
@@ -84,9 +84,13 @@ def _time(grid: Grid) -> str:
     path = grid.out / "timing.json"
     if not path.is_file():
         return "not recorded"
-    seconds = json.loads(path.read_text(encoding="utf-8"))
-    total = sum(v for v in seconds.values() if isinstance(v, int | float))
-    return f"{total / 60:.0f} minutes of processes in all, {len(seconds)} tasks"
+    kinds: dict[str, float] = {}
+    for task, seconds in json.loads(path.read_text(encoding="utf-8")).items():
+        end = task.rsplit(".", 1)[-1]
+        kind = "trainings" if end == "fit" else "benchmarks" if end == "benchmark" else "all else"
+        kinds[kind] = kinds.get(kind, 0.0) + seconds
+    parts = [f"{kind} {seconds / 60:.0f}" for kind, seconds in kinds.items()]
+    return f"minutes of single processes: {', '.join(parts)}, {sum(kinds.values()) / 60:.0f} in all"
 
 
 def _list(values: Any) -> str:

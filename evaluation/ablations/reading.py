@@ -32,6 +32,7 @@ class Run:
         metrics: name -> mean over clips; only what was measured.
         per_clip: name -> one number a clip `[N]`, NaN where it does not apply.
         curves: name -> one number a frame or window, NaN where it does not apply.
+        true_metrics, true_curves: the same of the true videos: what could be reached.
         mask: `timesteps` and `mean` `[steps]`, `histogram` `[steps, bins]`; None without a mask.
         protocol, checkpoint, seconds: as recorded.
     """
@@ -40,6 +41,8 @@ class Run:
     metrics: Mapping[str, float]
     per_clip: Mapping[str, Numbers]
     curves: Mapping[str, Numbers]
+    true_metrics: Mapping[str, float]
+    true_curves: Mapping[str, Numbers]
     mask: Mapping[str, Numbers] | None
     protocol: Mapping[str, Any]
     checkpoint: Mapping[str, Any]
@@ -170,12 +173,14 @@ def read_run(path: Path) -> Run:
     """
     content = _json(path)
     try:
-        mask = content["mask"]
+        mask, truth = content["mask"], content["truth"]
         return Run(
             folder=path.parent,
-            metrics={k: float(v) for k, v in content["metrics"].items() if v is not None},
+            metrics=_measured(content["metrics"]),
             per_clip={k: _numbers(v) for k, v in content["per_clip"].items()},
             curves={k: _numbers(v) for k, v in content["curves"].items()},
+            true_metrics=_measured(truth["metrics"]),
+            true_curves={k: _numbers(v) for k, v in truth["curves"].items()},
             mask=None if mask is None else {k: _numbers(v) for k, v in mask.items()},
             protocol=content["protocol"],
             checkpoint=content["checkpoint"],
@@ -185,6 +190,10 @@ def read_run(path: Path) -> Run:
         raise UserError(
             f"{path} is a damaged result ({error}): delete it and run `make ablations` again."
         ) from error
+
+
+def _measured(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items() if value is not None}
 
 
 def _numbers(cells: Any) -> Numbers:

@@ -13,12 +13,13 @@ from evaluation.ablations.ranking import best_variant, rank_forms
 from evaluation.ablations.reading import read_grid
 
 
-def write(out: Path, page: Path | None = None) -> None:
+def write(out: Path, page: Path | None = None, machine: str | None = None) -> None:
     """Write `out/tensorboard` and the page anew from the results that are there.
 
     Args:
         out: folder of `plan.json` and `runs/`.
         page: folder of the page; None for `out/page`.
+        machine: on which the grid ran, in words, for the page.
 
     Raises:
         UserError: no results, results that do not compare, or a place that cannot be written.
@@ -36,5 +37,5 @@ def write(out: Path, page: Path | None = None) -> None:
     sentences += [goal.sentence()] if goal else []
     write_board(grid, clips, "".join(f"- {s}\n" for s in sentences), out / "tensorboard")
     folder = page or out / "page"
-    write_page(grid, found, forms, goal, clips, folder)
+    write_page(grid, found, forms, goal, clips, folder, machine)
     print(f"{folder / 'index.html'}\nTensorBoard: tensorboard --logdir {out / 'tensorboard'}")

@@ -31,7 +31,7 @@ SMALL = ("full", "no_mask", "static_residual", "static_literal")
 def run(per_clip: dict[str, list[float]] | None = None, **metrics: float) -> Run:
     cells = {name: np.array(v, float) for name, v in (per_clip or {}).items()}
     protocol = {"clips": 3, "sampling": {"guidance": {"text": 0.0}}}
-    return Run(Path("x"), metrics, cells, {}, None, protocol, {}, {})
+    return Run(Path("x"), metrics, cells, {}, {}, {}, None, protocol, {}, {})
 
 
 def find(found: list[Finding], start: str, metric: str) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import html.parser
 import re
 import shutil
@@ -47,7 +48,13 @@ class Checker(html.parser.HTMLParser):
 def page_of(out: Path, folder: Path) -> str:
     grid = read_grid(out)
     write_page(
-        grid, findings(grid), rank_forms(grid), best_variant(grid), side_by_side(grid), folder
+        grid,
+        findings(grid),
+        rank_forms(grid),
+        best_variant(grid),
+        side_by_side(grid),
+        folder,
+        "two cores & no GPU",
     )
     return (folder / "index.html").read_text(encoding="utf-8")
 
@@ -64,7 +71,7 @@ def page(folder: Path) -> str:
 
 
 def text_of(part: str) -> str:
-    return " ".join(re.sub(r"<[^>]+>", " ", part).split())
+    return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", part).split()))
 
 
 def section(page: str, name: str) -> str:
@@ -109,6 +116,8 @@ def test_numbers_of_variants_are_means_and_sds(page: str, folder: Path) -> None:
     sd = (sum((v - mean) ** 2 for v in fvd) / 2) ** 0.5
     assert f"<td>{mean:.2f} ± {sd:.2f}</td>" in row
     assert "full model (base)" in table
+    truth = next(r for r in table.split("<tr>") if "the true videos" in r)
+    assert "<td>1.50</td>" in truth and "<td>100.0 %</td>" in truth
 
 
 def test_the_protocol_is_said(page: str) -> None:
@@ -120,7 +129,8 @@ def test_the_protocol_is_said(page: str) -> None:
         "color 100.0%, direction 97.0%",
         "noise level 20; guidance references 0, anchor 0, text 0",
         "t_test: 0, 100, 200, 400",
-        "2 minutes of processes in all, 2 tasks",
+        "trainings 1, all else 1, 2 in all",
+        "machine two cores & no GPU",
         "32×32 pixels",
     ):
         assert said in words, said
@@ -132,6 +142,14 @@ def test_the_animation_has_a_row_for_each_name(page: str, folder: Path) -> None:
     assert names[:3] == ["truth", "full model", "no mask"] and len(names) == 2 * 9
     with Image.open(folder / "page" / "clips.gif") as gif:
         assert gif.n_frames == FRAMES and gif.size == (4 * 10 - 2, 9 * 10 - 2)
+
+
+def test_the_truth_is_drawn_where_it_is_not_its_own_measure(page: str) -> None:
+    charts = section(page, "drift").split("<svg")[1:]
+    titles = [re.findall('aria-label="([^"]+)"', chart)[0] for chart in charts]
+    shown = {t: ">truth<" in chart for t, chart in zip(titles, charts, strict=True)}
+    assert shown.pop("PSNR, dB") is shown.pop("background PSNR, dB") is False
+    assert len(shown) == 4 and all(shown.values())
 
 
 def test_charts_follow_the_page_and_not_a_fixed_ink(page: str) -> None:

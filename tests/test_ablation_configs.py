@@ -17,7 +17,7 @@ from lightning_artv.systems.artv import ARTV
 from lightning_artv.training.command import VideoCLI, run
 
 ROOT = Path(__file__).parents[1]
-SMALL = ROOT / "configs" / "demo.yaml"
+SMALL = ROOT / "configs" / "shapes.yaml"
 FULL_SIZE = ROOT / "configs" / "artv.yaml"
 OVERLAYS = sorted((ROOT / "configs" / "ablation").glob("*.yaml"))
 NAMES = [path.stem for path in OVERLAYS if path.stem != "sweeps"]

@@ -12,15 +12,12 @@ from typing import Any
 
 import yaml
 
-from evaluation.manifest import differences, to_json
 from lightning_artv.errors import UserError
-from lightning_artv.media.atomic import write_atomically
 from lightning_artv.training.extends import chain
 
 CONFIG = Path("configs/shapes.yaml")
 OVERLAYS = Path("configs/ablation")
 SWEEPS = OVERLAYS / "sweeps.yaml"
-PLAN = "plan.json"
 BASE = "full"
 """The variant that all others change in one thing, and that the sweeps are run on."""
 
@@ -238,66 +235,6 @@ def overlay(name: str) -> Path:
         known = f"use some of {', '.join([BASE, *there])}" if there else "run in the project folder"
         raise UserError(f"There is no variant '{name}' in {OVERLAYS}: {known}.")
     return path
-
-
-def open_plan(out: Path, plan: Plan) -> None:
-    """Write `plan.json`; where there is one, add new variants, seeds and values to it.
-
-    Raises:
-        UserError: the folder holds the results of another plan.
-    """
-    path, content = out / PLAN, plan.content()
-    if path.is_file():
-        there = read_plan(path)
-        fields = differences(_fixed(there, content), _fixed(content, there))
-        if fields:
-            raise UserError(
-                f"'{out}' holds ablations that were planned otherwise (other "
-                f"{', '.join(fields[:4])}): name another --out, or remove it."
-            )
-        content = _merged(there, content)
-    write_atomically(path, to_json(content))
-
-
-def read_plan(path: Path) -> dict[str, Any]:
-    """The content of a `plan.json`.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content["seeds"], content["variants"], content["sweeps"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"'{path}' is damaged: remove the folder, or put it back.") from error
-    return dict(content)
-
-
-def _fixed(plan: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """What may not change: all numbers, and variants and sweeps that both plans have."""
-    fixed = {k: v for k, v in plan.items() if k not in ("seeds", "variants", "sweeps")}
-    for kind, field in (("variants", "changes"), ("sweeps", "setting")):
-        shared = {entry["name"] for entry in other[kind]}
-        fixed |= {e["name"]: {field: e[field]} for e in plan[kind] if e["name"] in shared}
-    return fixed
-
-
-def _merged(there: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    sweeps = {entry["name"]: dict(entry) for entry in there["sweeps"]}
-    for entry in new["sweeps"]:
-        before = sweeps.get(entry["name"], {"values": []})["values"]
-        sweeps[entry["name"]] = {
-            **entry,
-            "values": list(dict.fromkeys([*before, *entry["values"]])),
-        }
-    variants = {entry["name"]: entry for entry in (*there["variants"], *new["variants"])}
-    seeds = list(dict.fromkeys([*there["seeds"], *new["seeds"]]))
-    return {
-        **new,
-        "seeds": seeds,
-        "variants": list(variants.values()),
-        "sweeps": list(sweeps.values()),
-    }
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from evaluation.ablations.plan import BUDGETS, CONFIG, VARIANTS, Budget, make_plan, open_plan
+from evaluation.ablations.plan import BUDGETS, CONFIG, VARIANTS, Budget, make_plan
+from evaluation.ablations.plan_file import open_plan
 from evaluation.ablations.scheduler import Scheduler, locked
 from evaluation.ablations.tasks import plan_tasks
 from lightning_artv.errors import UserError

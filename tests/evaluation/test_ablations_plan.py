@@ -18,9 +18,9 @@ from evaluation.ablations.plan import (
     Sweep,
     Variant,
     make_plan,
-    open_plan,
     read_sweeps,
 )
+from evaluation.ablations.plan_file import open_plan
 from evaluation.ablations.tasks import Task, plan_tasks, wanted
 from evaluation.options import build_parser
 from lightning_artv.errors import UserError

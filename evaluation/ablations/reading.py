@@ -13,7 +13,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from evaluation.ablations.plan import BASE, PLAN, read_plan
+from evaluation.ablations.plan import BASE
+from evaluation.ablations.plan_file import PLAN, read_plan
 from lightning_artv.errors import UserError
 
 SAME_CLIPS = ("data_seed", "noise_seed")

@@ -29,7 +29,7 @@ from lightning_artv.data.synthetic import (
 )
 from lightning_artv.errors import UserError
 
-SPEEDS: dict[str, float] = {"slowly": 0.5, "quickly": 1.25}
+SPEEDS: dict[str, float] = {"slowly": 0.6, "quickly": 1.4}
 """Pixels per frame at a size of 32 pixels."""
 
 TEXTURES = ("bricks", "checks", "stripes", "waves")
@@ -37,7 +37,7 @@ PANS: dict[str, tuple[int, int]] = {"still": (0, 0), **DIRECTIONS}
 """Where the background scrolls; one pixel per frame at a size of 32, so that no frame blurs it."""
 
 _UNIT = 32
-_RADII = (3.6, 4.6)
+_RADII = (4.2, 5.2)
 _HELDOUT_SHARE = 0.25
 _STILL_SHARE = 0.5
 _OBSTACLE_SHARE = 0.5
@@ -191,7 +191,7 @@ class World:
         return np.clip(np.array(self.tint) + _CONTRAST * pattern[..., None], 0, 255)
 
 
-_CONTRAST = 32.0
+_CONTRAST = 24.0
 _COMPASS = {"right": "east", "left": "west", "down": "south", "up": "north"}
 """The background's words, so that a direction is said in the same words of one thing only."""
 

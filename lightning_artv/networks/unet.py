@@ -67,6 +67,9 @@ class SmallUNet(UNetSource):
         heads: attention heads at every level (diffusers calls this `attention_head_dim`).
         text_width: width D of the text tokens.
         norm_groups: groups of the GroupNorms; must divide every width.
+        pooled_text: the caption as a whole is also added to the time embedding, which then scales
+            and shifts each residual block. Random weights hear a caption sooner so than by cross
+            attention alone.
     """
 
     def __init__(
@@ -77,8 +80,9 @@ class SmallUNet(UNetSource):
         heads: int = 2,
         text_width: int = 64,
         norm_groups: int = 16,
+        pooled_text: bool = False,
     ) -> None:
-        self._config = {
+        self._config: dict[str, Any] = {
             "block_out_channels": list(channels),
             "layers_per_block": layers_per_block,
             "down_block_types": ["CrossAttnDownBlock2D"] * len(channels),
@@ -89,6 +93,12 @@ class SmallUNet(UNetSource):
             "norm_num_groups": norm_groups,
             "use_linear_projection": True,
         }
+        if pooled_text:
+            self._config |= {
+                "addition_embed_type": "text",
+                "addition_embed_type_num_heads": heads,
+                "resnet_time_scale_shift": "scale_shift",
+            }
 
     def config(self) -> dict[str, Any]:
         return self._config

@@ -54,16 +54,16 @@ def test_shapes_are_painted_in_the_right_order(world: World) -> None:
             assert (picture[hidden] == COLORS[world.obstacle.color]).all()
         assert (picture[seen] == COLORS[world.color]).all()
         assert (picture[free] == world.background(t)[free]).all()
-        assert free.mean() > 0.7
+        assert free.mean() > 0.6
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_the_shape_moves_as_the_caption_says(direction: str) -> None:
     world = dataclasses.replace(world_at(3, 0), direction=direction, speed="quickly", obstacle=None)
-    frames = 64  # 80 pixels: round the torus and on
+    frames = 64  # 90 pixels: round the torus and on
     moved = np.subtract(world.position(1), world.position(0))
     half = world.size / 2
-    assert np.allclose((moved + half) % world.size - half, 1.25 * np.array(DIRECTIONS[direction]))
+    assert np.allclose((moved + half) % world.size - half, 1.4 * np.array(DIRECTIONS[direction]))
     path = np.array(world.velocity) * frames
     end = (np.array(world.position(0)) + path) % world.size
     assert np.allclose(world.position(frames), end)

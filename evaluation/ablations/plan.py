@@ -19,13 +19,18 @@ CONFIG = Path("configs/shapes.yaml")
 OVERLAYS = Path("configs/ablation")
 SWEEPS = OVERLAYS / "sweeps.yaml"
 BASE = "full"
-"""The variant that all others change in one thing, and that the sweeps are run on."""
+"""The variant that all others change in one thing."""
+
+PRIOR = "prior"
+"""The overlay of the network that all variants start from."""
 
 TITLES = {
     BASE: "full model",
     "no_mask": "no mask",
     "no_anchor": "no anchor",
     "no_noise_augmentation": "no noise augmentation",
+    "max_noise_level_550": "noise levels up to 550",
+    "own_references": "own references",
     "static_posterior": "static noise: posterior",
     "static_residual": "static noise: residual",
     "static_literal": "static noise: literal",
@@ -36,8 +41,10 @@ TITLES = {
 VARIANTS = tuple(n for n in TITLES if n not in ("static_posterior", "mask_channels_all"))
 """What `configs/shapes.yaml` is compared with; it has a posterior and a mask for each channel."""
 
-VARIANTS_FULL_SIZE = tuple(n for n in TITLES if n not in ("static_posterior", "mask_channels_one"))
-"""The same for `configs/artv.yaml`, which has one mask."""
+VARIANTS_FULL_SIZE = tuple(
+    n for n in TITLES if n not in ("static_posterior", "mask_channels_one", "max_noise_level_550")
+)
+"""The same for `configs/artv.yaml`, which has one mask and noise levels up to 550."""
 
 SETTINGS = ("noise_level", "guidance.references", "guidance.anchor", "guidance.text")
 
@@ -48,8 +55,10 @@ class Budget:
 
     Attributes:
         name: for `plan.json`; with a `*` where a number was changed.
-        steps: optimiser steps a training: a multiple of the configuration's interval of
-            checkpoints, unless below it.
+        prior_steps: optimiser steps of the network that all variants start from, on
+            `PRIOR_PROCESSES` times as many samples each.
+        steps: optimiser steps a variant is trained after that: a multiple of the configuration's
+            interval of checkpoints, unless below it.
         train_worlds, heldout_worlds: videos to train on and to compute the validation loss on.
         clips: held-out videos of 16 frames that every variant is measured on.
         long_clips, long_frames: the first of them that go on for longer, and for how long.
@@ -57,6 +66,7 @@ class Budget:
     """
 
     name: str
+    prior_steps: int
     steps: int
     train_worlds: int
     heldout_worlds: int
@@ -88,8 +98,8 @@ class Budget:
 BUDGETS = {
     budget.name: budget
     for budget in (
-        Budget("quick", 600, 3000, 128, 64, 24, 128, 32),
-        Budget("long", 6000, 20_000, 256, 128, 48, 128, 64),
+        Budget("quick", 1600, 200, 4000, 128, 48, 16, 128, 32),
+        Budget("long", 20_000, 4000, 20_000, 256, 128, 48, 128, 64),
     )
 }
 
@@ -123,17 +133,19 @@ class Variant:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One setting of generation, varied on the trained base.
+    """One setting of generation, varied on a trained variant.
 
     Attributes:
         name: `t_test`, or `guidance_` and a condition.
         setting: what is varied, one of `SETTINGS`.
         values: rising or not, each once.
+        variant: on which.
     """
 
     name: str
     setting: str
     values: tuple[float, ...]
+    variant: str = BASE
 
 
 @dataclass(frozen=True)
@@ -181,17 +193,19 @@ def make_plan(
         sweeps: names of `configs/ablation/sweeps.yaml`; None for all.
 
     Raises:
-        UserError: a file or a sweep that does not exist, or a sweep without the base.
+        UserError: a file or a sweep that does not exist, or a sweep without its variant.
     """
     known = read_sweeps()
     names = list(known) if sweeps is None else list(dict.fromkeys(sweeps))
     if unknown := [name for name in names if name not in known]:
         raise UserError(f"There is no sweep '{unknown[0]}': use some of {', '.join(known)}.")
     chosen = tuple(Variant.named(name) for name in dict.fromkeys(variants))
-    if BASE not in dict.fromkeys(variants):
+    for name in [name for name in names if known[name].variant not in variants]:
         if sweeps:
-            raise UserError(f"Sweeps are run on '{BASE}': add it to --variants.")
-        names = []
+            raise UserError(
+                f"The sweep {name} is run on '{known[name].variant}': add it to --variants."
+            )
+        names.remove(name)
     return Plan(
         budget,
         config,
@@ -219,7 +233,8 @@ def read_sweeps(path: Path = SWEEPS) -> dict[str, Sweep]:
                 f"'{name}' in {path} must be {{setting: ..., values: [...]}} with one of "
                 f"{', '.join(SETTINGS)} and different numbers."
             )
-        sweeps[str(name)] = Sweep(str(name), setting, tuple(values))
+        variant = str(entry.get("variant", BASE))
+        sweeps[str(name)] = Sweep(str(name), setting, tuple(values), variant)
     return sweeps
 
 

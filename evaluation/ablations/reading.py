@@ -76,7 +76,8 @@ class Grid:
         out: its folder.
         plan: what was to be run: `budget`, `steps`, `seeds`, `variants`, `sweeps`.
         variants: name -> seed -> run, in the plan's order; a variant without a run is left out.
-        sweeps: name -> value -> seed -> run, on the trained base; values in rising order.
+        sweeps: name -> value -> seed -> run, on the trained variant that the plan says; values in
+            rising order.
         missing: results that the plan names and that are not there, relative to `out`.
     """
 
@@ -153,7 +154,8 @@ def read_grid(out: Path) -> Grid:
     variants = {name: runs for name, runs in variants.items() if runs}
     sweeps: dict[str, dict[float, BySeed]] = {}
     for sweep in plan["sweeps"]:
-        levels = {v: found(BASE, f"{sweep['name']}_{v}") for v in sorted(sweep["values"])}
+        on = sweep.get("variant", BASE)
+        levels = {v: found(on, f"{sweep['name']}_{v}") for v in sorted(sweep["values"])}
         sweeps[sweep["name"]] = {value: runs for value, runs in levels.items() if runs}
     if not variants:
         raise UserError(f"{out} holds no result yet: run `make ablations OUT={out}` first.")

@@ -112,10 +112,11 @@ class Scheduler:
 
     def _start_ready(self) -> None:
         self._leave_out()
-        while len(self._running) < self._workers:
+        while True:
             ready = (t for t in self.waiting if not self._unfinished.intersection(t.needs))
             task = next(ready, None)
-            if task is None:
+            used = sum(running.task.processes for running in self._running)
+            if task is None or (used and used + task.processes > self._workers):
                 return
             self.waiting.remove(task)
             self._running.append(_Running(task, self._start(task)))

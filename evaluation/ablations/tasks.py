@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.ablations.plan import BASE, Plan, Sweep, Variant, overlay
+from evaluation.ablations.plan import BASE, PRIOR, Plan, Sweep, Variant, overlay
 from lightning_artv.errors import UserError
 
 TRAIN_SEED, HELDOUT_SEED = 0, 1
+PRIOR_SEED, PRIOR_PROCESSES = 0, 2
 RESULT = "result.json"
 
 
@@ -26,6 +27,7 @@ class Task:
         done: whether its result is there, whole.
         result: what that is, for messages.
         needs: names of tasks whose results it reads.
+        processes: that compute at the same time.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Task:
     done: Callable[[], bool]
     result: str
     needs: tuple[str, ...] = ()
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def plan_tasks(plan: Plan, out: Path) -> list[Task]:
     long trainings leave of the cores.
     """
     layout = Layout(out)
-    tasks = [*_data(plan, layout), _classifier(layout)]
+    tasks = [*_data(plan, layout), _prior(plan, layout), _classifier(layout)]
     for seed in plan.seeds:
         for variant in plan.variants:
             tasks += [_fit(plan, layout, variant, seed), _benchmark(plan, layout, variant, seed)]
@@ -116,29 +119,55 @@ def _classifier(layout: Layout) -> Task:
     return Task("classifier", "classifier", command, file.is_file, str(file))
 
 
+def _prior(plan: Plan, layout: Layout) -> Task:
+    """What all variants start from, as the paper's start from one Stable Diffusion."""
+    options = (f"--trainer.devices={PRIOR_PROCESSES}", "--trainer.strategy=ddp")
+    needs = ("shards.train", "shards.heldout")
+    return _training(
+        plan, layout, PRIOR, PRIOR_SEED, plan.budget.prior_steps, options, needs, PRIOR_PROCESSES
+    )
+
+
 def _fit(plan: Plan, layout: Layout, variant: Variant, seed: int) -> Task:
-    checkpoint = layout.checkpoint(variant.name, seed)
+    start = f"--model.init_from={layout.checkpoint(PRIOR, PRIOR_SEED)}"
+    needs = (f"{PRIOR}.seed{PRIOR_SEED}.fit",)
+    return _training(plan, layout, variant.name, seed, plan.budget.steps, (start,), needs)
+
+
+def _training(
+    plan: Plan,
+    layout: Layout,
+    name: str,
+    seed: int,
+    steps: int,
+    options: tuple[str, ...],
+    needs: tuple[str, ...],
+    processes: int = 1,
+) -> Task:
+    checkpoint = layout.checkpoint(name, seed)
     words: list[object] = ["lightning_artv", "fit", "--config", plan.config]
-    if variant.name != BASE:
-        words += ["--config", overlay(variant.name)]
+    if name != BASE:
+        words += ["--config", overlay(name)]
     words += [
+        *options,
         *(f"--{key}={seed}" for key in ("seed_everything", "model.seed", "data.seed")),
         *(
             f"--data.{key}={layout.shards(s)}"
             for key, s in (("train", "train"), ("val", "heldout"))
         ),
-        f"--trainer.max_steps={plan.budget.steps}",
-        f"--trainer.default_root_dir={layout.run(variant.name, seed)}",
+        f"--trainer.max_steps={steps}",
+        f"--trainer.default_root_dir={layout.run(name, seed)}",
     ]
     if checkpoint.is_file():
         words.append(f"--ckpt_path={checkpoint}")
     return Task(
-        f"{variant.name}.seed{seed}.fit",
-        "fit",
+        f"{name}.seed{seed}.fit",
+        PRIOR if name == PRIOR else "fit",
         _text(*words),
-        lambda: _trained(checkpoint, plan.budget.steps),
-        f"step {plan.budget.steps} in {checkpoint}",
-        ("shards.train", "shards.heldout"),
+        lambda: _trained(checkpoint, steps),
+        f"step {steps} in {checkpoint}",
+        needs,
+        processes,
     )
 
 
@@ -161,20 +190,20 @@ def _benchmark(plan: Plan, layout: Layout, variant: Variant, seed: int) -> Task:
 
 
 def _sweep(plan: Plan, layout: Layout, sweep: Sweep, seed: int) -> Task:
-    folder = layout.run(BASE, seed)
+    folder = layout.run(sweep.variant, seed)
     results = [folder / f"{sweep.name}_{value}" / RESULT for value in sweep.values]
     words = (
-        *("evaluation.ablations.sweep", *_model(layout, BASE, seed), "--out", folder),
+        *("evaluation.ablations.sweep", *_model(layout, sweep.variant, seed), "--out", folder),
         *("--clips", plan.budget.sweep_clips, "--name", sweep.name),
         *("--setting", sweep.setting, "--values", *sweep.values),
     )
     return Task(
-        f"{BASE}.seed{seed}.{sweep.name}",
+        f"{sweep.variant}.seed{seed}.{sweep.name}",
         "sweep",
         _text(*words),
         lambda: all(result.is_file() for result in results),
         f"every {folder / sweep.name}_*/{RESULT}",
-        (f"{BASE}.seed{seed}.fit", "classifier"),
+        (f"{sweep.variant}.seed{seed}.fit", "classifier"),
     )
 
 

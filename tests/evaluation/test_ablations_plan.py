@@ -28,6 +28,7 @@ from lightning_artv.errors import UserError
 ROOT = Path(__file__).parents[2]
 DEMO = Path("configs/demo.yaml")
 QUICK = BUDGETS["quick"]
+SWEPT = "max_noise_level_550"
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,9 @@ def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-def small(seeds: tuple[int, ...] = (0,), variants: tuple[str, ...] = ("full", "no_mask")) -> Plan:
+def small(
+    seeds: tuple[int, ...] = (0,), variants: tuple[str, ...] = ("full", "no_mask", SWEPT)
+) -> Plan:
     return make_plan(QUICK, seeds, variants, ("t_test",), DEMO)
 
 
@@ -69,7 +72,7 @@ def test_budgets_are_changed_by_name() -> None:
         (["full", "no_head"], None, "There is no variant 'no_head' in configs/ablation: use some"),
         (["sweeps"], None, "There is no variant 'sweeps'"),
         (["full"], ["heat"], "There is no sweep 'heat': use some of t_test, guidance_references"),
-        (["no_mask"], ["t_test"], "Sweeps are run on 'full': add it to --variants"),
+        (["full"], ["t_test"], f"The sweep t_test is run on '{SWEPT}': add it to --variants"),
     ],
 )
 def test_what_does_not_exist_is_named(
@@ -80,8 +83,10 @@ def test_what_does_not_exist_is_named(
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
-def test_without_the_base_there_are_no_sweeps() -> None:
+def test_without_its_variant_a_sweep_is_left_out() -> None:
     assert make_plan(QUICK, (0,), ("no_mask",), None, DEMO).sweeps == ()
+    (sweep,) = make_plan(QUICK, (0,), ("no_mask", SWEPT), None, DEMO).sweeps
+    assert (sweep.name, sweep.variant) == ("t_test", SWEPT)
 
 
 @pytest.mark.parametrize(
@@ -103,12 +108,12 @@ def test_a_wrong_sweep_is_named(entry: str, tmp_path: Path) -> None:
 
 def test_variants_seeds_and_values_may_be_added(tmp_path: Path) -> None:
     open_plan(tmp_path, small())
-    open_plan(tmp_path, small((2,), ("full", "no_anchor")))
+    open_plan(tmp_path, small((2,), ("full", "no_anchor", SWEPT)))
     sweep = Sweep("t_test", "noise_level", (0, 7))
     open_plan(tmp_path, dataclasses.replace(small(), sweeps=(sweep,)))
     there = json.loads((tmp_path / "plan.json").read_text())
     assert there["seeds"] == [0, 2]
-    assert [v["name"] for v in there["variants"]] == ["full", "no_mask", "no_anchor"]
+    assert [v["name"] for v in there["variants"]] == ["full", "no_mask", SWEPT, "no_anchor"]
     assert there["sweeps"][0]["values"] == [*small().sweeps[0].values, 7]
 
 
@@ -162,14 +167,17 @@ def option(task: Task, name: str) -> list[str]:
 
 
 def test_tasks_come_after_what_they_need_seed_by_seed_and_sweeps_last(tmp_path: Path) -> None:
-    plan = make_plan(QUICK, (0, 5), ("full", "no_mask"), ("t_test", "guidance_text"), DEMO)
+    plan = make_plan(QUICK, (0, 5), ("full", SWEPT), ("t_test", "guidance_text"), DEMO)
     tasks = plan_tasks(plan, tmp_path)
     names = [task.name for task in tasks]
-    assert len(set(names)) == len(names) == 2 + 1 + 2 * 2 * 2 + 2 * 2
+    assert len(set(names)) == len(names) == 2 + 1 + 1 + 2 * 2 * 2 + 2 * 2
     for task in tasks:
         assert {names.index(need) for need in task.needs} <= set(range(names.index(task.name)))
     place = {name: names.index(name) for name in names}
-    assert place["no_mask.seed0.benchmark"] < place["full.seed5.fit"] < place["full.seed0.t_test"]
+    assert place[f"{SWEPT}.seed0.benchmark"] < place["full.seed5.fit"]
+    assert place["full.seed5.fit"] < min(
+        place["full.seed0.guidance_text"], place[f"{SWEPT}.seed0.t_test"]
+    )
     assert wanted(tasks) == tasks
 
 
@@ -197,9 +205,16 @@ def test_commands_of_tasks_say_what_differs(tmp_path: Path) -> None:
     assert option(heldout, "count") == [str(QUICK.heldout_worlds)]
     assert option(fit, "data.train") == [train.arguments[2]]
     assert option(fit, "data.val") == [heldout.arguments[2]]
-    sweep = tasks["full.seed3.t_test"]
+    prior = tasks["prior.seed0.fit"]
+    assert option(prior, "config") == [str(DEMO), "configs/ablation/prior.yaml"]
+    assert option(prior, "trainer.max_steps") == [str(QUICK.prior_steps)]
+    assert option(prior, "trainer.devices") == [str(prior.processes)] == ["2"]
+    start = tmp_path / "runs" / "prior" / "seed0" / "checkpoints" / "last.ckpt"
+    assert option(fit, "model.init_from") == [str(start)] and fit.needs == (prior.name,)
+    assert option(prior, "model.init_from") == [] and fit.processes == 1
+    sweep = tasks[f"{SWEPT}.seed3.t_test"]
     assert option(sweep, "setting") == ["noise_level"] and sweep.arguments[-1] == "550"
-    folder = tmp_path / "runs" / "full" / "seed3"
+    folder = tmp_path / "runs" / SWEPT / "seed3"
     for value in (0, 50, 100, 150, 200, 250, 300, 400, 550):
         assert not sweep.done()
         (folder / f"t_test_{value}").mkdir(parents=True)

@@ -40,7 +40,7 @@ MICRO = {
         ],
     },
 }
-NUMBERS = ["steps=3", "train_worlds=6", "heldout_worlds=2"]
+NUMBERS = ["prior_steps=1", "steps=3", "train_worlds=6", "heldout_worlds=2"]
 NUMBERS += ["clips=2", "long_clips=2", "long_frames=32", "sweep_clips=2"]
 
 
@@ -83,7 +83,7 @@ def test_a_micro_grid_killed_and_restarted_repeats_nothing(
     process.send_signal(signal.SIGKILL)
     process.wait()
     killed = starts(out)
-    assert killed.keys() >= {"shards.train", "shards.heldout", "full.seed0.fit"}
+    assert killed.keys() >= {"shards.train", "shards.heldout", "prior.seed0.fit", "full.seed0.fit"}
     assert not list(out.rglob("result.json"))
     capfd.readouterr()
 
@@ -91,7 +91,7 @@ def test_a_micro_grid_killed_and_restarted_repeats_nothing(
     monkeypatch.setattr(plans, "read_sweeps", lambda: levels)
     assert main(two) == 0
     counts = starts(out)
-    assert counts["shards.train"] == counts["shards.heldout"] == 1
+    assert counts["shards.train"] == counts["shards.heldout"] == counts["prior.seed0.fit"] == 1
     assert 1 <= counts["full.seed0.fit"] <= 2 and 1 <= counts["no_mask.seed0.fit"] <= 2
     assert "classifier" not in counts  # it was there
     results = [f"runs/{v}/seed0/benchmark" for v in ("full", "no_mask")]
@@ -113,7 +113,7 @@ def test_a_micro_grid_killed_and_restarted_repeats_nothing(
     assert main(two) == 0
     assert starts(out) == counts
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert "8 of 8 tasks were done before" in capfd.readouterr().err
+    assert "9 of 9 tasks were done before" in capfd.readouterr().err
 
     assert main([*arguments, "steps=4", "--variants", "full"]) == 2
     error = capfd.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -89,6 +90,23 @@ def test_tasks_run_after_what_they_need_two_at_once_with_one_thread(
     again.run()
     assert again.done == 4 and [starts(tmp_path, name) for name in "abcd"] == [1] * 4
     assert json.loads((tmp_path / "timing.json").read_text()) == timing
+
+
+def test_a_task_of_two_processes_waits_for_two_workers_and_is_not_overtaken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = dataclasses.replace(fake(tmp_path, "b", seconds=0.3), processes=2)
+    tasks = [fake(tmp_path, "a", seconds=0.3), wide, fake(tmp_path, "c")]
+    for folder, workers in ((tmp_path, 2), (tmp_path / "alone", 1)):
+        folder.mkdir(exist_ok=True)
+        if workers == 1:  # it runs there too, alone
+            tasks = [dataclasses.replace(fake(folder, "b"), processes=2)]
+        scheduler = Scheduler(tasks, folder, workers=workers)
+        scheduler.run()
+        assert scheduler.done == len(tasks)
+    lines = capsys.readouterr().err.splitlines()
+    events = [line.partition(";")[0].split(" done in")[0] for line in lines]
+    assert events == ["a started", "a", "b started", "b", "c started", "c", "b started", "b"]
 
 
 def test_a_failure_is_one_sentence_and_the_others_go_on(

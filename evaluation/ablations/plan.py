@@ -41,6 +41,12 @@ TITLES = {
 VARIANTS = tuple(n for n in TITLES if n not in ("static_posterior", "mask_channels_all"))
 """What `configs/shapes.yaml` is compared with; it has a posterior and a mask for each channel."""
 
+VARIANTS_OF = {
+    "quick": tuple(n for n in VARIANTS if n not in ("mask_channels_one", "anchor_window_1")),
+    "long": VARIANTS,
+}
+"""Budget -> what it is spent on, where nothing else is asked for."""
+
 VARIANTS_FULL_SIZE = tuple(
     n for n in TITLES if n not in ("static_posterior", "mask_channels_one", "max_noise_level_550")
 )

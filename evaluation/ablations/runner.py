@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from evaluation.ablations.plan import BUDGETS, CONFIG, VARIANTS, Budget, make_plan
+from evaluation.ablations.plan import BUDGETS, CONFIG, VARIANTS_OF, Budget, make_plan
 from evaluation.ablations.plan_file import open_plan
 from evaluation.ablations.scheduler import Scheduler, locked
 from evaluation.ablations.tasks import plan_tasks
@@ -25,10 +25,11 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UserError: options or files that cannot be used.
     """
+    budget = _budget(options)
     plan = make_plan(
-        _budget(options),
+        budget,
         options.seeds,
-        options.variants or VARIANTS,
+        options.variants or VARIANTS_OF[options.budget],
         options.sweeps,
         options.config or CONFIG,
     )

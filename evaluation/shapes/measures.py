@@ -22,15 +22,15 @@ WINDOW = 16
 """Frames in which motion is measured."""
 
 _LEAST_SHARE = 0.5  # of a pixel, for it to belong to a shape
-_LEAST_AREA = 0.015  # of the picture; true shapes cover 0.04 to 0.065
+_LEAST_AREA = 0.015  # of the picture; true shapes cover 0.05 to 0.09
 _REACH = 0.25  # of the picture's size, around the shape's mean position; specks beyond are noise
 _ENOUGH = 0.6  # of the shape's area: less is a half hidden shape, whose mean position is off
 _TOUCH = 0.25  # of a pixel beside a shape: as much of the other one touches it
 _LEAST_FRAMES = 3
 _LEAST_SPAN = 5  # frames between the first and the last one of a motion
-_MOST_GAP = 12  # frames out of sight, in which no shape gets half way round the torus
+_MOST_GAP = 11  # frames out of sight, in which no shape gets half way round the torus
 _MOST_SCATTER = 3.0  # pixels at a size of 32, about the line: more is no motion along a line
-_LEAST_SPEED = 0.15  # pixels per frame at a size of 32; true shapes move 0.5 or 1.25
+_LEAST_SPEED = 0.15  # pixels per frame at a size of 32; true shapes move 0.6 or 1.4
 _SPEED_FACTOR = 1.6
 _UNIT = 32
 

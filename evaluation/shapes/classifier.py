@@ -37,42 +37,32 @@ WORDS: dict[str, tuple[str, ...]] = {
 
 _WIDTHS = (16, 24, 32, 48)
 _ATTENTIONS = 4
-_BEFORE, _AFTER = 7, 8  # pixels of the opposite border that the strided 3x3 kernels need
 _AT_ONCE = 64
 
 
 class WorldClassifier(nn.Module):
     """Uint8 videos `[B, T, 3, H, W]` of worlds -> features and logits.
 
-    As a world's borders meet, the picture is continued once beyond them, and no layer pads space.
-    Each of four attentions averages over the places and times that it looks at.
+    Pairs of frames are looked at before motion is: forms are found sooner where time is not mixed
+    in. Each of four attentions averages over the places and times that it looks at.
     """
 
     def __init__(self) -> None:
         super().__init__()
         first, second, third, last = _WIDTHS
         self.body = nn.Sequential(
-            *_block(4, first, (2, 2, 2)),
-            *_block(first, second, (2, 1, 1)),
-            *_block(second, third, (1, 2, 2)),
-            *_block(third, last, (1, 2, 2)),
+            _Block(4, first, kernel=2, stride=(2, 2, 2)),
+            _Block(first, second, kernel=1, stride=(1, 1, 1)),
+            _Block(second, third, kernel=3, stride=(2, 2, 2)),
+            _Block(third, last, kernel=3, stride=(1, 2, 2)),
         )
         self.attention = nn.Conv3d(last, _ATTENTIONS, 1)
         self.features_of = nn.Linear(_ATTENTIONS * last, FEATURES)
         self.heads = nn.ModuleDict({n: nn.Linear(FEATURES, len(w)) for n, w in WORDS.items()})
 
-    def features(self, videos: Tensor, shift: tuple[int, int] = (0, 0)) -> Tensor:
-        """The last layer before the heads, `[B, FEATURES]`, not below 0.
-
-        Args:
-            videos: uint8.
-            shift: moves each video on its torus, (rows, columns); for training.
-        """
-        rows, columns = (
-            torch.arange(-_BEFORE, side + _AFTER, device=videos.device).add(by) % side
-            for side, by in zip(videos.shape[-2:], shift, strict=True)
-        )
-        maps = self.body(_normalised(videos[..., rows, :][..., columns]))
+    def features(self, videos: Tensor) -> Tensor:
+        """The last layer before the heads, `[B, FEATURES]`, not below 0."""
+        maps = self.body(_normalised(videos))
         attention = self.attention(maps).flatten(2).softmax(dim=-1)
         looks = torch.einsum("bkn,bcn->bkc", attention, maps.flatten(2))
         return F.relu(self.features_of(looks.flatten(1)))
@@ -82,9 +72,22 @@ class WorldClassifier(nn.Module):
         return {name: head(features) for name, head in self.heads.items()}
 
 
-def _block(inputs: int, outputs: int, stride: tuple[int, int, int]) -> list[nn.Module]:
-    conv = nn.Conv3d(inputs, outputs, 3, stride, padding=(1, 0, 0), bias=False)
-    return [conv, nn.BatchNorm3d(outputs), nn.ReLU()]
+class _Block(nn.Module):
+    """A convolution of 3x3 pixels on the torus and `kernel` frames, norm, ReLU."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: tuple[int, int, int]
+    ) -> None:
+        super().__init__()
+        size, padding = (kernel, 3, 3), (kernel // 2 if kernel % 2 else 0, 0, 0)
+        self.conv = nn.Conv3d(inputs, outputs, size, stride, padding, bias=False)
+        self.norm = nn.BatchNorm3d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for axis in (-2, -1):  # several times faster than padding_mode="circular"
+            end = x.shape[axis] - 1
+            x = torch.cat([x.narrow(axis, end, 1), x, x.narrow(axis, 0, 1)], dim=axis)
+        return F.relu(self.norm(self.conv(x)))
 
 
 def _normalised(videos: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ def conditions(system: ARTV) -> Any:
     words = [str(i) for i in range(40)]
     batch = VideoBatch.of(frames[:, 0], frames[:, 1:3], frames[:, 3], tuple(words), tuple(words))
     with torch.no_grad():
-        return system.prepare(batch, generators_for(0, words))[1]
+        return system.eval().prepare(batch, generators_for(0, words))[1]
 
 
 def mask_channels(system: ARTV) -> int:
@@ -88,7 +88,12 @@ EFFECTS: dict[str, Callable[[VideoCLI, ARTV], bool]] = {
     "mask_channels_all": lambda cli, system: (
         mask_channels(system) == system.autoencoder.channels > 1
     ),
-    "anchor_window_1": lambda cli, system: cli.datamodule.clips.anchor_window == 1,
+    "max_noise_level_550": lambda cli, system: system.max_noise_level == 550,
+    "true_references": lambda cli, system: system.own_references == 0,
+    "prior": lambda cli, system: (
+        system.mask is None and system.own_references == system.max_noise_level == 0
+    ),
+    "anchor_window_4": lambda cli, system: cli.datamodule.clips.anchor_window == 4,
 }
 """What is true of the built objects with an overlay."""
 

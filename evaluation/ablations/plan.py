@@ -30,19 +30,19 @@ TITLES = {
     "no_anchor": "no anchor",
     "no_noise_augmentation": "no noise augmentation",
     "max_noise_level_550": "noise levels up to 550",
-    "own_references": "own references",
+    "true_references": "true references alone",
     "static_posterior": "static noise: posterior",
     "static_residual": "static noise: residual",
     "static_literal": "static noise: literal",
     "mask_channels_one": "one mask for all channels",
     "mask_channels_all": "a mask for each channel",
-    "anchor_window_1": "anchor window of 1",
+    "anchor_window_4": "anchor window of 4",
 }
 VARIANTS = tuple(n for n in TITLES if n not in ("static_posterior", "mask_channels_all"))
 """What `configs/shapes.yaml` is compared with; it has a posterior and a mask for each channel."""
 
 VARIANTS_OF = {
-    "quick": tuple(n for n in VARIANTS if n not in ("mask_channels_one", "anchor_window_1")),
+    "quick": tuple(n for n in VARIANTS if n not in ("mask_channels_one", "anchor_window_4")),
     "long": VARIANTS,
 }
 """Budget -> what it is spent on, where nothing else is asked for."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluation.ablations.charts import places_of
 from evaluation.ablations.reading import BySeed, Numbers, values
 from evaluation.ablations.significance import effect_size, paired_t, sign_flip
 from evaluation.shapes.metrics_table import METRICS
@@ -29,12 +30,12 @@ def metric_title(metric: str) -> str:
     return metric if metric == MASK_MEAN else METRICS[metric].title
 
 
-def amount(metric: str, value: float, unit: bool = True) -> str:
-    """A number of a metric as text."""
+def amount(metric: str, value: float, unit: bool = True, beside: float | None = None) -> str:
+    """A number of a metric as text, with as many places as the number `beside` it."""
     of = "" if metric == MASK_MEAN else METRICS[metric].unit
     if of in ("share", "of full range"):
         value, of = 100 * value, "%"
-    places = 1 if of == "%" else 3 if metric == MASK_MEAN else 2
+    places = {"%": 1, "dB": 2}.get(of, places_of(value if beside is None else beside))
     text = f"{round(value, places) + 0.0:.{places}f}".replace("-", "−")
     return f"{text} {of}".rstrip() if unit else text
 
@@ -69,7 +70,8 @@ class Arm:
             return "–"
         if len(self.values) < 2:
             return amount(metric, self.mean)
-        return f"{amount(metric, self.mean, unit=False)} ± {amount(metric, self.sd)}"
+        sd = amount(metric, self.sd, beside=self.mean)
+        return f"{amount(metric, self.mean, unit=False)} ± {sd}"
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class Finding:
         arms = ", ".join(f"{a.name} {a.text(self.metric)}" for a in (self.better, self.worse))
         found = (
             f"{metric_title(self.metric)}: {arms} over {count} seed{'s' if count > 1 else ''}, "
-            f"{amount(self.metric, abs(self.difference))} "
+            f"{amount(self.metric, abs(self.difference), beside=self.better.mean)} "
             f"{'in favour' if self.difference > 0 else 'against'}"
         )
         if self.p_seeds is None:

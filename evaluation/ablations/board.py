@@ -14,7 +14,6 @@ from torch.utils.tensorboard.summary import hparams
 
 from evaluation.ablations import figures
 from evaluation.ablations.pictures import SideBySide, mask_pictures
-from evaluation.ablations.plan import BASE
 from evaluation.ablations.reading import BySeed, Grid, Numbers, Run, values
 from evaluation.shapes.metrics_table import METRICS
 from lightning_artv.media.atomic import writing_to
@@ -53,11 +52,11 @@ def write_board(grid: Grid, clips: SideBySide | None, text: str, folder: Path) -
                     _write_session(writer, run, settings(grid, variant, seed))
                     _write_curves(writer, run.curves)
                     _write_mask(writer, run)
-                    if variant == BASE:
+                    if variant == grid.swept_on("t_test"):
                         _write_t_test(writer, grid, [seed])
             with SummaryWriter(str(fresh / variant)) as writer:
                 _write_means(writer, runs)
-                if variant == BASE:
+                if variant == grid.swept_on("t_test"):
                     _write_t_test(writer, grid, list(runs))
                 if variant in masks:
                     large = masks[variant].repeat(3, axis=0).repeat(3, axis=1)
@@ -80,6 +79,7 @@ def settings(grid: Grid, variant: str, seed: int) -> dict[str, str | float]:
     found["anchor_window"] = config.get("data", {}).get("anchor_window")
     found["mask_channels"] = system.get("mask_channels")
     found["T_max"] = system.get("max_noise_level")
+    found["own_references"] = system.get("own_references")
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -132,13 +132,12 @@ def curves(
     return Chart(title, TOP + PLOT + BOTTOM + rows * ROW + 8, draw)
 
 
-def bars(title: str, values: Mapping[str, Sequence[float]], digits: int = 2) -> Chart:
+def bars(title: str, values: Mapping[str, Sequence[float]]) -> Chart:
     """A horizontal bar a name: the mean, a whisker of +- sd, and a dot a seed.
 
     Args:
         title: with the unit.
         values: name -> one value a seed.
-        digits: behind the point.
 
     Raises:
         ValueError: no name, or one without a value.
@@ -149,6 +148,7 @@ def bars(title: str, values: Mapping[str, Sequence[float]], digits: int = 2) -> 
     sds = {n: float(np.std(v, ddof=1)) if len(v) > 1 else 0.0 for n, v in values.items()}
     low, high = min(0.0, float(every.min())), max(0.0, float(every.max()))
     span = (high - low) or 1.0
+    digits = places_of(max(high, -low))
     left = 14 + LETTER * max(len(name) for name in values)
     right = 96
     height = 22
@@ -207,6 +207,11 @@ def heat(
         canvas.text(LEFT + (WIDTH - LEFT - RIGHT) / 2, TOP + PLOT + 31, x_label, "middle")
 
     return Chart(title, TOP + PLOT + BOTTOM, draw)
+
+
+def places_of(value: float) -> int:
+    """Digits behind the point for four digits or so."""
+    return 2 if abs(value) >= 10 else 3 if abs(value) >= 1 else 4
 
 
 def _axes(canvas: Canvas, limits: tuple[float, float], py: Callable[[float], float]) -> None:

@@ -6,7 +6,6 @@ import numpy as np
 
 from evaluation.ablations.arms import metric_title
 from evaluation.ablations.charts import Chart, Line, bars, curves, heat
-from evaluation.ablations.plan import BASE
 from evaluation.ablations.reading import BySeed, Grid, Numbers, Run, values, with_unguided
 from evaluation.shapes.metrics_table import METRICS
 
@@ -92,7 +91,7 @@ def sweep_charts(grid: Grid) -> dict[str, Chart]:
     """`fig8b/metric` and `guidance/condition/metric` -> the metric by the sweep's value."""
     charts = {}
     for sweep in grid.sweeps:
-        levels = with_unguided(grid, sweep)
+        levels, model = with_unguided(grid, sweep), grid.swept_on(sweep)
         for metric in SWEEP_METRICS:
             found = {v: list(values(runs, metric).values()) for v, runs in levels.items()}
             found = {v: cells for v, cells in found.items() if cells}
@@ -101,9 +100,10 @@ def sweep_charts(grid: Grid) -> dict[str, Chart]:
             scale = 100 if METRICS[metric].unit in PERCENT else 1
             means = [scale * float(np.mean(cells)) for cells in found.values()]
             sds = [scale * float(np.std(c, ddof=1)) if len(c) > 1 else 0.0 for c in found.values()]
-            title = f"{_title(metric)}, by {sweep.replace('guidance_', 'guidance of ')}"
+            by = sweep.replace("guidance_", "guidance of ")
+            title = f"{_title(metric)}, by {by} ({grid.titles.get(model, model)})"
             label = "t_test" if sweep == "t_test" else "weight"
-            lines = {grid.titles.get(BASE, BASE): Line(means, sds)}
+            lines = {grid.titles.get(model, model): Line(means, sds)}
             group = "fig8b" if sweep == "t_test" else sweep.replace("_", "/", 1)
             charts[f"{group}/{metric}"] = curves(title, list(found), lines, label, dots=True)
     return charts

@@ -125,7 +125,7 @@ def _claims(found: Sequence[Finding]) -> str:
         cells = [
             _arm(f.better, f.metric),
             _arm(f.worse, f.metric),
-            escape(amount(f.metric, f.difference)) if f.differences else "–",
+            escape(amount(f.metric, f.difference, beside=f.better.mean)) if f.differences else "–",
             _effect(f.effect),
             *(
                 p_text(p).removeprefix("p ").removeprefix("= ")

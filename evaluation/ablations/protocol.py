@@ -19,7 +19,7 @@ def protocol_rows(grid: Grid, machine: str | None = None) -> list[tuple[str, str
         ("command", command),
         ("budget", _budget(plan)),
         ("trainings", f"{len(grid.variants)} variants × seeds {_list(plan['seeds'])}"),
-        ("training steps", str(plan["steps"])),
+        ("training steps", _steps(plan)),
         ("clips", _clips(protocol)),
         ("generation (base)", _settings(sampling)),
         (
@@ -29,8 +29,12 @@ def protocol_rows(grid: Grid, machine: str | None = None) -> list[tuple[str, str
         ),
         ("classifier of FVD, IS, KVD", _classifier(protocol["classifier"])),
         (
-            "sweeps, on the trained base",
-            "; ".join(f"{s['name']}: {_list(s['values'])}" for s in plan["sweeps"]) or "none",
+            "sweeps",
+            "; ".join(
+                f"{s['name']} on {grid.swept_on(s['name'])}: {_list(s['values'])}"
+                for s in plan["sweeps"]
+            )
+            or "none",
         ),
     ]
     rows += [("machine", machine)] if machine else []
@@ -44,6 +48,15 @@ def protocol_rows(grid: Grid, machine: str | None = None) -> list[tuple[str, str
         )
     ]
     return rows
+
+
+def _steps(plan: Any) -> str:
+    if "prior_steps" not in plan:
+        return str(plan["steps"])
+    return (
+        f"{plan['steps']} for each variant, from the weights of one prior for each seed "
+        f"({plan['prior_steps']} steps; none of the ablated parts)"
+    )
 
 
 def _budget(plan: Any) -> str:

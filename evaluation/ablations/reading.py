@@ -92,6 +92,12 @@ class Grid:
         """Variant -> what a reader calls it."""
         return {v["name"]: v["title"] for v in self.plan["variants"]}
 
+    def swept_on(self, sweep: str) -> str:
+        """The variant whose trained model a sweep was run on."""
+        return next(
+            (str(s.get("variant", BASE)) for s in self.plan["sweeps"] if s["name"] == sweep), BASE
+        )
+
     def run_folder(self, variant: str, seed: int) -> Path:
         """Where a variant was trained."""
         return self.out / "runs" / variant / f"seed{seed}"
@@ -111,9 +117,9 @@ def values(runs: BySeed, metric: str) -> dict[int, float]:
 
 
 def with_unguided(grid: Grid, sweep: str) -> dict[float, BySeed]:
-    """A sweep's runs in rising order; one of guidance with weight 0 where the base has none.
+    """A sweep's runs in rising order; one of guidance with weight 0 where its model has none.
 
-    That is the base's own benchmark, on as many of its clips as the sweep has, less the distances
+    That is the model's own benchmark, on as many of its clips as the sweep has, less the distances
     over sets.
     """
     levels = dict(grid.sweeps.get(sweep, {}))
@@ -122,7 +128,7 @@ def with_unguided(grid: Grid, sweep: str) -> dict[float, BySeed]:
         clips = next(r.protocol["clips"] for runs in levels.values() for r in runs.values())
         levels[0] = {
             seed: run.first(clips)
-            for seed, run in grid.variants.get(BASE, {}).items()
+            for seed, run in grid.variants.get(grid.swept_on(sweep), {}).items()
             if not run.protocol["sampling"]["guidance"][condition]
         }
     return {value: levels[value] for value in sorted(levels) if levels[value]}

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.ablations.plan import TITLES, VARIANTS
+from evaluation.ablations.plan import TITLES
 from evaluation.shapes.metrics_table import METRICS
 
+VARIANTS = ("full", "no_mask", "no_anchor", "no_noise_augmentation", "static_residual")
+VARIANTS += ("static_literal", "mask_channels_one", "anchor_window_4")
 CURVES = ("psnr", "background_psnr", "contrast", "sharpness", "saturation", "brightness")
 WINDOWS = ("direction", "speed", "color", "shape")
 ON_SETS = ("FVD", "IS", "KVD")
@@ -37,6 +39,7 @@ def write_results(
     optimum: int = 200,
     rising: float = 0.5,
     sweep_effects: Mapping[str, float] | None = None,
+    noisy: str = "full",
 ) -> None:
     """Write a finished grid.
 
@@ -46,6 +49,7 @@ def write_results(
         clips: measured; half of them go on to 128 frames.
         optimum: t_test whose results are best: quadratic around it.
         rising: what the mask's mean of `static_residual` gains from first to last step.
+        noisy: the variant that the t_test sweep is run on.
         sweep_effects: guidance condition -> what its weights add to every metric.
     """
     effects, sweep_effects = effects or {}, sweep_effects or {}
@@ -56,7 +60,7 @@ def write_results(
         "seeds": list(seeds),
         "variants": [{"name": v, "title": TITLES[v], "changes": {}} for v in variants],
         "sweeps": [
-            {"name": "t_test", "setting": "noise_level", "values": list(T_TEST)},
+            {"name": "t_test", "setting": "noise_level", "values": list(T_TEST), "variant": noisy},
             *(
                 {"name": n, "setting": n.replace("_", "."), "values": list(GUIDANCE)}
                 for n in guided
@@ -79,7 +83,8 @@ def write_results(
         for level in T_TEST:
             loss = ((level - optimum) / 100) ** 2
             shift = {m: loss * (-1 if METRICS[m].higher_is_better else 1) for m in METRICS}
-            _write(base / f"t_test_{level}", _run(noise, shift, seed_sd, clip_sd, clips // 2, 0))
+            swept = base.parents[1] / noisy / base.name / f"t_test_{level}"
+            _write(swept, _run(noise, shift, seed_sd, clip_sd, clips // 2, 0))
         for name in guided:
             gain = sweep_effects.get(name.removeprefix("guidance_"), 0.0)
             for weight in GUIDANCE:
@@ -187,7 +192,7 @@ def _write_config(folder: Path, variant: str) -> None:
         "use_anchor": variant != "no_anchor",
         "max_noise_level": 0 if variant == "no_noise_augmentation" else 20,
     }
-    window = 1 if variant == "anchor_window_1" else 10
+    window = 4 if variant == "anchor_window_4" else 10
     content = {"model": {"system": {"init_args": system}}, "data": {"anchor_window": window}}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(json.dumps(content))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from ablation_results import GUIDANCE, T_TEST, write_results
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.ablations.arms import Finding, compare
@@ -39,6 +39,7 @@ def find(found: list[Finding], start: str, metric: str) -> Finding:
     return only
 
 
+@settings(deadline=None)
 @given(st.floats(-1e3, 1e3), st.integers(1, 40))
 def test_students_t_is_scipys(t: float, df: int) -> None:
     assert t_two_sided(t, df) == pytest.approx(2 * scipy.stats.t.sf(abs(t), df), abs=1e-8)

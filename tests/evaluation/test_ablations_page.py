@@ -117,7 +117,7 @@ def test_numbers_of_variants_are_means_and_sds(page: str, folder: Path) -> None:
     assert f"<td>{mean:.2f} ± {sd:.2f}</td>" in row
     assert "full model (base)" in table
     truth = next(r for r in table.split("<tr>") if "the true videos" in r)
-    assert "<td>1.50</td>" in truth and "<td>100.0 %</td>" in truth
+    assert "<td>1.500</td>" in truth and "<td>100.0 %</td>" in truth
 
 
 def test_the_protocol_is_said(page: str) -> None:
@@ -128,7 +128,7 @@ def test_the_protocol_is_said(page: str) -> None:
         "12 held-out worlds of 16 frames, the first 6 of them for 32 frames",
         "color 100.0%, direction 97.0%",
         "noise level 20; guidance references 0, anchor 0, text 0",
-        "t_test: 0, 100, 200, 400",
+        "t_test on full: 0, 100, 200, 400",
         "trainings 1, all else 1, 2 in all",
         "machine two cores & no GPU",
         "32×32 pixels",

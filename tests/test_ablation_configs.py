@@ -88,11 +88,8 @@ EFFECTS: dict[str, Callable[[VideoCLI, ARTV], bool]] = {
     "mask_channels_all": lambda cli, system: (
         mask_channels(system) == system.autoencoder.channels > 1
     ),
-    "max_noise_level_550": lambda cli, system: system.max_noise_level == 550,
-    "true_references": lambda cli, system: system.own_references == 0,
-    "prior": lambda cli, system: (
-        system.mask is None and system.own_references == system.max_noise_level == 0
-    ),
+    "own_references": lambda cli, system: system.own_references == 0.5,
+    "prior": lambda cli, system: system.mask is None and system.max_noise_level == 0,
     "anchor_window_4": lambda cli, system: cli.datamodule.clips.anchor_window == 4,
 }
 """What is true of the built objects with an overlay."""

@@ -69,17 +69,10 @@ COMPARISONS = (
         DRIFT,
     ),
     Comparison(
-        "noise levels up to 550 lower drift more than weak ones (up to 20)",
-        "Sec. 3.3",
-        ("max_noise_level_550", "up to 550"),
-        (BASE, "up to 20"),
-        DRIFT,
-    ),
-    Comparison(
         "training on references that the model made itself lowers drift",
         "ours",
-        (BASE, "with it"),
-        ("true_references", "without it"),
+        ("own_references", "with it"),
+        (BASE, "without it"),
         DRIFT,
     ),
     Comparison(

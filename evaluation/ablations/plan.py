@@ -29,8 +29,7 @@ TITLES = {
     "no_mask": "no mask",
     "no_anchor": "no anchor",
     "no_noise_augmentation": "no noise augmentation",
-    "max_noise_level_550": "noise levels up to 550",
-    "true_references": "true references alone",
+    "own_references": "own references",
     "static_posterior": "static noise: posterior",
     "static_residual": "static noise: residual",
     "static_literal": "static noise: literal",
@@ -45,12 +44,13 @@ VARIANTS_OF = {
     "quick": tuple(n for n in VARIANTS if n not in ("mask_channels_one", "anchor_window_4")),
     "long": VARIANTS,
 }
-"""Budget -> what it is spent on, where nothing else is asked for."""
+"""Budget -> the variants that it is spent on, where nothing else is asked for."""
 
-VARIANTS_FULL_SIZE = tuple(
-    n for n in TITLES if n not in ("static_posterior", "mask_channels_one", "max_noise_level_550")
-)
-"""The same for `configs/artv.yaml`, which has one mask and noise levels up to 550."""
+SWEEPS_OF = {"quick": ("t_test",), "long": None}
+"""Budget -> the sweeps; None for all."""
+
+VARIANTS_FULL_SIZE = tuple(n for n in TITLES if n not in ("static_posterior", "mask_channels_one"))
+"""The same for `configs/artv.yaml`, which has one mask."""
 
 SETTINGS = ("noise_level", "guidance.references", "guidance.anchor", "guidance.text")
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from evaluation.ablations.plan import BUDGETS, CONFIG, VARIANTS_OF, Budget, make_plan
+from evaluation.ablations.plan import BUDGETS, CONFIG, SWEEPS_OF, VARIANTS_OF, Budget, make_plan
 from evaluation.ablations.plan_file import open_plan
 from evaluation.ablations.scheduler import Scheduler, locked
 from evaluation.ablations.tasks import plan_tasks
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         budget,
         options.seeds,
         options.variants or VARIANTS_OF[options.budget],
-        options.sweeps,
+        SWEEPS_OF[options.budget] if options.sweeps is None else options.sweeps,
         options.config or CONFIG,
     )
     out: Path = options.out

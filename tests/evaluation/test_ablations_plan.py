@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.__main__ import main
+from evaluation.ablations import plan as plans
 from evaluation.ablations.plan import (
     BUDGETS,
     VARIANTS,
@@ -28,7 +29,6 @@ from lightning_artv.errors import UserError
 ROOT = Path(__file__).parents[2]
 DEMO = Path("configs/demo.yaml")
 QUICK = BUDGETS["quick"]
-SWEPT = "max_noise_level_550"
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +36,7 @@ def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-def small(
-    seeds: tuple[int, ...] = (0,), variants: tuple[str, ...] = ("full", "no_mask", SWEPT)
-) -> Plan:
+def small(seeds: tuple[int, ...] = (0,), variants: tuple[str, ...] = ("full", "no_mask")) -> Plan:
     return make_plan(QUICK, seeds, variants, ("t_test",), DEMO)
 
 
@@ -72,7 +70,7 @@ def test_budgets_are_changed_by_name() -> None:
         (["full", "no_head"], None, "There is no variant 'no_head' in configs/ablation: use some"),
         (["sweeps"], None, "There is no variant 'sweeps'"),
         (["full"], ["heat"], "There is no sweep 'heat': use some of t_test, guidance_references"),
-        (["full"], ["t_test"], f"The sweep t_test is run on '{SWEPT}': add it to --variants"),
+        (["no_mask"], ["t_test"], "The sweep t_test is run on 'full': add it to --variants"),
     ],
 )
 def test_what_does_not_exist_is_named(
@@ -85,8 +83,19 @@ def test_what_does_not_exist_is_named(
 
 def test_without_its_variant_a_sweep_is_left_out() -> None:
     assert make_plan(QUICK, (0,), ("no_mask",), None, DEMO).sweeps == ()
-    (sweep,) = make_plan(QUICK, (0,), ("no_mask", SWEPT), None, DEMO).sweeps
-    assert (sweep.name, sweep.variant) == ("t_test", SWEPT)
+
+
+def test_a_sweep_may_be_of_another_variant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sweeps.yaml"
+    path.write_text("mine: {setting: noise_level, values: [0, 9], variant: no_mask}\n")
+    levels = read_sweeps(path)
+    monkeypatch.setattr(plans, "read_sweeps", lambda: levels)
+    assert make_plan(QUICK, (0,), ("full",), None, DEMO).sweeps == ()
+    plan = make_plan(QUICK, (0,), ("full", "no_mask"), None, DEMO)
+    (task,) = (t for t in plan_tasks(plan, tmp_path) if t.kind == "sweep")
+    assert task.name == "no_mask.seed0.mine"
+    assert task.needs == ("no_mask.seed0.fit", "classifier")
+    assert str(tmp_path / "runs" / "no_mask" / "seed0" / "checkpoints") in " ".join(task.arguments)
 
 
 @pytest.mark.parametrize(
@@ -108,12 +117,12 @@ def test_a_wrong_sweep_is_named(entry: str, tmp_path: Path) -> None:
 
 def test_variants_seeds_and_values_may_be_added(tmp_path: Path) -> None:
     open_plan(tmp_path, small())
-    open_plan(tmp_path, small((2,), ("full", "no_anchor", SWEPT)))
+    open_plan(tmp_path, small((2,), ("full", "no_anchor")))
     sweep = Sweep("t_test", "noise_level", (0, 7))
     open_plan(tmp_path, dataclasses.replace(small(), sweeps=(sweep,)))
     there = json.loads((tmp_path / "plan.json").read_text())
     assert there["seeds"] == [0, 2]
-    assert [v["name"] for v in there["variants"]] == ["full", "no_mask", SWEPT, "no_anchor"]
+    assert [v["name"] for v in there["variants"]] == ["full", "no_mask", "no_anchor"]
     assert there["sweeps"][0]["values"] == [*small().sweeps[0].values, 7]
 
 
@@ -167,16 +176,16 @@ def option(task: Task, name: str) -> list[str]:
 
 
 def test_tasks_come_after_what_they_need_seed_by_seed_and_sweeps_last(tmp_path: Path) -> None:
-    plan = make_plan(QUICK, (0, 5), ("full", SWEPT), ("t_test", "guidance_text"), DEMO)
+    plan = make_plan(QUICK, (0, 5), ("full", "no_mask"), ("t_test", "guidance_text"), DEMO)
     tasks = plan_tasks(plan, tmp_path)
     names = [task.name for task in tasks]
     assert len(set(names)) == len(names) == 2 + 1 + 1 + 2 * 2 * 2 + 2 * 2
     for task in tasks:
         assert {names.index(need) for need in task.needs} <= set(range(names.index(task.name)))
     place = {name: names.index(name) for name in names}
-    assert place[f"{SWEPT}.seed0.benchmark"] < place["full.seed5.fit"]
+    assert place["no_mask.seed0.benchmark"] < place["full.seed5.fit"]
     assert place["full.seed5.fit"] < min(
-        place["full.seed0.guidance_text"], place[f"{SWEPT}.seed0.t_test"]
+        place["full.seed0.guidance_text"], place["full.seed0.t_test"]
     )
     assert wanted(tasks) == tasks
 
@@ -212,9 +221,9 @@ def test_commands_of_tasks_say_what_differs(tmp_path: Path) -> None:
     start = tmp_path / "runs" / "prior" / "seed0" / "checkpoints" / "last.ckpt"
     assert option(fit, "model.init_from") == [str(start)] and fit.needs == (prior.name,)
     assert option(prior, "model.init_from") == [] and fit.processes == 1
-    sweep = tasks[f"{SWEPT}.seed3.t_test"]
+    sweep = tasks["full.seed3.t_test"]
     assert option(sweep, "setting") == ["noise_level"] and sweep.arguments[-1] == "550"
-    folder = tmp_path / "runs" / SWEPT / "seed3"
+    folder = tmp_path / "runs" / "full" / "seed3"
     for value in (0, 50, 100, 150, 200, 250, 300, 400, 550):
         assert not sweep.done()
         (folder / f"t_test_{value}").mkdir(parents=True)

@@ -22,7 +22,7 @@ BASE = "full"
 """The variant that all others change in one thing."""
 
 PRIOR = "prior"
-"""The overlay of the network that all variants start from."""
+"""The overlay of a network that all variants may start from."""
 
 TITLES = {
     BASE: "full model",
@@ -40,8 +40,9 @@ TITLES = {
 VARIANTS = tuple(n for n in TITLES if n not in ("static_posterior", "mask_channels_all"))
 """What `configs/shapes.yaml` is compared with; it has a posterior and a mask for each channel."""
 
+QUICK_LEAVES_OUT = ("own_references", "mask_channels_one", "anchor_window_4")
 VARIANTS_OF = {
-    "quick": tuple(n for n in VARIANTS if n not in ("mask_channels_one", "anchor_window_4")),
+    "quick": tuple(n for n in VARIANTS if n not in QUICK_LEAVES_OUT),
     "long": VARIANTS,
 }
 """Budget -> the variants that it is spent on, where nothing else is asked for."""
@@ -61,10 +62,10 @@ class Budget:
 
     Attributes:
         name: for `plan.json`; with a `*` where a number was changed.
-        prior_steps: optimiser steps of the network that all variants start from, on
-            `PRIOR_PROCESSES` times as many samples each.
-        steps: optimiser steps a variant is trained after that: a multiple of the configuration's
-            interval of checkpoints, unless below it.
+        prior_steps: optimiser steps of a network that all variants start from, each on
+            `PRIOR_PROCESSES` times as many samples; 0: they start from random weights.
+        steps: optimiser steps a variant is trained: a multiple of the configuration's interval of
+            checkpoints, unless below it.
         train_worlds, heldout_worlds: videos to train on and to compute the validation loss on.
         clips: held-out videos of 16 frames that every variant is measured on.
         long_clips, long_frames: the first of them that go on for longer, and for how long.
@@ -85,13 +86,14 @@ class Budget:
         """The budget with numbers changed by `name=number`.
 
         Raises:
-            UserError: no such number, or one below 1.
+            UserError: no such number, or one that is too small.
         """
         names = [field.name for field in dataclasses.fields(self) if field.name != "name"]
         values = {}
         for change in changes:
             name, _, text = change.partition("=")
-            if name not in names or not text.isdigit() or int(text) < 1:
+            least = 0 if name == "prior_steps" else 1
+            if name not in names or not text.isdigit() or int(text) < least:
                 raise UserError(
                     f"--set takes NAME=NUMBER with one of {', '.join(names)} and a whole number "
                     f"above 0, got '{change}'."
@@ -104,8 +106,8 @@ class Budget:
 BUDGETS = {
     budget.name: budget
     for budget in (
-        Budget("quick", 1600, 200, 4000, 128, 48, 16, 128, 32),
-        Budget("long", 20_000, 4000, 20_000, 256, 128, 48, 128, 64),
+        Budget("quick", 0, 300, 4000, 128, 32, 12, 128, 32),
+        Budget("long", 0, 10_000, 20_000, 256, 128, 48, 128, 64),
     )
 }
 

@@ -13,6 +13,7 @@ from lightning_artv.errors import UserError
 
 TRAIN_SEED, HELDOUT_SEED = 0, 1
 PRIOR_SEED, PRIOR_PROCESSES = 0, 2
+SHARDS = ("shards.train", "shards.heldout")
 RESULT = "result.json"
 
 
@@ -75,7 +76,8 @@ def plan_tasks(plan: Plan, out: Path) -> list[Task]:
     long trainings leave of the cores.
     """
     layout = Layout(out)
-    tasks = [*_data(plan, layout), _prior(plan, layout), _classifier(layout)]
+    prior = [_prior(plan, layout)] if plan.budget.prior_steps else []
+    tasks = [*_data(plan, layout), *prior, _classifier(layout)]
     for seed in plan.seeds:
         for variant in plan.variants:
             tasks += [_fit(plan, layout, variant, seed), _benchmark(plan, layout, variant, seed)]
@@ -120,18 +122,19 @@ def _classifier(layout: Layout) -> Task:
 
 
 def _prior(plan: Plan, layout: Layout) -> Task:
-    """What all variants start from, as the paper's start from one Stable Diffusion."""
+    """What all variants start from, as the paper's start from Stable Diffusion."""
     options = (f"--trainer.devices={PRIOR_PROCESSES}", "--trainer.strategy=ddp")
-    needs = ("shards.train", "shards.heldout")
-    return _training(
-        plan, layout, PRIOR, PRIOR_SEED, plan.budget.prior_steps, options, needs, PRIOR_PROCESSES
-    )
+    steps = plan.budget.prior_steps
+    return _training(plan, layout, PRIOR, PRIOR_SEED, steps, options, SHARDS, PRIOR_PROCESSES)
 
 
 def _fit(plan: Plan, layout: Layout, variant: Variant, seed: int) -> Task:
-    start = f"--model.init_from={layout.checkpoint(PRIOR, PRIOR_SEED)}"
-    needs = (f"{PRIOR}.seed{PRIOR_SEED}.fit",)
-    return _training(plan, layout, variant.name, seed, plan.budget.steps, (start,), needs)
+    options: tuple[str, ...] = ()
+    needs: tuple[str, ...] = SHARDS
+    if plan.budget.prior_steps:
+        options = (f"--model.init_from={layout.checkpoint(PRIOR, PRIOR_SEED)}",)
+        needs = (f"{PRIOR}.seed{PRIOR_SEED}.fit",)
+    return _training(plan, layout, variant.name, seed, plan.budget.steps, options, needs)
 
 
 def _training(

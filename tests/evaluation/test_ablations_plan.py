@@ -59,6 +59,7 @@ def test_budgets_are_changed_by_name() -> None:
     changed = QUICK.with_changes(["steps=7", "clips=3"])
     assert changed == dataclasses.replace(QUICK, name="quick*", steps=7, clips=3)
     assert QUICK.with_changes([f"steps={QUICK.steps}"]).name == "quick"
+    assert QUICK.with_changes(["prior_steps=0"]).prior_steps == 0
     for wrong in ("step=7", "steps", "steps=0", "steps=x", "name=y"):
         with pytest.raises(UserError, match=f"--set takes NAME=NUMBER .* got '{wrong}'"):
             QUICK.with_changes([wrong])
@@ -179,7 +180,7 @@ def test_tasks_come_after_what_they_need_seed_by_seed_and_sweeps_last(tmp_path: 
     plan = make_plan(QUICK, (0, 5), ("full", "no_mask"), ("t_test", "guidance_text"), DEMO)
     tasks = plan_tasks(plan, tmp_path)
     names = [task.name for task in tasks]
-    assert len(set(names)) == len(names) == 2 + 1 + 1 + 2 * 2 * 2 + 2 * 2
+    assert len(set(names)) == len(names) == 2 + 1 + 2 * 2 * 2 + 2 * 2
     for task in tasks:
         assert {names.index(need) for need in task.needs} <= set(range(names.index(task.name)))
     place = {name: names.index(name) for name in names}
@@ -214,13 +215,17 @@ def test_commands_of_tasks_say_what_differs(tmp_path: Path) -> None:
     assert option(heldout, "count") == [str(QUICK.heldout_worlds)]
     assert option(fit, "data.train") == [train.arguments[2]]
     assert option(fit, "data.val") == [heldout.arguments[2]]
-    prior = tasks["prior.seed0.fit"]
+    assert "prior.seed0.fit" not in tasks and option(fit, "model.init_from") == []
+    after = dataclasses.replace(small((3,)), budget=dataclasses.replace(QUICK, prior_steps=9))
+    later = {task.name: task for task in plan_tasks(after, tmp_path)}
+    prior, fit_after = later["prior.seed0.fit"], later["no_mask.seed3.fit"]
     assert option(prior, "config") == [str(DEMO), "configs/ablation/prior.yaml"]
-    assert option(prior, "trainer.max_steps") == [str(QUICK.prior_steps)]
+    assert option(prior, "trainer.max_steps") == ["9"]
     assert option(prior, "trainer.devices") == [str(prior.processes)] == ["2"]
     start = tmp_path / "runs" / "prior" / "seed0" / "checkpoints" / "last.ckpt"
-    assert option(fit, "model.init_from") == [str(start)] and fit.needs == (prior.name,)
-    assert option(prior, "model.init_from") == [] and fit.processes == 1
+    assert option(fit_after, "model.init_from") == [str(start)]
+    assert fit_after.needs == (prior.name,) and fit_after.processes == 1
+    assert option(prior, "model.init_from") == []
     sweep = tasks["full.seed3.t_test"]
     assert option(sweep, "setting") == ["noise_level"] and sweep.arguments[-1] == "550"
     folder = tmp_path / "runs" / "full" / "seed3"

@@ -35,6 +35,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 """A head each; the classes are the words of `World`."""
 
+BRIGHTNESS = 3.0
 _WIDTHS = (16, 24, 32, 48)
 _ATTENTIONS = 4
 _AT_ONCE = 64
@@ -45,10 +46,14 @@ class WorldClassifier(nn.Module):
 
     Pairs of frames are looked at before motion is: forms are found sooner where time is not mixed
     in. Each of four attentions averages over the places and times that it looks at.
+
+    Args:
+        brightness: gain of brightness beside colours; textures are fainter than shapes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, brightness: float = BRIGHTNESS) -> None:
         super().__init__()
+        self.brightness = brightness
         first, second, third, last = _WIDTHS
         self.body = nn.Sequential(
             _Block(4, first, kernel=2, stride=(2, 2, 2)),
@@ -62,7 +67,7 @@ class WorldClassifier(nn.Module):
 
     def features(self, videos: Tensor) -> Tensor:
         """The last layer before the heads, `[B, FEATURES]`, not below 0."""
-        maps = self.body(_normalised(videos))
+        maps = self.body(_normalised(videos, self.brightness))
         attention = self.attention(maps).flatten(2).softmax(dim=-1)
         looks = torch.einsum("bkn,bcn->bkc", attention, maps.flatten(2))
         return F.relu(self.features_of(looks.flatten(1)))
@@ -90,7 +95,7 @@ class _Block(nn.Module):
         return F.relu(self.norm(self.conv(x)))
 
 
-def _normalised(videos: Tensor) -> Tensor:
+def _normalised(videos: Tensor, brightness: float) -> Tensor:
     """Brightness, two colour differences and colourfulness, `[B, 4, T, H, W]`, about 1 in size.
 
     Colourfulness shows the silhouettes of all colours alike.
@@ -98,7 +103,9 @@ def _normalised(videos: Tensor) -> Tensor:
     colors = videos.float() / 255
     red, grey, blue = colors[:, :, 0], colors.mean(dim=2), colors[:, :, 2]
     colorful = 2 * (colors.amax(dim=2) - colors.amin(dim=2))
-    mixed = torch.stack([2 * grey - 1, 4 * (red - grey), 4 * (blue - grey), colorful], dim=1)
+    mixed = torch.stack(
+        [brightness * (2 * grey - 1), 4 * (red - grey), 4 * (blue - grey), colorful], dim=1
+    )
     return mixed.contiguous(memory_format=torch.channels_last_3d)  # faster on CPUs
 
 
@@ -189,14 +196,14 @@ def load_classifier(path: str | Path, device: torch.device | str = "cpu") -> Cla
             f"'{path}' is not the file that '{about_path(path).name}' describes: delete both and "
             "make them again."
         )
-    network = WorldClassifier()
+    settings = about["settings"]
+    network = WorldClassifier(settings.get("brightness", 1.0))  # files from before it was a setting
     try:
         network.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:
         raise CorruptWeightsError(
             f"'{path}' does not hold this version's classifier: delete it and make it again."
         ) from error
-    settings = about["settings"]
     return Classifier(
         network.to(device).eval(),
         settings["size"],

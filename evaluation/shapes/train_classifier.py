@@ -16,6 +16,7 @@ from torch import Tensor
 
 from evaluation.manifest import to_json
 from evaluation.shapes.classifier import (
+    BRIGHTNESS,
     FORMAT,
     WORDS,
     Classifier,
@@ -46,6 +47,7 @@ class Training:
         worlds: of the training split, kept in memory.
         heldout: worlds of the held-out split that the accuracy is of.
         steps, batch_size, lr: AdamW, whose rate rises to `lr` and falls to 0.
+        brightness: see `WorldClassifier`.
         seed: of weights, batches and shifts.
     """
 
@@ -53,9 +55,10 @@ class Training:
     frames: int = 16
     worlds: int = 6000
     heldout: int = 1000
-    steps: int = 1600
+    steps: int = 1200
     batch_size: int = 32
-    lr: float = 8e-3
+    lr: float = 6e-3
+    brightness: float = BRIGHTNESS
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -121,7 +124,7 @@ def _trained(settings: Training, device: torch.device) -> WorldClassifier:
     generator = torch.Generator().manual_seed(settings.seed)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        network = WorldClassifier()
+        network = WorldClassifier(settings.brightness)
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     network.to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.lr)
@@ -139,6 +142,7 @@ def _trained(settings: Training, device: torch.device) -> WorldClassifier:
         loss = torch.stack(losses).sum() + losses[1]  # forms are the hardest to find
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         progress(1, f", loss {float(loss.detach()):.2f}")

@@ -162,9 +162,10 @@ def test_the_command_prints_the_accuracy(
     path = tmp_path / "c.safetensors"
     options = ["--worlds", "4", "--steps", "1", "--device", "cpu"]
     assert main(["shapes-classifier", "--out", str(path), *options]) == 0
-    printed = capsys.readouterr().out
-    assert all(name in printed for name in WORDS)
-    assert str(path) in printed
+    printed = capsys.readouterr()
+    assert all(name in printed.out for name in WORDS)
+    assert str(path) in printed.out
+    assert "texture" in printed.err and "train longer" in printed.err
 
 
 def test_distances_are_the_statistics_of_the_features(
@@ -181,3 +182,14 @@ def test_distances_are_the_statistics_of_the_features(
     worse = distances(noise, classifier, real)
     assert worse["FVD"] > same["FVD"] + 1e-3
     assert worse["KVD"] > same["KVD"]
+
+
+def test_a_loaded_classifier_sees_as_it_was_trained(tmp_path: Path, videos: torch.Tensor) -> None:
+    path = tmp_path / "c.safetensors"
+    made = train(path, Training(**{**vars(TINY), "brightness": 2.0}))
+    loaded = load_classifier(path)
+    assert loaded.network.brightness == 2.0
+    features = look(loaded.network, videos).features
+    assert torch.equal(features, look(made.network, videos).features)
+    loaded.network.brightness = 3.0
+    assert not torch.allclose(look(loaded.network, videos).features, features, atol=1e-5)

@@ -43,8 +43,8 @@ def right(world: World) -> tuple[str, ...]:
     return tuple(getattr(world, word) for word in WORDS)
 
 
-@pytest.mark.parametrize("start", [0, 112])
-def test_the_truth_is_recognised_wherever_it_can_be_told(start: int) -> None:
+@pytest.mark.parametrize(("start", "least_told"), [(0, 0.97), (112, 0.85)])
+def test_the_truth_is_recognised_wherever_it_can_be_told(start: int, least_told: float) -> None:
     worlds = [world_at(i, seed=5, split="heldout") for i in range(80)]
     measured = [measure_world(clip(world, start), world, start) for world in worlds]
     for position, word in enumerate(WORDS):
@@ -52,7 +52,7 @@ def test_the_truth_is_recognised_wherever_it_can_be_told(start: int) -> None:
             (words(m)[position], right(w)[position]) for m, w in zip(measured, worlds, strict=True)
         ]
         told = [(shown, true) for shown, true in told if shown is not None]
-        assert len(told) >= 0.95 * len(worlds)
+        assert len(told) >= least_told * len(worlds)
         assert all(shown == true for shown, true in told), word
     for m in measured:
         assert set(m.psnr + m.background_psnr) == {MAX_PSNR}

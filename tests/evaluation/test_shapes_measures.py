@@ -141,6 +141,23 @@ def test_a_speed_counts_within_a_factor_of_1_6(factor: float, word: str | None) 
     assert (measured.direction, measured.speed) == ("right", word)
 
 
+def test_a_shape_that_jumps_about_shows_no_motion_but_its_looks() -> None:
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        jumps = [dataclasses.replace(PLAIN, x=x, y=y) for x, y in rng.uniform(0, 32, (WINDOW, 2))]
+        measured = measure_world(np.stack([world.render(0) for world in jumps]), PLAIN)
+        assert words(measured) == (None, None, "red", "circle")
+
+
+def test_a_partly_hidden_shape_is_not_taken_for_another() -> None:
+    front = Obstacle("green", "square", 16.0, 20.0, 5.0)
+    for shape in SHAPES:  # covered from below in most frames, in the open in the last ones
+        world = dataclasses.replace(
+            PLAIN, shape=shape, obstacle=front, x=9.0, y=13.0, speed="quickly", radius=4.5
+        )
+        assert measure_world(clip(world), world).shape == shape
+
+
 def test_three_times_the_quick_speed_has_no_word() -> None:
     quick = dataclasses.replace(PLAIN, speed="quickly")
     frames = np.stack([quick.render(3 * t) for t in range(WINDOW)])

@@ -197,7 +197,7 @@ def load_classifier(path: str | Path, device: torch.device | str = "cpu") -> Cla
             "make them again."
         )
     settings = about["settings"]
-    network = WorldClassifier(settings.get("brightness", 1.0))  # files from before it was a setting
+    network = WorldClassifier(settings["brightness"])
     try:
         network.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:

@@ -153,8 +153,9 @@ def test_only_what_is_missing_and_what_that_needs_is_wanted(tmp_path: Path) -> N
 
 
 RUN = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from evaluation.ablations import scheduler
 from evaluation.ablations.runner import _stopped_by_sigterm
 from evaluation.ablations.scheduler import Scheduler, locked

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from conftest import MakeSystem
@@ -14,6 +16,7 @@ from lightning_artv.diffusion.schedule import broadcast
 from lightning_artv.errors import UserError
 from lightning_artv.systems.artv import ARTV
 from lightning_artv.systems.artv.own_references import own_references
+from lightning_artv.systems.artv.references import FrameConditions
 from lightning_artv.systems.artv.system import Encoded, NoisePrediction
 
 HALF = 0.5
@@ -73,6 +76,30 @@ def test_each_target_follows_what_was_made_of_the_one_before(
     torch.testing.assert_close(third, HALF**2 * true[:, 3], rtol=1e-4, atol=1e-4)
     older = conditions.references[:, 1].unflatten(0, (3, 3))[:, 2]
     torch.testing.assert_close(older, HALF * true[:, 3], rtol=1e-4, atol=1e-4)
+
+
+def test_what_was_made_two_targets_ago_is_followed_too(make_system: MakeSystem) -> None:
+    """Four targets: the third one that is made follows the second and the first one made."""
+    g = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (2, 7, 3, 16, 16), dtype=torch.uint8, generator=g)
+    choice = torch.tensor([[0, 4, 5, 6], [1, 0, 4, 6], [2, 1, 0, 6], [3, 2, 1, 6]])
+    windows = VideoBatch(pixels, choice.expand(2, 4, 4), ("a dog", "a cat"), ("k0", "k1"))
+    system = halving(make_system(own_references=1.0))
+    asked: list[tuple[Tensor, Tensor]] = []
+    condition = system.condition
+
+    def noted(references: Tensor, anchor: Tensor, *rest: Any) -> FrameConditions:
+        asked.append((references, anchor))
+        return condition(references, anchor, *rest)
+
+    system.condition = noted  # type: ignore[method-assign]
+    true, _ = seen(system, windows, ["a", "b"])
+    expected = [(4, 1.0, 5, 1.0), (4, HALF, 4, 1.0), (4, HALF**2, 4, HALF)]
+    assert len(asked) == 3
+    for (references, anchor), (first, gain, second, older) in zip(asked, expected, strict=True):
+        torch.testing.assert_close(references[:, 0], gain * true[:, first], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(references[:, 1], older * true[:, second], rtol=1e-4, atol=1e-4)
+        assert torch.equal(anchor, true[:, 6])
 
 
 def test_only_a_share_of_the_windows_is_treated_and_each_by_its_own_generator(

@@ -36,7 +36,7 @@ def fit(sd_folder: Path, shapes_shards: Path, tmp_path_factory: pytest.TempPathF
         options = [f"--data.train={shapes_shards}", f"--data.val={shapes_shards}"]
         options += [f"--trainer.default_root_dir={out}", "--trainer.accelerator=cpu"]
         options += ["--trainer.fast_dev_run=true", "--data.num_workers=0", "--data.size=32"]
-        options += ["--data.batch_size=2", "--data.val_batch_size=2"]
+        options += ["--data.batch_size=4", "--data.val_batch_size=4"]
         if FULL_SIZE in configs:
             options.append(f"--model.system.init_args.unet.init_args.pretrained={sd_folder}")
         words = [f"--config={path}" for path in configs]

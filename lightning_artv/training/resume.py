@@ -21,6 +21,10 @@ def rewind(loops: MutableMapping[str, Any], micro_batches: int) -> None:
     for counts in (fit["epoch_loop.batch_progress"][part] for part in ("total", "current")):
         for name in _COUNTS:
             counts[name] -= micro_batches
+    cleared = fit["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["zero_grad"]
+    for counts in cleared.values():  # the step's first batch cleared the gradients
+        for name in counts:
+            counts[name] -= 1
     current = fit["epoch_loop.batch_progress"]["current"]
     if current["completed"] < current["processed"]:
         # Written at a batch's end. Resuming, Lightning takes the step before for not yet counted.

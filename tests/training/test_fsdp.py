@@ -69,8 +69,8 @@ def test_two_ranks_have_the_losses_of_one_process(folder: Path, one: Run, strate
     assert max(one["norms"]) > 0.1, "no gradient was clipped"
     assert len(set(one["losses"])) == STEPS
     apart = torch.cat([(two["weights"][n] - w).abs().flatten() for n, w in one["weights"].items()])
-    # Adam divides by the gradient's size: where that is rounding, a weight goes its own way, by less
-    # than one step of lr 1e-3; some machines have a few such weights
+    # Adam divides by the gradient's size: where that is rounding, a weight goes its own way, by
+    # less than one step of lr 1e-3; some machines have a few such weights
     assert apart.max() < 1e-3 and (apart > 1e-4).float().mean() < 1e-3
 
 

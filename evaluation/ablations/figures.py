@@ -22,7 +22,7 @@ CURVES = {
     "brightness": ("brightness", ""),
 }
 SWEEP_METRICS = ("FVD", "IS", "background_psnr@15", "direction@16")
-TRUTH, GREY = "truth", "#888888"
+TRUTH, GREYS = "truth", ("#888888", "#bbbbbb")
 PERCENT = ("share", "of full range")
 
 
@@ -36,15 +36,17 @@ def drift_curves(grid: Grid) -> dict[str, Chart]:
         }
         longest = max((len(np.asarray(line.y)) for line in lines.values()), default=0)
         lines = {n: line for n, line in lines.items() if len(np.asarray(line.y)) == longest}
-        if longest and "psnr" not in name:
-            lines[TRUTH] = Line(true_run(grid).true_curves[name][1:], color=GREY)
         if longest:
+            run = any_run(grid)
+            reached = {TRUTH: run.truth} if "psnr" not in name else run.baselines
+            for (title_of, other), grey in zip(reached.items(), GREYS, strict=False):
+                lines[title_of] = Line(other.curves[name][1:], color=grey)
             charts[name] = curves(title, range(1, longest + 1), lines, "frame")
     return charts
 
 
-def true_run(grid: Grid) -> Run:
-    """Any run: all have the same true videos; one that is as long as any."""
+def any_run(grid: Grid) -> Run:
+    """Any run that is as long as any: all have the same true videos and baselines."""
     runs = [run for by_seed in grid.variants.values() for run in by_seed.values()]
     return max(runs, key=lambda run: len(run.curves["psnr"]))
 

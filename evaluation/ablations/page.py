@@ -211,10 +211,14 @@ def _variants(grid: Grid) -> str:
         ]
         for v, runs in grid.variants.items()
     ]
-    truth = figures.true_run(grid).true_metrics
-    reach = [amount(m, truth[m]) if m in truth else EMPTY for m in shown]
-    rows.append(["the true videos", EMPTY, *reach])
-    return _wide(Table(head, rows).html())
+    run = figures.any_run(grid)
+    for name, other in {**run.baselines, "the true videos": run.truth}.items():
+        reach = [amount(m, other.metrics[m]) if m in other.metrics else EMPTY for m in shown]
+        rows.append([name, EMPTY, *reach])
+    return (
+        f"{_wide(Table(head, rows).html())}<p class=note>The last rows take no model. A variant "
+        "that is no better than them in a column has not shown anything there.</p>"
+    )
 
 
 def _charts(charts: Mapping[str, Chart]) -> str:

@@ -25,6 +25,14 @@ Numbers: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Reached:
+    """`metrics` and `curves`, as in `Run`."""
+
+    metrics: Mapping[str, float]
+    curves: Mapping[str, Numbers]
+
+
+@dataclass(frozen=True)
 class Run:
     """What the benchmark measured of one checkpoint under one setting.
 
@@ -33,7 +41,8 @@ class Run:
         metrics: name -> mean over clips; only what was measured.
         per_clip: name -> one number a clip `[N]`, NaN where it does not apply.
         curves: name -> one number a frame or window, NaN where it does not apply.
-        true_metrics, true_curves: the same of the true videos: what could be reached.
+        truth: what the true videos reach.
+        baselines: name -> what clips that take no model reach.
         mask: `timesteps` and `mean` `[steps]`, `histogram` `[steps, bins]`; None without a mask.
         protocol, checkpoint, seconds: as recorded.
     """
@@ -42,8 +51,8 @@ class Run:
     metrics: Mapping[str, float]
     per_clip: Mapping[str, Numbers]
     curves: Mapping[str, Numbers]
-    true_metrics: Mapping[str, float]
-    true_curves: Mapping[str, Numbers]
+    truth: Reached
+    baselines: Mapping[str, Reached]
     mask: Mapping[str, Numbers] | None
     protocol: Mapping[str, Any]
     checkpoint: Mapping[str, Any]
@@ -182,14 +191,14 @@ def read_run(path: Path) -> Run:
     """
     content = _json(path)
     try:
-        mask, truth = content["mask"], content["truth"]
+        mask = content["mask"]
         return Run(
             folder=path.parent,
             metrics=_measured(content["metrics"]),
             per_clip={k: _numbers(v) for k, v in content["per_clip"].items()},
-            curves={k: _numbers(v) for k, v in content["curves"].items()},
-            true_metrics=_measured(truth["metrics"]),
-            true_curves={k: _numbers(v) for k, v in truth["curves"].items()},
+            curves=_curves(content["curves"]),
+            truth=_reached(content["truth"]),
+            baselines={k: _reached(v) for k, v in content["baselines"].items()},
             mask=None if mask is None else {k: _numbers(v) for k, v in mask.items()},
             protocol=content["protocol"],
             checkpoint=content["checkpoint"],
@@ -203,6 +212,14 @@ def read_run(path: Path) -> Run:
 
 def _measured(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items() if value is not None}
+
+
+def _reached(content: Mapping[str, Any]) -> Reached:
+    return Reached(_measured(content["metrics"]), _curves(content["curves"]))
+
+
+def _curves(curves: Mapping[str, Any]) -> dict[str, Numbers]:
+    return {name: _numbers(cells) for name, cells in curves.items()}
 
 
 def _numbers(cells: Any) -> Numbers:

@@ -192,17 +192,35 @@ def _measure(
     classifier: Classifier,
     beside: Path,
 ) -> dict[str, Any]:
-    """`metrics`, `per_clip`, `curves`, and the same of the true videos as `truth`."""
-    ours, true = _records(made, worlds), _records(truth, worlds)
+    """`metrics`, `per_clip`, `curves`, and what the true videos and `baselines` reach of them."""
+    true = _records(truth, worlds)
     real = real_reference(classifier, beside)
-    seen = [distances(_videos(clips), classifier, real) for clips in (made, truth)]
-    summary, ceiling = summarise(ours, true, worlds), summarise(true, true, worlds)
+
+    def measured(clips: Sequence[Image]) -> dict[str, Any]:
+        summary = summarise(_records(clips, worlds), true, worlds)
+        seen = distances(_videos(clips), classifier, real)
+        return {**dataclasses.asdict(summary), "metrics": {**summary.metrics, **seen}}
+
+    def reached(clips: Sequence[Image]) -> dict[str, Any]:
+        return {k: v for k, v in measured(clips).items() if k != "per_clip"}
+
     return {
-        "metrics": {**summary.metrics, **seen[0]},
-        "per_clip": summary.per_clip,
-        "curves": summary.curves,
-        "truth": {"metrics": {**ceiling.metrics, **seen[1]}, "curves": ceiling.curves},
+        **measured(made),
+        "truth": reached(truth),
+        "baselines": {name: reached(clips) for name, clips in baselines(truth).items()},
     }
+
+
+def baselines(truth: Sequence[Image]) -> dict[str, list[Image]]:
+    """Clips that take no model, from the true ones' first frames: a still, and its mean colour.
+
+    A model whose numbers they reach has not shown that it moves anything, or keeps anything.
+    """
+    stills = [np.repeat(clip[:1], len(clip), axis=0) for clip in truth]
+    flat = [still.copy() for still in stills]
+    for clip in flat:
+        clip[1:] = np.rint(clip[0].mean(axis=(0, 1)))
+    return {"first frame repeated": stills, "first frame's mean colour": flat}
 
 
 def _records(clips: Sequence[Image], worlds: Sequence[World]) -> list[ClipRecord]:

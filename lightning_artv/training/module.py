@@ -25,7 +25,7 @@ from lightning_artv.training.efficiency import (
     compile_blocks,
     recompute_activations,
 )
-from lightning_artv.training.optim import OptimizerName, adamw, linear_warmup
+from lightning_artv.training.optim import Decay, OptimizerName, adamw, learning_rates
 from lightning_artv.training.resume import rewind
 from lightning_artv.training.sharding import shard
 
@@ -43,11 +43,13 @@ class VideoModule(LightningModule):
 
     Args:
         system: what is trained.
-        lr: constant learning rate.
+        lr: learning rate, constant after the warm-up (paper Sec. 4).
         weight_decay: of AdamW, on everything but norms, biases and embeddings.
         betas: of AdamW.
         warmup_steps: optimiser steps over which lr rises linearly from lr / warmup_steps; 0 for
             none.
+        lr_decay: `cosine` lowers lr to 0 at `trainer.max_steps`, along half a cosine; a short
+            training from random weights ends better with it.
         seed: of the noise, timesteps and dropped conditions.
         predict_frames: frames of the clips that `lightning predict` generates, the first frame
             included.
@@ -68,6 +70,7 @@ class VideoModule(LightningModule):
         weight_decay: float = 1e-2,
         betas: tuple[float, float] = (0.9, 0.999),
         warmup_steps: int = 0,
+        lr_decay: Decay = "none",
         seed: int = 0,
         predict_frames: int = 16,
         global_batch_size: int | None = None,
@@ -82,6 +85,7 @@ class VideoModule(LightningModule):
         self.weight_decay = weight_decay
         self.betas = (betas[0], betas[1])
         self.warmup_steps = warmup_steps
+        self.lr_decay = lr_decay
         self.seed = seed
         self.predict_frames = predict_frames
         self.global_batch_size = global_batch_size
@@ -184,7 +188,14 @@ class VideoModule(LightningModule):
         return torch.stack([frame.cpu() for frame in frames], dim=1)
 
     def configure_optimizers(self) -> Any:
-        """AdamW, with a warm-up where one is asked for."""
+        """AdamW, with a warm-up and a decay where they are asked for.
+
+        Raises:
+            UserError: a decay to the end of a run that has none.
+        """
+        total = self.trainer.max_steps if self.lr_decay == "cosine" else None
+        if total == -1:
+            raise UserError("model.lr_decay cosine ends with the run: set trainer.max_steps.")
         optimizer = adamw(
             self.system,
             self.system.trainable_parameters(),
@@ -193,9 +204,9 @@ class VideoModule(LightningModule):
             self.betas,
             self.optimizer_name,
         )
-        if self.warmup_steps <= 0:
+        if self.warmup_steps <= 0 and total is None:
             return optimizer
-        scheduler = linear_warmup(optimizer, self.warmup_steps)
+        scheduler = learning_rates(optimizer, self.warmup_steps, total)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

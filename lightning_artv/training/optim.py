@@ -1,7 +1,8 @@
-"""AdamW at a constant learning rate (paper Sec. 4), with an optional linear warm-up."""
+"""AdamW at a constant learning rate (paper Sec. 4), with an optional warm-up and decay."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -15,6 +16,7 @@ from lightning_artv.errors import UserError
 from lightning_artv.training.sharding import full
 
 OptimizerName = Literal["adamw", "adamw8bit"]
+Decay = Literal["none", "cosine"]
 
 
 def parameter_groups(
@@ -75,12 +77,25 @@ def adamw(
     return optimizer
 
 
-def linear_warmup(optimizer: Optimizer, steps: int) -> LambdaLR:
-    """The learning rate rises linearly over `steps` optimiser steps and is then constant.
+def learning_rates(optimizer: Optimizer, warmup_steps: int, decay_steps: int | None) -> LambdaLR:
+    """The learning rate of every step: a linear warm-up, then constant or along half a cosine.
 
-    The first step uses lr / steps, the last of the warm-up the full lr.
+    The first step uses lr / warmup_steps, the last of the warm-up the full lr.
+
+    Args:
+        warmup_steps: 0 for none.
+        decay_steps: steps of the whole run, after which the half cosine has reached 0; None stays
+            at lr.
     """
-    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, steps)))
+
+    def factor(step: int) -> float:
+        rise = min(1.0, (step + 1) / max(1, warmup_steps))
+        if decay_steps is None:
+            return rise
+        share = (step - warmup_steps) / max(1, decay_steps - warmup_steps)
+        return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, share))))
+
+    return LambdaLR(optimizer, factor)
 
 
 def gradient_norm(trainable: Mapping[str, nn.Parameter]) -> Tensor:

@@ -143,12 +143,17 @@ def _run(
         "metrics": metrics,
         "per_clip": per_clip,
         "curves": curves,
-        "truth": {
-            "metrics": {**dict.fromkeys(metrics), "FVD": 1.5, "direction@16": 1.0},
-            "curves": {**{n: [30.0] * frames for n in CURVES}, "direction": [1.0] * (frames // 16)},
-        },
+        "truth": _reached(metrics, frames, 1.5),
+        "baselines": {"first frame repeated": _reached(metrics, frames, 2.5)},
         "mask": None,
         "seconds": {"generation": 10.0, "measuring": 2.0},
+    }
+
+
+def _reached(metrics: Mapping[str, Any], frames: int, fvd: float) -> dict[str, Any]:
+    return {
+        "metrics": {**dict.fromkeys(metrics), "FVD": fvd, "direction@16": 1.0},
+        "curves": {**{n: [30.0] * frames for n in CURVES}, "direction": [1.0] * (frames // 16)},
     }
 
 

@@ -118,6 +118,8 @@ def test_numbers_of_variants_are_means_and_sds(page: str, folder: Path) -> None:
     assert "full model (base)" in table
     truth = next(r for r in table.split("<tr>") if "the true videos" in r)
     assert "<td>1.500</td>" in truth and "<td>100.0 %</td>" in truth
+    still = next(r for r in table.split("<tr>") if "first frame repeated" in r)
+    assert "<td>2.500</td>" in still
 
 
 def test_the_protocol_is_said(page: str) -> None:
@@ -148,6 +150,8 @@ def test_the_truth_is_drawn_where_it_is_not_its_own_measure(page: str) -> None:
     charts = section(page, "drift").split("<svg")[1:]
     titles = [re.findall('aria-label="([^"]+)"', chart)[0] for chart in charts]
     shown = {t: ">truth<" in chart for t, chart in zip(titles, charts, strict=True)}
+    still = {t: ">first frame repeated<" in c for t, c in zip(titles, charts, strict=True)}
+    assert still == {t: not shown[t] for t in titles}
     assert shown.pop("PSNR, dB") is shown.pop("background PSNR, dB") is False
     assert len(shown) == 4 and all(shown.values())
 

@@ -102,6 +102,11 @@ def test_an_oracle_reaches_the_best_of_every_metric(
     assert still["mask"] is None
     assert "masks" not in np.load(tmp_path / "False" / SAMPLES, allow_pickle=False)
     assert still["truth"] == best["truth"]
+    assert still["baselines"] == best["baselines"]
+    repeated = still["baselines"]["first frame repeated"]
+    assert repeated == {name: still[name] for name in ("metrics", "curves")}
+    flat = still["baselines"]["first frame's mean colour"]
+    assert flat["curves"]["contrast"][0] > 0.01 > max(flat["curves"]["contrast"][1:])
 
 
 def test_a_tiny_model_end_to_end(

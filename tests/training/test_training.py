@@ -10,6 +10,9 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from stub_system import StubSystem, loader, make_batch
+from torch import nn
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from lightning_artv.errors import UserError
 from lightning_artv.training.checkpoint import (
@@ -20,7 +23,7 @@ from lightning_artv.training.checkpoint import (
 )
 from lightning_artv.training.ema import EMA
 from lightning_artv.training.module import VideoModule
-from lightning_artv.training.optim import adamw, linear_warmup, parameter_groups
+from lightning_artv.training.optim import adamw, learning_rates, parameter_groups
 
 CONFIG = {
     "model": {"system": {"class_path": "stub_system.StubSystem", "init_args": {"width": 4}}},
@@ -165,13 +168,46 @@ def test_warmup_and_parameter_groups() -> None:
     ]  # two matrices; two biases, norm weight and bias
     assert [g["weight_decay"] for g in groups] == [0.1, 0.0]
     optimizer = adamw(system, trainable, 1.0, 0.0, (0.9, 0.999))
-    scheduler = linear_warmup(optimizer, 4)
+    assert first_rates(optimizer, 6, warmup_steps=4) == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def first_rates(optimizer: Optimizer, steps: int, warmup_steps: int, total: int | None = None):
+    scheduler = learning_rates(optimizer, warmup_steps, total)
     rates = []
-    for _ in range(6):
+    for _ in range(steps):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
-    assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    return rates
+
+
+def test_decay_is_half_a_cosine_from_the_warm_up_to_the_last_step() -> None:
+    def rates(**schedule: int) -> list[float]:
+        return first_rates(SGD([nn.Parameter(torch.zeros(1))], lr=2.0), **schedule)
+
+    # Torch's own schedule, which has no warm-up, computes it step from step.
+    optimizer = SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    scheduler, reference = CosineAnnealingLR(optimizer, T_max=10), []
+    for _ in range(11):
+        reference.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates(steps=11, warmup_steps=0, total=10) == pytest.approx(reference, abs=1e-12)
+    with_warmup = rates(steps=17, warmup_steps=4, total=14)
+    assert with_warmup[:4] == [0.5, 1.0, 1.5, 2.0]
+    assert with_warmup[4:15] == pytest.approx(reference, abs=1e-12)
+    assert with_warmup[14:] == [0.0, 0.0, 0.0]  # it stays there
+    assert rates(steps=2, warmup_steps=4, total=2) == [0.5, 1.0]  # a run that ends in its warm-up
+
+
+def test_decay_follows_max_steps(tmp_path: Path) -> None:
+    model = module(lr_decay="cosine", warmup_steps=0)
+    runner = trainer(tmp_path, max_steps=4)
+    runner.fit(model, loader(3))
+    (optimizer,) = runner.optimizers
+    assert optimizer.param_groups[0]["lr"] == 0.0
+    with pytest.raises(UserError, match=r"lr_decay cosine .* set trainer\.max_steps\."):
+        trainer(tmp_path, max_epochs=1).fit(module(lr_decay="cosine"), loader(1))
 
 
 def test_checkpoint_holds_no_frozen_weights_and_loads_both_sets(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from lightning_artv.training.samples import write_gif_image
 
 SHOWN_FRAMES = 64
 HPARAM_METRICS = (
-    *("background_psnr@127", "drift_background_psnr", "direction@128", "FVD", "IS"),
+    *("background_psnr@127", "drift_background_psnr", "direction@128", "FVD", "FVD@128", "IS"),
     *("background_psnr@15", "direction@16", "psnr@15"),
 )
 LAYOUT = {

@@ -25,7 +25,7 @@ from evaluation.ablations.plan import BASE
 from evaluation.ablations.reading import BySeed, Grid, values, with_unguided
 from evaluation.ablations.significance import holm, spearman
 
-DRIFT = ("drift_background_psnr", "background_psnr@127", "FVD")
+DRIFT = ("drift_background_psnr", "background_psnr@127", "FVD@128", "FVD")
 
 
 @dataclass(frozen=True)

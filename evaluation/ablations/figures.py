@@ -10,8 +10,8 @@ from evaluation.ablations.reading import BySeed, Grid, Numbers, Run, values, wit
 from evaluation.shapes.metrics_table import METRICS
 
 BAR_METRICS = (
-    *("FVD", "IS", "background_psnr@127", "drift_background_psnr"),
-    *("direction@128", "background_psnr@15"),
+    *("FVD", "FVD@128", "background_psnr@127", "drift_background_psnr"),
+    *("direction@128", "direction@16"),
 )
 CURVES = {
     "background_psnr": ("background PSNR, dB", "dB"),

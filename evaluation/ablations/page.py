@@ -31,7 +31,7 @@ CLIP_BYTES = 900_000
 TABLE_METRICS = (
     *("background_psnr@15", "background_psnr@127", "drift_background_psnr", "psnr@127"),
     *("direction@16", "direction@128", "speed@16", "color@128", "shape@128"),
-    *("FVD", "IS", "KVD", "drift_contrast", "drift_saturation"),
+    *("FVD", "FVD@128", "IS", "KVD", "drift_contrast", "drift_saturation"),
 )
 
 

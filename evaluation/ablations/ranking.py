@@ -92,11 +92,13 @@ class Goal:
     Attributes:
         variant, title: the one that comes nearest.
         arms: goal -> its values over the seeds.
+        baselines: clips that take no model -> their `BACKGROUND`.
     """
 
     variant: str
     title: str
     arms: dict[str, Arm]
+    baselines: dict[str, float]
 
     @property
     def reached(self) -> bool:
@@ -110,7 +112,9 @@ class Goal:
             for m, a in self.arms.items()
         )
         verb = "Reached" if self.reached else "Not reached"
-        return f"{verb}: the best variant ({self.title}) has {found}."
+        others = ", ".join(f"{n} {amount(BACKGROUND, v)}" for n, v in self.baselines.items())
+        known = f" Without any model, {metric_title(BACKGROUND)}: {others}." if others else ""
+        return f"{verb}: the best variant ({self.title}) has {found}.{known}"
 
 
 def best_variant(grid: Grid) -> Goal | None:
@@ -124,4 +128,7 @@ def best_variant(grid: Grid) -> Goal | None:
     if not candidates:
         return None
     best = max(candidates, key=lambda n: min(a.mean / GOALS[m] for m, a in candidates[n].items()))
-    return Goal(best, grid.titles[best], candidates[best])
+    run = next(iter(grid.variants[best].values()))
+    known = {n: b.metrics for n, b in run.baselines.items() if BACKGROUND in b.metrics}
+    reached = {name: metrics[BACKGROUND] for name, metrics in known.items()}
+    return Goal(best, grid.titles[best], candidates[best], reached)

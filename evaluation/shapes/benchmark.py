@@ -21,6 +21,7 @@ from evaluation.shapes.classifier import Classifier, load_classifier
 from evaluation.shapes.distances import distances, real_reference
 from evaluation.shapes.masks import MaskSummary
 from evaluation.shapes.measures import WINDOW
+from evaluation.shapes.metrics_table import FAR_FRAME, FAR_FVD
 from evaluation.shapes.summary import ClipRecord, record, summarise
 from lightning_artv.data.synthetic import Image
 from lightning_artv.data.worlds import World, world_at
@@ -198,7 +199,10 @@ def _measure(
 
     def measured(clips: Sequence[Image]) -> dict[str, Any]:
         summary = summarise(_records(clips, worlds), true, worlds)
-        seen = distances(_videos(clips), classifier, real)
+        seen: dict[str, float | None] = dict(distances(_videos(clips), classifier, real))
+        far = [clip for clip in clips if len(clip) > FAR_FRAME]
+        end = _videos(far, FAR_FRAME + 1) if len(far) > 1 else None
+        seen[FAR_FVD] = None if end is None else distances(end, classifier, real)["FVD"]
         return {**dataclasses.asdict(summary), "metrics": {**summary.metrics, **seen}}
 
     def reached(clips: Sequence[Image]) -> dict[str, Any]:
@@ -227,9 +231,10 @@ def _records(clips: Sequence[Image], worlds: Sequence[World]) -> list[ClipRecord
     return [record(clip, world) for clip, world in zip(clips, worlds, strict=True)]
 
 
-def _videos(clips: Sequence[Image]) -> torch.Tensor:
-    """The first 16 frames of all, uint8 `[N, 16, 3, H, W]`."""
-    return torch.from_numpy(np.stack([clip[:WINDOW] for clip in clips])).permute(0, 1, 4, 2, 3)
+def _videos(clips: Sequence[Image], end: int = WINDOW) -> torch.Tensor:
+    """The 16 frames before frame `end` of all, uint8 `[N, 16, 3, H, W]`."""
+    stacked = np.stack([clip[end - WINDOW : end] for clip in clips])
+    return torch.from_numpy(stacked).permute(0, 1, 4, 2, 3)
 
 
 def _protocol(

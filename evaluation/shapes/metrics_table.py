@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 NEAR_FRAMES = (1, 8, 15)
 FAR_FRAME = 127
+FAR_FVD = "FVD@128"
 WORD_TITLES = {"direction": "direction", "speed": "speed", "color": "colour", "shape": "shape"}
 LOOKS = ("contrast", "sharpness", "saturation", "brightness")
 
@@ -38,6 +39,7 @@ def _metrics() -> dict[str, Metric]:
     for look in LOOKS:
         table[f"drift_{look}"] = Metric(f"drift of {look}", "of full range", False)
     table["FVD"] = Metric("shapes-FVD", "", False)
+    table[FAR_FVD] = Metric("shapes-FVD, frames 112 to 127", "", False)
     table["IS"] = Metric("shapes-IS", "", True)
     table["KVD"] = Metric("shapes-KVD", "", False)
     return table

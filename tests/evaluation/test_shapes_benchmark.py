@@ -127,7 +127,8 @@ def test_a_tiny_model_end_to_end(
     assert set(result["metrics"]) == set(METRICS)
     assert result["metrics"]["psnr@127"] is None
     assert all(len(values) == 3 for values in result["per_clip"].values())
-    assert set(METRICS) - set(result["per_clip"]) == {"FVD", "IS", "KVD"}
+    assert set(METRICS) - set(result["per_clip"]) == {"FVD", "FVD@128", "IS", "KVD"}
+    assert result["metrics"]["FVD@128"] is None
     psnrs = result["per_clip"]["psnr@8"]
     assert result["metrics"]["psnr@8"] == pytest.approx(np.mean(psnrs))
     assert {name: len(values) for name, values in result["curves"].items()} == {

@@ -101,7 +101,7 @@ def test_drift_leaves_the_given_frame_out_and_only_psnr_is_signed() -> None:
 
 def test_the_table_knows_every_metric() -> None:
     clip = made_of(np.zeros(16), all_right(WORLDS[0]))
-    names = set(summarise([clip], [clip], WORLDS[:1]).metrics) | {"FVD", "KVD", "IS"}
+    names = set(summarise([clip], [clip], WORLDS[:1]).metrics) | {"FVD", "FVD@128", "KVD", "IS"}
     assert names == set(METRICS)
     assert METRICS["background_psnr@127"].higher_is_better
     assert not METRICS["drift_psnr"].higher_is_better

@@ -106,7 +106,7 @@ class Budget:
 BUDGETS = {
     budget.name: budget
     for budget in (
-        Budget("quick", 0, 300, 4000, 128, 32, 12, 128, 32),
+        Budget("quick", 0, 400, 4000, 128, 32, 12, 128, 32),
         Budget("long", 0, 10_000, 20_000, 256, 128, 48, 128, 64),
     )
 }

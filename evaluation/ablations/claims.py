@@ -69,6 +69,13 @@ COMPARISONS = (
         DRIFT,
     ),
     Comparison(
+        "noise on the references that are copied lowers drift",
+        "ours",
+        (BASE, "with it"),
+        ("no_reference_noise", "without it"),
+        DRIFT,
+    ),
+    Comparison(
         "training on references that the model made itself lowers drift",
         "ours",
         ("own_references", "with it"),

@@ -29,6 +29,8 @@ TITLES = {
     "no_mask": "no mask",
     "no_anchor": "no anchor",
     "no_noise_augmentation": "no noise augmentation",
+    "no_reference_noise": "no reference noise",
+    "reference_noise": "reference noise",
     "own_references": "own references",
     "static_posterior": "static noise: posterior",
     "static_residual": "static noise: residual",
@@ -37,8 +39,11 @@ TITLES = {
     "mask_channels_all": "a mask for each channel",
     "anchor_window_4": "anchor window of 4",
 }
-VARIANTS = tuple(n for n in TITLES if n not in ("static_posterior", "mask_channels_all"))
-"""What `configs/shapes.yaml` is compared with; it has a posterior and a mask for each channel."""
+_SMALL_HAS = ("static_posterior", "mask_channels_all", "reference_noise")
+_FULL_SIZE_HAS = ("static_posterior", "mask_channels_one", "no_reference_noise")
+
+VARIANTS = tuple(n for n in TITLES if n not in _SMALL_HAS)
+"""What `configs/shapes.yaml` is compared with."""
 
 QUICK_LEAVES_OUT = ("own_references", "mask_channels_one", "anchor_window_4")
 VARIANTS_OF = {
@@ -50,8 +55,8 @@ VARIANTS_OF = {
 SWEEPS_OF = {"quick": ("t_test",), "long": None}
 """Budget -> the sweeps; None for all."""
 
-VARIANTS_FULL_SIZE = tuple(n for n in TITLES if n not in ("static_posterior", "mask_channels_one"))
-"""The same for `configs/artv.yaml`, which has one mask."""
+VARIANTS_FULL_SIZE = tuple(n for n in TITLES if n not in _FULL_SIZE_HAS)
+"""The same for `configs/artv.yaml`."""
 
 SETTINGS = ("noise_level", "guidance.references", "guidance.anchor", "guidance.text")
 

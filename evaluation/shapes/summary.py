@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evaluation.metrics.drift import MEASURES
-from evaluation.metrics.drift import measures as looks_of
+from evaluation.looks import MEASURES
+from evaluation.looks import measures as looks_of
 from evaluation.shapes.measures import WINDOW, WORDS, measure_world
 from evaluation.shapes.metrics_table import FAR_FRAME, NEAR_FRAMES
 from lightning_artv.data.synthetic import Image

@@ -118,7 +118,12 @@ def test_clips_are_paired_and_those_without_a_number_left_out() -> None:
 
 
 def test_effects_are_found_in_their_direction_and_noise_is_not(tmp_path: Path) -> None:
-    worse = {"drift_background_psnr": 3.0, "background_psnr@127": -3.0, "FVD": 20.0, "FVD@128": 30.0}
+    worse = {
+        "drift_background_psnr": 3.0,
+        "background_psnr@127": -3.0,
+        "FVD": 20.0,
+        "FVD@128": 30.0,
+    }
     better = {name: -value for name, value in worse.items()}
     write_results(tmp_path, {"no_mask": worse, "no_anchor": better})
     found = findings(read_grid(tmp_path))

@@ -12,8 +12,8 @@ import torch
 from known_features import noise_videos
 from torch import Tensor
 
+from evaluation.looks import MEASURES, measures
 from evaluation.metrics import DriftCurve, Flicker, MotionMagnitude
-from evaluation.metrics.drift import MEASURES, measures
 from evaluation.metrics.motion import _small_luma
 from lightning_artv.errors import UserError
 

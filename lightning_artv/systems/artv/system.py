@@ -18,7 +18,7 @@ from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
 from lightning_artv.networks.unet import ConditionedUNet, EncodedConditions, UNetSource
-from lightning_artv.systems.artv.augmentation import augment
+from lightning_artv.systems.artv.augmentation import augment, faults
 from lightning_artv.systems.artv.masking import (
     StaticNoise,
     blend,
@@ -99,6 +99,10 @@ class ARTV(VideoSystem):
             frames that the system made itself (`own_references.py`); needs
             `data.targets_per_window` of 2 or more. 0, the paper's, never.
         own_reference_steps: denoising steps of such a frame.
+        reference_noise: largest standard deviation, in latents, of noise on the training
+            references that are *copied* as well as seen (`augmentation.faults`), while the target
+            stays clean: the system learns to mend what it copies. 0, the paper's, copies true
+            frames in training, and a fault of a generated frame stays for ever.
         schedule: `scaled_linear` (Stable Diffusion's), `linear` or `cosine`; 1000 steps.
         sampling: defaults of generation.
     """
@@ -122,12 +126,15 @@ class ARTV(VideoSystem):
         unreferenced_weight: float = 1.0,
         own_references: float = 0.0,
         own_reference_steps: int = 1,
+        reference_noise: float = 0.0,
         schedule: Literal["scaled_linear", "linear", "cosine"] = "scaled_linear",
         sampling: SamplingSettings = DEFAULT_SAMPLING,
     ) -> None:
         super().__init__()
         self.schedule: NoiseSchedule = getattr(NoiseSchedule, schedule)()
         _check(static_noise, mask_channels, max_noise_level, len(self.schedule))
+        if reference_noise < 0:
+            raise UserError(f"reference_noise is {reference_noise}: choose 0 or more.")
         for share in (condition_dropout, first_frame_share, own_references):
             if not 0 <= share <= 1:
                 raise UserError(f"A share of {share} is no probability: choose one in [0, 1].")
@@ -154,6 +161,7 @@ class ARTV(VideoSystem):
         self.prediction_type, self.loss_weighting = prediction_type, loss_weighting
         self.unreferenced_weight = unreferenced_weight
         self.own_references, self.own_reference_steps = own_references, own_reference_steps
+        self.reference_noise = reference_noise
         self._sampling = sampling
 
     @property
@@ -214,6 +222,8 @@ class ARTV(VideoSystem):
         if self.training and self.own_references:
             seen = own_references(self, batch, frames, windows)
             references = batch.in_roles(seen)[:, 1:3]
+        if self.training and self.reference_noise:
+            references = references + faults(references, self.reference_noise, generators)
         level = randint(generators, 0, self.max_noise_level + 1, y0.device)
         conditions = self.condition(references, anchor, level, generators)
         chance = rand(generators, (4,), y0.device)

@@ -69,6 +69,13 @@ COMPARISONS = (
         DRIFT,
     ),
     Comparison(
+        "noise levels up to 550 drift less than levels up to 100",
+        "Sec. 3.3, 4",
+        ("noise_levels_550", "550"),
+        (BASE, "100"),
+        DRIFT,
+    ),
+    Comparison(
         "noise on the references that are copied lowers drift",
         "ours",
         (BASE, "with it"),

@@ -29,6 +29,7 @@ TITLES = {
     "no_mask": "no mask",
     "no_anchor": "no anchor",
     "no_noise_augmentation": "no noise augmentation",
+    "noise_levels_550": "noise levels up to 550",
     "no_reference_noise": "no reference noise",
     "reference_noise": "reference noise",
     "own_references": "own references",
@@ -40,7 +41,10 @@ TITLES = {
     "anchor_window_4": "anchor window of 4",
 }
 _SMALL_HAS = ("static_posterior", "mask_channels_all", "reference_noise")
-_FULL_SIZE_HAS = ("static_posterior", "mask_channels_one", "no_reference_noise")
+_FULL_SIZE_HAS = (
+    *("static_posterior", "mask_channels_one", "noise_levels_550"),
+    "no_reference_noise",
+)
 
 VARIANTS = tuple(n for n in TITLES if n not in _SMALL_HAS)
 """What `configs/shapes.yaml` is compared with."""
@@ -111,7 +115,7 @@ class Budget:
 BUDGETS = {
     budget.name: budget
     for budget in (
-        Budget("quick", 0, 400, 4000, 128, 32, 12, 128, 32),
+        Budget("quick", 0, 300, 4000, 128, 32, 12, 128, 32),
         Budget("long", 0, 10_000, 20_000, 256, 128, 48, 128, 64),
     )
 }

@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from evaluation.ablations.plan import VARIANTS, VARIANTS_FULL_SIZE, Variant, read_sweeps
+from evaluation.ablations.plan import (
+    VARIANTS,
+    VARIANTS_FULL_SIZE,
+    VARIANTS_OF,
+    Variant,
+    read_sweeps,
+)
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.systems.artv import ARTV
@@ -81,6 +87,11 @@ EFFECTS: dict[str, Callable[[VideoCLI, ARTV], bool]] = {
     "no_noise_augmentation": lambda cli, system: (
         not conditions(system).noise_level.any() and system.sampling.noise_level == 0
     ),
+    "noise_levels_550": lambda cli, system: (
+        conditions(system).noise_level.max() > 300 and system.sampling.noise_level == 200
+    ),
+    "reference_noise": lambda cli, system: system.reference_noise == 0.15,
+    "no_reference_noise": lambda cli, system: system.reference_noise == 0,
     "static_posterior": lambda cli, system: system.static_noise == "posterior",
     "static_residual": lambda cli, system: system.static_noise == "residual",
     "static_literal": lambda cli, system: system.static_noise == "literal",
@@ -120,6 +131,9 @@ def test_an_overlay_changes_what_it_names_and_nothing_else(name: str, base: Path
 def test_sweeps_are_the_papers_levels_and_every_guidance() -> None:
     sweeps = read_sweeps(ROOT / "configs" / "ablation" / "sweeps.yaml")
     assert sweeps["t_test"].values == (0, 50, 100, 150, 200, 250, 300, 400, 550)
+    changes = dict(Variant.named(sweeps["t_test"].variant).changes)  # it has seen all of them
+    assert changes["model.system.init_args.max_noise_level"] == max(sweeps["t_test"].values)
+    assert sweeps["t_test"].variant in VARIANTS_OF["quick"]
     assert {sweep.setting for sweep in sweeps.values()} == {
         "noise_level",
         *(f"guidance.{condition}" for condition in ("references", "anchor", "text")),

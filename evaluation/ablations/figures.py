@@ -39,8 +39,8 @@ def drift_curves(grid: Grid) -> dict[str, Chart]:
         if longest:
             run = any_run(grid)
             reached = {TRUTH: run.truth} if "psnr" not in name else run.baselines
-            for (title_of, other), grey in zip(reached.items(), GREYS, strict=False):
-                lines[title_of] = Line(other.curves[name][1:], color=grey)
+            for (label, other), grey in zip(reached.items(), GREYS, strict=False):
+                lines[label] = Line(other.curves[name][1:], color=grey)
             charts[name] = curves(title, range(1, longest + 1), lines, "frame")
     return charts
 

@@ -197,21 +197,22 @@ def _measure(
     true = _records(truth, worlds)
     real = real_reference(classifier, beside)
 
-    def measured(clips: Sequence[Image]) -> dict[str, Any]:
-        summary = summarise(_records(clips, worlds), true, worlds)
+    def measured(clips: Sequence[Image], records: Sequence[ClipRecord]) -> dict[str, Any]:
+        summary = summarise(records, true, worlds)
         seen: dict[str, float | None] = dict(distances(_videos(clips), classifier, real))
         far = [clip for clip in clips if len(clip) > FAR_FRAME]
         end = _videos(far, FAR_FRAME + 1) if len(far) > 1 else None
         seen[FAR_FVD] = None if end is None else distances(end, classifier, real)["FVD"]
         return {**dataclasses.asdict(summary), "metrics": {**summary.metrics, **seen}}
 
-    def reached(clips: Sequence[Image]) -> dict[str, Any]:
-        return {k: v for k, v in measured(clips).items() if k != "per_clip"}
+    def reached(clips: Sequence[Image], records: Sequence[ClipRecord]) -> dict[str, Any]:
+        return {k: v for k, v in measured(clips, records).items() if k != "per_clip"}
 
+    without = baselines(truth)
     return {
-        **measured(made),
-        "truth": reached(truth),
-        "baselines": {name: reached(clips) for name, clips in baselines(truth).items()},
+        **measured(made, _records(made, worlds)),
+        "truth": reached(truth, true),
+        "baselines": {name: reached(c, _records(c, worlds)) for name, c in without.items()},
     }
 
 

@@ -34,6 +34,9 @@ QUICK = BUDGETS["quick"]
 @pytest.fixture(autouse=True)
 def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+    sweeps = read_sweeps()
+    sweeps["t_test"] = dataclasses.replace(sweeps["t_test"], variant="full")
+    monkeypatch.setattr(plans, "read_sweeps", lambda: sweeps)
 
 
 def small(seeds: tuple[int, ...] = (0,), variants: tuple[str, ...] = ("full", "no_mask")) -> Plan:

@@ -38,7 +38,7 @@ TABLE_METRICS = (
 def write_page(
     grid: Grid,
     found: Sequence[Finding],
-    forms: Ranking,
+    forms: Sequence[Ranking],
     goal: Goal | None,
     clips: SideBySide | None,
     folder: Path,
@@ -61,7 +61,8 @@ def write_page(
         _lead(grid, found, goal),
         "<h2 id=claims>Claims</h2>",
         _claims(found),
-        _forms(forms),
+        "<h3>Which form of the static noise wins</h3>",
+        *(_forms(ranking) for ranking in forms),
         _analysis(folder / ANALYSIS),
         "<h2 id=variants>Variants</h2>",
         _variants(grid),
@@ -185,10 +186,7 @@ def _forms(forms: Ranking) -> str:
             for f in forms.pairs
         ],
     ).html()
-    return (
-        f"<h3>Which form of the static noise wins</h3><p>{escape(forms.sentence())}</p>"
-        f'<div class="pair">{_wide(order)}{_wide(pairs)}</div>'
-    )
+    return f'<p>{escape(forms.sentence())}</p><div class="pair">{_wide(order)}{_wide(pairs)}</div>'
 
 
 def _analysis(path: Path) -> str:

@@ -6,12 +6,20 @@ import dataclasses
 import itertools
 from dataclasses import dataclass
 
-from evaluation.ablations.arms import Arm, Finding, amount, compare, higher_is_better, metric_title
+from evaluation.ablations.arms import (
+    LEVEL,
+    Arm,
+    Finding,
+    amount,
+    compare,
+    higher_is_better,
+    metric_title,
+)
 from evaluation.ablations.plan import BASE
 from evaluation.ablations.reading import Grid, values
 from evaluation.ablations.significance import holm
 
-RANKED_BY = "background_psnr@127"
+RANKED_BY = ("background_psnr@127", "FVD")
 FORMS = {
     "posterior": BASE,
     "residual": "static_residual",
@@ -46,7 +54,7 @@ class Ranking:
     pairs: tuple[Finding, ...]
 
     def sentence(self) -> str:
-        """The winner, and by how much."""
+        """The winner, and by how much; who is ahead by chance has not won."""
         if len(self.order) < 2:
             return "Fewer than two forms of the static noise were run."
         first, second = self.order[:2]
@@ -55,14 +63,15 @@ class Ranking:
         )
         test = "" if pair.p_seeds is None else f" (p = {pair.p_seeds:.3g} over seeds)"
         others = ", ".join(f"{a.name} {a.text(self.metric)}" for a in self.order[1:])
+        wins = "wins" if pair.p_seeds is not None and pair.p_seeds < LEVEL else "is only ahead"
         return (
-            f"The {first.name} form wins: {metric_title(self.metric)} {first.text(self.metric)}, "
+            f"The {first.name} form {wins}: {metric_title(self.metric)} {first.text(self.metric)}, "
             f"{amount(self.metric, abs(pair.difference))} ahead of {second.name}{test}; the "
             f"others: {others}."
         )
 
 
-def rank_forms(grid: Grid, metric: str = RANKED_BY) -> Ranking:
+def rank_forms(grid: Grid, metric: str) -> Ranking:
     """The forms that were run, best first, and all pairwise tests."""
     arms = [arm(grid, variant, metric, form) for form, variant in FORMS.items()]
     sign = 1 if higher_is_better(metric) else -1

@@ -9,7 +9,7 @@ from evaluation.ablations.board import write_board
 from evaluation.ablations.claims import findings
 from evaluation.ablations.page import write_page
 from evaluation.ablations.pictures import side_by_side
-from evaluation.ablations.ranking import best_variant, rank_forms
+from evaluation.ablations.ranking import RANKED_BY, best_variant, rank_forms
 from evaluation.ablations.reading import read_grid
 
 
@@ -31,9 +31,10 @@ def write(out: Path, page: Path | None = None, machine: str | None = None) -> No
             "claims that need them are marked.",
             file=sys.stderr,
         )
-    found, forms, goal = findings(grid), rank_forms(grid), best_variant(grid)
+    found, goal = findings(grid), best_variant(grid)
+    forms = [rank_forms(grid, metric) for metric in RANKED_BY]
     clips = side_by_side(grid)
-    sentences = [f.sentence() for f in found] + [forms.sentence()]
+    sentences = [f.sentence() for f in found] + [ranking.sentence() for ranking in forms]
     sentences += [goal.sentence()] if goal else []
     write_board(grid, clips, "".join(f"- {s}\n" for s in sentences), out / "tensorboard")
     folder = page or out / "page"

@@ -251,13 +251,16 @@ def test_forms_are_ranked_and_compared_in_pairs(tmp_path: Path) -> None:
         "static_literal": {name: -3},
     }
     write_results(tmp_path, effects, variants=SMALL)
-    forms = rank_forms(read_grid(tmp_path))
+    forms = rank_forms(read_grid(tmp_path), "background_psnr@127")
     assert [a.name for a in forms.order] == ["residual", "posterior", "literal", "none"]
     assert len(forms.pairs) == 6 and all(p.difference > 0 for p in forms.pairs)
     assert [p.p_holm for p in forms.pairs] == pytest.approx(holm([p.p_seeds for p in forms.pairs]))
     assert forms.sentence().startswith("The residual form wins: background PSNR, frame 127")
     ahead = forms.order[0].mean - forms.order[1].mean
     assert f"{ahead:.2f} dB ahead of posterior" in forms.sentence()
+    by_chance = rank_forms(read_grid(tmp_path), "FVD")
+    assert by_chance.pairs[0].p_seeds > 0.05
+    assert " form is only ahead: shapes-FVD" in by_chance.sentence()
 
 
 def test_the_goal_is_of_the_variant_that_comes_nearest(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from evaluation.ablations.claims import findings
 from evaluation.ablations.page import write_page
 from evaluation.ablations.pictures import side_by_side
-from evaluation.ablations.ranking import best_variant, rank_forms
+from evaluation.ablations.ranking import RANKED_BY, best_variant, rank_forms
 from evaluation.ablations.reading import read_grid
 
 EFFECTS = {
@@ -50,7 +50,7 @@ def page_of(out: Path, folder: Path) -> str:
     write_page(
         grid,
         findings(grid),
-        rank_forms(grid),
+        [rank_forms(grid, metric) for metric in RANKED_BY],
         best_variant(grid),
         side_by_side(grid),
         folder,

@@ -79,6 +79,7 @@ def settings(grid: Grid, variant: str, seed: int) -> dict[str, str | float]:
     found["anchor_window"] = config.get("data", {}).get("anchor_window")
     found["mask_channels"] = system.get("mask_channels")
     found["T_max"] = system.get("max_noise_level")
+    found["reference_noise"] = system.get("reference_noise")
     found["own_references"] = system.get("own_references")
     return {name: value for name, value in found.items() if value is not None}
 

@@ -21,7 +21,7 @@ from evaluation.shapes.classifier import Classifier, load_classifier
 from evaluation.shapes.distances import distances, real_reference
 from evaluation.shapes.masks import MaskSummary
 from evaluation.shapes.measures import WINDOW
-from evaluation.shapes.metrics_table import FAR_FRAME, FAR_FVD
+from evaluation.shapes.metrics_table import FAR_FRAME, FAR_FVD, FLAT, STILL
 from evaluation.shapes.summary import ClipRecord, record, summarise
 from lightning_artv.data.synthetic import Image
 from lightning_artv.data.worlds import World, world_at
@@ -225,7 +225,7 @@ def baselines(truth: Sequence[Image]) -> dict[str, list[Image]]:
     flat = [still.copy() for still in stills]
     for clip in flat:
         clip[1:] = np.rint(clip[0].mean(axis=(0, 1)))
-    return {"first frame repeated": stills, "first frame's mean colour": flat}
+    return {STILL: stills, FLAT: flat}
 
 
 def _records(clips: Sequence[Image], worlds: Sequence[World]) -> list[ClipRecord]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 NEAR_FRAMES = (1, 8, 15)
 FAR_FRAME = 127
 FAR_FVD = "FVD@128"
+STILL, FLAT = "first frame repeated", "first frame's mean colour"
+"""Clips that take no model."""
+
 WORD_TITLES = {"direction": "direction", "speed": "speed", "color": "colour", "shape": "shape"}
 LOOKS = ("contrast", "sharpness", "saturation", "brightness")
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.ablations.plan import TITLES
-from evaluation.shapes.metrics_table import METRICS
+from evaluation.shapes.metrics_table import FLAT, METRICS, STILL
 
 VARIANTS = ("full", "no_mask", "no_anchor", "no_noise_augmentation", "static_residual")
 VARIANTS += ("static_literal", "mask_channels_one", "anchor_window_4")
@@ -144,7 +144,10 @@ def _run(
         "per_clip": per_clip,
         "curves": curves,
         "truth": _reached(metrics, frames, 1.5),
-        "baselines": {"first frame repeated": _reached(metrics, frames, 2.5, 21.1)},
+        "baselines": {
+            STILL: _reached(metrics, frames, 2.5, 21.1),
+            FLAT: _reached(metrics, frames, 3.5, 23.8),
+        },
         "mask": None,
         "seconds": {"generation": 10.0, "measuring": 2.0},
     }
@@ -199,6 +202,7 @@ def _write_config(folder: Path, variant: str) -> None:
         "mask_channels": "one" if variant == "mask_channels_one" else "all",
         "use_anchor": variant != "no_anchor",
         "max_noise_level": 0 if variant == "no_noise_augmentation" else 20,
+        "reference_noise": 0.1,
     }
     window = 4 if variant == "anchor_window_4" else 10
     content = {"model": {"system": {"init_args": system}}, "data": {"anchor_window": window}}

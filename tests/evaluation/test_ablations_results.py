@@ -82,7 +82,7 @@ def test_hparams_have_one_session_a_run_with_settings_and_metrics(out: Path, gri
     for run, expected in {
         "full/seed0": {"mask": "yes", "static_noise": "posterior", "T_max": 20, "seed": 0},
         "full/seed1": {"anchor": "yes", "anchor_window": 10, "mask_channels": "all", "seed": 1},
-        "no_mask/seed0": {"mask": "no", "static_noise": "none", "variant": "no_mask"},
+        "no_mask/seed0": {"mask": "no", "static_noise": "none", "reference_noise": 0.1},
         "no_noise_augmentation/seed1": {"T_max": 0, "mask": "yes"},
     }.items():
         content = log(out, run).PluginTagToContent("hparams")
@@ -90,7 +90,7 @@ def test_hparams_have_one_session_a_run_with_settings_and_metrics(out: Path, gri
         data = {tag: HParamsPluginData.FromString(raw) for tag, raw in content.items()}
         start = data["_hparams_/session_start_info"].session_start_info.hparams
         values = {k: v.string_value or v.number_value for k, v in start.items()}
-        assert len(values) == 8 and expected.items() <= values.items()
+        assert len(values) == 9 and expected.items() <= values.items()
         metrics = data["_hparams_/experiment"].experiment.metric_infos
         names = [m.name.tag for m in metrics]
         assert names == [f"metrics/{m}" for m in HPARAM_METRICS]

@@ -17,7 +17,7 @@ from evaluation.__main__ import main
 from evaluation.shapes import benchmark, distances
 from evaluation.shapes.benchmark import DATA_SEED, RESULT, SAMPLES, Benchmark, run
 from evaluation.shapes.classifier import load_classifier
-from evaluation.shapes.metrics_table import METRICS
+from evaluation.shapes.metrics_table import FLAT, METRICS, STILL
 from evaluation.shapes.train_classifier import Training, train
 from lightning_artv.data.worlds import World, world_at
 from lightning_artv.errors import MissingWeightsError, UserError
@@ -110,9 +110,9 @@ def test_an_oracle_reaches_the_best_of_every_metric(
     assert "masks" not in np.load(tmp_path / "False" / SAMPLES, allow_pickle=False)
     assert still["truth"] == best["truth"]
     assert still["baselines"] == best["baselines"]
-    repeated = still["baselines"]["first frame repeated"]
+    repeated = still["baselines"][STILL]
     assert repeated == {name: still[name] for name in ("metrics", "curves")}
-    flat = still["baselines"]["first frame's mean colour"]
+    flat = still["baselines"][FLAT]
     assert flat["curves"]["contrast"][0] > 0.01 > max(flat["curves"]["contrast"][1:])
 
 

@@ -51,10 +51,10 @@ def protocol_rows(grid: Grid, machine: str | None = None) -> list[tuple[str, str
 
 
 def _steps(plan: Any) -> str:
-    if "prior_steps" not in plan:
+    if not plan.get("prior_steps"):
         return str(plan["steps"])
     return (
-        f"{plan['steps']} for each variant, from the weights of one prior for each seed "
+        f"{plan['steps']} for each variant, from the weights of one prior for all "
         f"({plan['prior_steps']} steps; none of the ablated parts)"
     )
 

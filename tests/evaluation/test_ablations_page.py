@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import html.parser
 import re
@@ -15,6 +16,7 @@ from PIL import Image
 from evaluation.ablations.claims import findings
 from evaluation.ablations.page import write_page
 from evaluation.ablations.pictures import side_by_side
+from evaluation.ablations.protocol import protocol_rows
 from evaluation.ablations.ranking import RANKED_BY, best_variant, rank_forms
 from evaluation.ablations.reading import read_grid
 
@@ -137,6 +139,26 @@ def test_the_protocol_is_said(page: str) -> None:
     ):
         assert said in words, said
     assert "results are missing" not in page
+
+
+@pytest.mark.parametrize(
+    ("prior", "said"),
+    [
+        ({}, "600"),
+        ({"prior_steps": 0}, "600"),
+        (
+            {"prior_steps": 9},
+            "600 for each variant, from the weights of one prior for all (9 steps; none of the "
+            "ablated parts)",
+        ),
+    ],
+)
+def test_a_prior_is_said_where_there_was_one(
+    folder: Path, prior: dict[str, int], said: str
+) -> None:
+    grid = read_grid(folder)
+    rows = dict(protocol_rows(dataclasses.replace(grid, plan={**grid.plan, **prior})))
+    assert rows["training steps"] == said
 
 
 def test_the_animation_has_a_row_for_each_name(page: str, folder: Path) -> None:

@@ -20,15 +20,16 @@ PACKAGES = ("lightning_artv", "data_prep", "evaluation")
 # and may import all of these, but never the command line.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "files": {"errors"},
     "batch": {"errors"},
     "diffusion": set(),
-    "media": {"errors"},
+    "media": {"errors", "files"},
     "progress": set(),
-    "data": {"errors", "batch", "progress", "media", "diffusion"},
-    "networks": {"errors", "batch", "diffusion"},
+    "data": {"errors", "files", "batch", "progress", "media", "diffusion"},
+    "networks": {"errors", "files", "batch", "diffusion"},
     "systems": {"errors", "batch", "diffusion", "networks"},
     "training": {
-        *("errors", "batch", "progress", "media"),
+        *("errors", "files", "batch", "progress", "media"),
         *("diffusion", "data", "networks", "systems"),
     },
 }

@@ -1,0 +1,303 @@
+"""Files that people write: texts, lists, YAML, JSON, and the names of other files in them.
+
+One reader for prompts, storyboards, captions and tables. A text is UTF-8, with or without a byte
+order mark, or UTF-16 with one. Line ends may be those of any system. Nothing is guessed: other
+bytes are refused in a sentence that names the file, the byte and the fix.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import yaml
+
+from lightning_artv.errors import UserError
+
+_MAGIC = {
+    b"\x1f\x8b": ("a gzip archive", "unpack it with gunzip"),
+    b"PAR1": ("a Parquet table", "save it as CSV"),
+    b"PK\x03\x04": ("a zip archive or an Excel workbook", "unpack it, or save the sheet as CSV"),
+    b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "save the sheet as CSV"),
+    b"\x28\xb5\x2f\xfd": ("a zstd archive", "unpack it with unzstd"),
+    b"BZh": ("a bzip2 archive", "unpack it with bunzip2"),
+    b"\xfd7zXZ": ("an xz archive", "unpack it with unxz"),
+    b"7z\xbc\xaf": ("a 7z archive", "unpack it"),
+    b"SQLite format 3": ("an SQLite database", "save the table as CSV"),
+    b"ARROW1": ("an Arrow file", "save it as CSV"),
+    b"%PDF": ("a PDF", "save its text as UTF-8"),
+    b"{\\rtf": ("a rich text document", "save it as plain text"),
+}
+_Key = TypeVar("_Key")
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def read_text(path: str | Path, what: str = "file") -> str:
+    """The text of a file, without a byte order mark, with `\\n` as the only line end.
+
+    Args:
+        path: UTF-8, or UTF-16 with a byte order mark.
+        what: the noun for the file in messages, such as "storyboard".
+
+    Raises:
+        UserError: no such file, or it is not such a text.
+    """
+    return decode_text(read_bytes(path, what), f"The {what} '{path}'")
+
+
+def read_bytes(path: str | Path, what: str = "file") -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        UserError: no such file, a folder, or it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"There is no {what} '{path}': check the path.") from error
+    except IsADirectoryError as error:
+        raise UserError(f"The {what} '{path}' is a folder: name a file.") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"The {what} '{path}' cannot be read ({reason}).") from error
+
+
+def decode_text(data: bytes, name: str) -> str:
+    """The text in the bytes of a file, see `read_text`.
+
+    Args:
+        data: all bytes of the file.
+        name: what begins a message, such as "The storyboard 'a.yaml'".
+
+    Raises:
+        UserError: other bytes than such a text.
+    """
+    coding = _coding(data)
+    try:
+        text = data.decode(coding)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} {_not_text(data, coding, error)}.") from error
+    if "\0" in text:
+        nul = data.find(0) if coding != "utf-16" else len(text.partition("\0")[0].encode(coding))
+        known = foreign(data) or f"has a NUL character at byte {nul}: save it as UTF-8"
+        raise UserError(f"{name} {known}.")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def foreign(data: bytes) -> str | None:
+    """What a file that begins with `data` is instead of a text, and the fix; None for a text."""
+    for magic, (kind, fix) in _MAGIC.items():
+        if data.startswith(magic):
+            return f"is {kind}, not a text: {fix}"
+    return None
+
+
+def read_lines(path: str | Path, what: str = "file") -> list[str]:
+    """The entries of a list with one entry a line, such as prompts.
+
+    Blanks around an entry are dropped, and so are blank lines and comments, which are lines that
+    begin with `#`. An entry that begins with `#` is written `\\#`.
+
+    Raises:
+        UserError: no such file, or it is not a text, see `read_text`.
+    """
+    lines = (line.strip() for line in read_text(path, what).split("\n"))
+    kept = (line for line in lines if line and not line.startswith("#"))
+    return [line[1:] if line.startswith("\\#") else line for line in kept]
+
+
+def read_yaml(path: str | Path, what: str = "file") -> Any:
+    """The content of a YAML file; only plain values, nothing in it is executed.
+
+    Raises:
+        UserError: no such file, no YAML, a key that is there twice, or a value that is none (the
+            date 2020-13-45, half of a surrogate pair).
+    """
+    text = read_text(path, what)
+    try:
+        return _StrictLoader(text).get_single_data()
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"The {what} '{path}' is not YAML: {_one_line(error)}.") from error
+
+
+def read_json(path: str | Path, what: str = "file") -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: no such file, no JSON, a key that is there twice, or half of a surrogate pair.
+    """
+    text = read_text(path, what)
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise UserError(f"The {what} '{path}' is not JSON: {_one_line(error)}.") from error
+
+
+def parse_json(text: str) -> Any:
+    """The value that a JSON text stands for.
+
+    Raises:
+        ValueError: no JSON, a key that is there twice, or half of a surrogate pair, which is no
+            character and cannot be written to any file.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_unique)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if _ESCAPED_SURROGATE.search(text):
+        half = _SURROGATE.search(json.dumps(value, ensure_ascii=False))
+        if half:
+            raise ValueError(f"\\u{ord(half[0]):04x} is half of a surrogate pair, no character")
+    return value
+
+
+def normal_name(name: str) -> str:
+    """A file's relative path in one form: NFC, `/` between folders, no `./`, no blanks around."""
+    plain = unicodedata.normalize("NFC", name.strip()).replace("\\", "/")
+    return str(PurePosixPath(plain)) if plain else ""
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two names mean one file: equal in their `normal_name`, but that either may lack the
+    suffix, and may lack folders in front."""
+    return _likeness(normal_name(one), normal_name(other)) is not None
+
+
+class Names:
+    """The names of files that are there, to be found by names as people write them.
+
+    Args:
+        names: relative paths, each once.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._by_stem: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for name in names:
+            plain = normal_name(name)
+            base = PurePosixPath(plain)
+            for key in dict.fromkeys((base.name, base.stem)):
+                self._by_stem[key].append((plain, name))
+
+    def find(self, written: str) -> str | None:
+        """The one name that `written` means (see `same_name`), the most alike first; or None.
+
+        Raises:
+            UserError: several are equally alike.
+        """
+        plain = normal_name(written)
+        base = PurePosixPath(plain)
+        likeness: dict[str, int] = {}
+        for key in dict.fromkeys((base.name, base.stem)):
+            for there, name in self._by_stem.get(key, ()):
+                rank = _likeness(plain, there)
+                if rank is not None:
+                    likeness[name] = 0 if name == written else rank + 1
+        best = [name for name, rank in likeness.items() if rank == min(likeness.values())]
+        if len(best) > 1:
+            raise UserError(
+                f"'{written}' may be '{best[0]}' or '{best[1]}': write the name with its folder "
+                "and suffix."
+            )
+        return best[0] if best else None
+
+
+def find_file(folder: str | Path, name: str) -> Path | None:
+    """The file `name` in a folder, whichever Unicode form the disk has its name in; or None."""
+    path = Path(folder, name)
+    if path.is_file() or name.isascii():
+        return path if path.is_file() else None
+    place = Path(folder)
+    for part in PurePosixPath(name).parts:
+        if not (place / part).exists():
+            state = os.stat(place)
+            part = _entries(str(place), state.st_mtime_ns).get(_nfc(part), part)
+            if not (place / part).exists():
+                return None
+        place /= part
+    return place if place.is_file() else None
+
+
+def _coding(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    return "utf-8-sig"
+
+
+def _not_text(data: bytes, coding: str, error: UnicodeDecodeError) -> str:
+    known = foreign(data)
+    if known:
+        return known
+    mark = 3 if data.startswith(codecs.BOM_UTF8) else 2 if coding == "utf-16" else 0
+    at = error.start + (mark if len(error.object) < len(data) else 0)
+    line = data.count(b"\n", 0, at) + 1
+    form = "UTF-16" if coding == "utf-16" else "UTF-8"
+    return (
+        f"is not {form} text: byte {at} (line {line}) is 0x{data[at]:02x}; save it as UTF-8, "
+        "such as with iconv -f latin1 -t utf-8"
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"the key {_twice([key for key, _ in pairs])!r} is there twice")
+    return found
+
+
+def _twice(keys: Sequence[_Key]) -> _Key:
+    return next(key for index, key in enumerate(keys) if key in keys[:index])
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A SafeLoader that refuses a key that is there twice and half of a surrogate pair."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len(set(keys)) < len(keys):
+            text = f"the key {_twice(keys)[1]!r} is there twice"
+            raise yaml.composer.ComposerError(None, None, text, node.start_mark)
+        return node
+
+    def compose_scalar_node(self, anchor: Any) -> Any:
+        node = super().compose_scalar_node(anchor)
+        if _SURROGATE.search(node.value):
+            text = "half of a surrogate pair is no character"
+            raise yaml.composer.ComposerError(None, None, text, node.start_mark)
+        return node
+
+
+def _likeness(one: str, other: str) -> int | None:
+    """How far two names of one file are apart: 2 for each folder in front that one lacks, and 1
+    for a suffix; None: other files."""
+    first, second = PurePosixPath(one), PurePosixPath(other)
+    shorter = min(len(first.parts), len(second.parts))
+    if not shorter or first.parts[-shorter:-1] != second.parts[-shorter:-1]:
+        return None
+    moved = 2 * abs(len(first.parts) - len(second.parts))
+    if first.name == second.name:
+        return moved
+    return moved + 1 if first.name == second.stem or first.stem == second.name else None
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+@lru_cache(maxsize=64)
+def _entries(folder: str, changed: int) -> dict[str, str]:
+    """NFC -> the name on the disk; `changed` is the cache's."""
+    return {_nfc(name): name for name in os.listdir(folder)}

@@ -142,8 +142,12 @@ def read_json(path: str | Path, what: str = "file") -> Any:
         raise UserError(f"The {what} '{path}' is not JSON: {_one_line(error)}.") from error
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, surrogates: bool = False) -> Any:
     """The value that a JSON text stands for.
+
+    Args:
+        text: of the whole value.
+        surrogates: whether to let half of a surrogate pair through, for `has_surrogates` to find.
 
     Raises:
         ValueError: no JSON, a key that is there twice, or half of a surrogate pair, which is no
@@ -153,11 +157,17 @@ def parse_json(text: str) -> Any:
         value = json.loads(text, object_pairs_hook=_unique)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    if _ESCAPED_SURROGATE.search(text):
+    if not surrogates and _ESCAPED_SURROGATE.search(text):
         half = _SURROGATE.search(json.dumps(value, ensure_ascii=False))
         if half:
             raise ValueError(f"\\u{ord(half[0]):04x} is half of a surrogate pair, no character")
     return value
+
+
+def has_surrogates(text: str) -> bool:
+    """Whether bytes that are no UTF-8 went into a text (read with `surrogateescape`), or half of
+    an escaped pair did; such a text cannot be written."""
+    return not text.isascii() and _SURROGATE.search(text) is not None
 
 
 def normal_name(name: str) -> str:
@@ -211,19 +221,19 @@ class Names:
 
 
 def find_file(folder: str | Path, name: str) -> Path | None:
-    """The file `name` in a folder, whichever Unicode form the disk has its name in; or None."""
+    """The file `name` in a folder, whichever Unicode form the disk has its name in, and also where
+    the name has Windows' `\\`; or None."""
     path = Path(folder, name)
-    if path.is_file() or name.isascii():
-        return path if path.is_file() else None
-    place = Path(folder)
-    for part in PurePosixPath(name).parts:
-        if not (place / part).exists():
-            state = os.stat(place)
-            part = _entries(str(place), state.st_mtime_ns).get(_nfc(part), part)
-            if not (place / part).exists():
-                return None
-        place /= part
-    return place if place.is_file() else None
+    if os.path.isfile(path):
+        return path
+    if name.isascii() and "\\" not in name:
+        return None
+    place = str(folder)
+    for part in PurePosixPath(name.replace("\\", "/")).parts:
+        if not os.path.exists(os.path.join(place, part)) and os.path.isdir(place):
+            part = _entries(place, os.stat(place).st_mtime_ns).get(_nfc(part), part)
+        place = os.path.join(place, part)
+    return Path(place) if os.path.isfile(place) else None
 
 
 def _coding(data: bytes) -> str:

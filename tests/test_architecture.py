@@ -21,6 +21,7 @@ PACKAGES = ("lightning_artv", "data_prep", "evaluation")
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
+    "tables": {"errors", "files"},
     "batch": {"errors"},
     "diffusion": set(),
     "media": {"errors", "files"},

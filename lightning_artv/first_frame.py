@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from lightning_artv.errors import MissingWeightsError
+from lightning_artv.media import picture
 from lightning_artv.networks.pretrained import without_bars
 
 
@@ -43,7 +42,7 @@ class FirstFrameModel:
         for prompt, seed in zip(prompts, seeds, strict=True):
             generator = torch.Generator().manual_seed(seed)
             made = self._pipeline(prompt=prompt, generator=generator, output_type="pil").images[0]
-            pictures.append(fit_picture(made, size))
+            pictures.append(picture(made, size))
         return pictures
 
 
@@ -62,9 +61,3 @@ def _load(name: str, device: torch.device) -> Any:
     pipeline.set_progress_bar_config(disable=True)
     # the option that loads in another precision has another name in each version of diffusers
     return pipeline.to(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
-
-
-def fit_picture(image: Image.Image, size: tuple[int, int]) -> Tensor:
-    """uint8 `[3, H, W]`, scaled to cover `size` (height, width) and cropped at the centre."""
-    fitted = ImageOps.fit(image.convert("RGB"), (size[1], size[0]), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).contiguous()

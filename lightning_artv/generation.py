@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.errors import UserError
-from lightning_artv.media import open_writer, read_image
+from lightning_artv.media import Picture, open_writer, picture
 from lightning_artv.storyboard import Shot
 from lightning_artv.systems.base import SamplingSettings, Segment, VideoSystem
 from lightning_artv.training.checkpoint import data_settings
@@ -46,7 +46,7 @@ def generate_video(
     output: str | Path,
     frames: int = 16,
     size: tuple[int, int] | None = None,
-    image: str | Path | Tensor | None = None,
+    image: Picture | None = None,
     seed: int = 0,
     fps: float | None = None,
     settings: SamplingSettings | None = None,
@@ -60,7 +60,8 @@ def generate_video(
         output: `.mp4`, `.gif`, or a name without suffix for a folder of pictures.
         frames: of the whole video, the first frame included; a storyboard brings its own.
         size: (height, width); None for the size that the system was trained at.
-        image: the first frame, a file or uint8 `[3, H, W]` of that size; None: the system makes it.
+        image: the first frame (`media.picture`), scaled and cropped to the size; None: the system
+            makes it.
         seed: of all noise.
         fps: frames a second of the file; None for the frame rate that the system was trained at.
         settings: of sampling; None for the system's own.
@@ -71,7 +72,7 @@ def generate_video(
     """
     size = video_size(system, size)
     shots = (Shot(prompt, frames),) if isinstance(prompt, str) else tuple(prompt)
-    first = image if isinstance(image, Tensor) or image is None else read_image(image, size)
+    first = None if image is None else picture(image, size)
     request = VideoRequest(shots, Path(output), seed, first)
     generate_videos(system, [request], size, fps or video_fps(system), settings, on_frame)
     return Path(output)

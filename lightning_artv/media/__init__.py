@@ -6,14 +6,16 @@ clip is `[T, H, W, 3]`.
 
 from lightning_artv.media.gif import gif_bytes, write_gif
 from lightning_artv.media.grid import grid
-from lightning_artv.media.reading import read_image, read_video
+from lightning_artv.media.reading import Picture, picture, read_image, read_video
 from lightning_artv.media.writing import FrameWriter, open_writer
 
 __all__ = [
     "FrameWriter",
+    "Picture",
     "gif_bytes",
     "grid",
     "open_writer",
+    "picture",
     "read_image",
     "read_video",
     "write_gif",

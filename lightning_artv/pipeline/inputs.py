@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -14,11 +12,10 @@ from torch import Tensor
 
 from lightning_artv.diffusion.noise import Generators, generators_for
 from lightning_artv.errors import UserError
-from lightning_artv.first_frame import fit_picture
-from lightning_artv.media import read_image
+from lightning_artv.media import Picture, picture
 from lightning_artv.systems.base import SamplingSettings
 
-Picture: TypeAlias = Image.Image | Tensor | str | Path
+ARRAYS = (np.ndarray, Tensor)
 
 _LARGEST_SEED = 2**63 - 1
 
@@ -73,30 +70,23 @@ def first_frames(
 ) -> Tensor | None:
     """First frames, uint8 `[B, 3, H, W]`, scaled to cover `size` and cropped at the centre.
 
+    Args:
+        image: one for all videos, or a sequence (or an array or tensor with one axis more) of one
+            a video; see `picture`.
+        videos: how many.
+        size: (height, width).
+
     Raises:
         UserError: another number of pictures than videos, or none that can be used.
     """
     if image is None:
         return None
-    if isinstance(image, Image.Image | str | Path) or (
-        isinstance(image, Tensor) and image.dim() == 3
-    ):
-        return _picture(image, size).expand(videos, -1, -1, -1)
+    several = image.ndim == 4 if isinstance(image, ARRAYS) else isinstance(image, list | tuple)
+    if not several:
+        return picture(image, size).expand(videos, -1, -1, -1)
     if len(image) != videos:
         raise UserError(f"There are {len(image)} first frames for {videos} videos: give one each.")
-    return torch.stack([_picture(one, size) for one in image])
-
-
-def _picture(image: Picture, size: tuple[int, int]) -> Tensor:
-    if isinstance(image, str | Path):
-        return read_image(image, size)
-    if isinstance(image, Tensor):
-        if image.dtype != torch.uint8 or image.dim() != 3 or image.shape[0] != 3:
-            raise UserError(
-                f"A first frame must be uint8 [3, H, W], got {image.dtype} {tuple(image.shape)}."
-            )
-        image = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
-    return fit_picture(image, size)
+    return torch.stack([picture(one, size) for one in image])
 
 
 def settings_of(

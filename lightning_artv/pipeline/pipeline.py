@@ -17,6 +17,7 @@ from transformers import CLIPTokenizer
 
 from lightning_artv.diffusion.noise import Generators
 from lightning_artv.errors import CorruptWeightsError, UserError
+from lightning_artv.media import Picture
 from lightning_artv.pipeline import inputs
 from lightning_artv.pipeline.assembly import (
     assembled,
@@ -206,7 +207,7 @@ class ARTVPipeline(DiffusionPipeline):
     def __call__(
         self,
         prompt: str | Sequence[str],
-        image: inputs.Picture | Sequence[inputs.Picture] | None = None,
+        image: Picture | Sequence[Picture] | None = None,
         num_frames: int = 16,
         height: int | None = None,
         width: int | None = None,
@@ -226,8 +227,8 @@ class ARTVPipeline(DiffusionPipeline):
 
         Args:
             prompt: one, or a batch.
-            image: the first frame (of each video, or one for all): PIL, a path, or uint8
-                `[3, H, W]`; it is scaled and cropped to the size. None: made from the text.
+            image: the first frame (of each video, or one for all): PIL, a path, an array or a
+                tensor (`media.picture`), scaled and cropped to the size. None: made from the text.
             num_frames: of each video, the first frame included.
             height, width: in pixels.
             num_inference_steps: denoising steps a frame.

@@ -104,10 +104,11 @@ class KLAutoencoder(Autoencoder):
     """diffusers' AutoencoderKL, frozen, in float32 or the autocast precision.
 
     Args:
-        pretrained: diffusers folder or hub id; the autoencoder is in its subfolder `vae`.
+        pretrained: diffusers folder or hub id with the subfolder `vae`, or a .safetensors file.
         revision: hub revision.
         sha256: expected sha256 of the safetensors file.
         batch: frames encoded or decoded at once (bounds memory).
+        variant: of the weights, such as `fp16`; None: the plain ones, or the only variant.
     """
 
     def __init__(
@@ -116,9 +117,10 @@ class KLAutoencoder(Autoencoder):
         revision: str | None = None,
         sha256: str | None = None,
         batch: int = 8,
+        variant: str | None = None,
     ) -> None:
         super().__init__()
-        vae = load_model(AutoencoderKL, pretrained, "vae", revision, sha256)
+        vae = load_model(AutoencoderKL, pretrained, "vae", revision, sha256, variant)
         self._adopt(vae.requires_grad_(False).eval(), batch)
 
     @classmethod

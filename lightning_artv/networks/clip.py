@@ -15,27 +15,29 @@ from transformers import CLIPConfig, CLIPModel, CLIPProcessor
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
 from lightning_artv.networks.pretrained import (
-    check_sha256,
+    find_model,
+    is_hub_id,
     load_model,
     load_tensors,
-    resolve,
-    sha256_of,
+    snapshot,
 )
+from lightning_artv.networks.weight_files import check_sha256, digest_of, sha256_of
 
 
 class CLIP(nn.Module):
     """A published CLIP, frozen, in float32 and evaluation mode.
 
     Args:
-        pretrained: folder written by transformers' `save_pretrained`, or a hub id. Weights are
-            read from safetensors, or, where a repository has none (OpenAI's ViT-B/32), from
-            `pytorch_model.bin` without unpickling objects.
+        pretrained: folder written by transformers' `save_pretrained`, a weight file in it, or a hub
+            id. Weights are read from safetensors, or, where a repository has none (OpenAI's
+            ViT-B/32), from `pytorch_model.bin` without unpickling objects.
         revision: hub revision.
         sha256: expected sha256 of the weight file.
+        variant: of the weights, such as `fp16`; None: the plain ones, or the only variant.
 
     Attributes:
         width: D, the width of the common space (512 for ViT-B/32).
-        sha256: digest of the weight file that was loaded.
+        sha256: digest of the weights that were loaded, see `weight_files.digest_of`.
 
     Raises:
         MissingWeightsError: no weights, tokenizer or preprocessor there.
@@ -50,18 +52,21 @@ class CLIP(nn.Module):
         pretrained: str = "openai/clip-vit-base-patch32",
         revision: str | None = None,
         sha256: str | None = None,
+        variant: str | None = None,
     ) -> None:
         super().__init__()
-        folder = resolve(pretrained, "", revision)
-        weights = next(iter(sorted(folder.glob("*.safetensors"))), None)
-        if weights is not None:
-            self.model = load_model(CLIPModel, str(folder), "", sha256=sha256)
+        try:
+            folder, _, weights = find_model(CLIPModel, pretrained, "", revision, variant)
+        except MissingWeightsError:
+            path = _bin_file(pretrained, revision)
+            if path is None:
+                raise
+            folder = path.parent
+            self.model, self.sha256 = _load_bin(path, sha256), sha256_of(path)
         else:
-            folder = resolve(pretrained, "", revision, ("json", "txt", "bin"))
-            weights = folder / "pytorch_model.bin"
-            self.model = _load_bin(weights, sha256)
+            self.model = load_model(CLIPModel, str(folder), "", None, sha256, weights.variant)
+            self.sha256 = digest_of(weights.files)
         self.model.float().requires_grad_(False).eval()
-        self.sha256 = sha256_of(weights)
         self.width = self.model.config.projection_dim
         try:
             self.processor = CLIPProcessor.from_pretrained(folder)
@@ -107,12 +112,16 @@ class CLIP(nn.Module):
             return F.normalize(self.model.text_projection(hidden.pooler_output), dim=-1)
 
 
+def _bin_file(pretrained: str, revision: str | None) -> Path | None:
+    """`pytorch_model.bin` of a folder or hub repository, or `pretrained` itself."""
+    path = Path(pretrained).expanduser()
+    if not path.exists() and is_hub_id(pretrained):
+        path = snapshot(pretrained, "", revision, ["*.json", "*.txt", "pytorch_model.bin"])
+    path = path / "pytorch_model.bin" if path.is_dir() else path
+    return path if path.is_file() and path.suffix == ".bin" else None
+
+
 def _load_bin(path: Path, sha256: str | None) -> CLIPModel:
-    if not path.is_file():
-        raise MissingWeightsError(
-            f"{path.parent} holds neither model.safetensors nor {path.name}: give a folder with "
-            f"all files of a CLIP model, or its hub id."
-        )
     if not path.with_name("config.json").is_file():  # transformers would take its defaults
         raise MissingWeightsError(f"{path.parent} has no config.json: give all files of the model.")
     if sha256 is not None:

@@ -1,10 +1,9 @@
-"""Loading weights that others trained: from a folder or a hub id, safetensors only, checked, never
-in silence.
+"""Loading weights that others trained: from a folder, a file or a hub id, safetensors only,
+checked, never in silence.
 """
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,25 +12,26 @@ from zipfile import BadZipFile
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
+from lightning_artv.networks import weight_files
+from lightning_artv.networks.weight_files import (
+    DIFFUSERS_STEM,
+    TRANSFORMERS_STEM,
+    WeightFiles,
+    contents,
+    first_line,
+)
+from lightning_artv.networks.weight_files import check_sha256 as check_sha256
+from lightning_artv.networks.weight_files import sha256_of as sha256_of
 
-ModelT = TypeVar("ModelT")
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 _UNREADABLE = (
     *(pickle.UnpicklingError, BadZipFile, EOFError, OSError),
     *(RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError),
 )
-
-
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as f:
-        while block := f.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def without_bars() -> None:
@@ -49,34 +49,81 @@ def load_model(
     subfolder: str,
     revision: str | None = None,
     sha256: str | None = None,
+    variant: str | None = None,
 ) -> ModelT:
-    """Load `cls` (a diffusers or transformers model) from `pretrained/subfolder`, safetensors only.
+    """Load `cls` (a diffusers or transformers model) from `pretrained/subfolder`, safetensors only,
+    in float32.
 
     Args:
-        sha256: expected digest of the weight file; needs `pretrained` to be a folder or a cached
-            hub snapshot.
+        pretrained: folder, hub id, weight file inside such a folder, or a file that holds all parts
+            of a Stable Diffusion.
+        sha256: expected digest, see `weight_files.digest_of`.
+        variant: such as `fp16`; None takes the plain weights, or else the only variant there is.
 
     Raises:
-        MissingWeightsError: nothing there.
+        MissingWeightsError: nothing there, or not what is wanted; says which files are there.
         CorruptWeightsError: a file that is damaged, or whose sha256 differs.
     """
     without_bars()
-    folder = resolve(pretrained, subfolder, revision)
-    files = sorted((folder / subfolder).glob("*.safetensors"))
-    if not files:
-        raise MissingWeightsError(
-            f"No .safetensors file in {folder / subfolder}: download {pretrained} in safetensors "
-            f"format."
-        )
+    if _is_single_file(pretrained):
+        from lightning_artv.networks.single_file import load_single_file
+
+        return load_single_file(cls, Path(pretrained).expanduser(), subfolder, sha256)
+    root, subfolder, weights = find_model(cls, pretrained, subfolder, revision, variant)
     if sha256 is not None:
-        check_sha256(files, sha256)
+        check_sha256(weights.files, sha256)
+    weight_files.check_readable(weights)
+    options = {"subfolder": subfolder, "variant": weights.variant, "use_safetensors": True}
     try:
-        return cls.from_pretrained(folder, subfolder=subfolder, use_safetensors=True)  # type: ignore[attr-defined]
+        model, info = cls.from_pretrained(root, **options, output_loading_info=True)  # type: ignore[attr-defined]
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CorruptWeightsError(
-            f"{folder / subfolder} cannot be loaded as {cls.__name__} ({_first_line(error)}): "
+            f"{root / subfolder} cannot be loaded as {cls.__name__} ({first_line(error)}): "
             f"download it again."
         ) from error
+    weight_files.check_complete(info["missing_keys"], root / subfolder)
+    return model.float()  # type: ignore[no-any-return]
+
+
+def find_model(
+    cls: type[nn.Module],
+    pretrained: str,
+    subfolder: str,
+    revision: str | None = None,
+    variant: str | None = None,
+) -> tuple[Path, str, WeightFiles]:
+    """Root folder, subfolder and weight files of a model that its library would find.
+
+    Raises:
+        MissingWeightsError: no weights in safetensors, or no config.json.
+        CorruptWeightsError: an index that cannot be read.
+    """
+    stem = DIFFUSERS_STEM if cls.__module__.startswith("diffusers.") else TRANSFORMERS_STEM
+    path = Path(pretrained).expanduser()
+    if path.is_file():
+        if _is_single_file(pretrained):
+            raise MissingWeightsError(
+                f"There is no config.json beside {path}: give a folder with all files of the "
+                f"model, or its hub id."
+            )
+        variant = weight_files.variant_of(path, stem)
+        root, subfolder = _component(path, subfolder)
+        weights = weight_files.find(path.parent, stem, variant)
+    elif is_hub_id(pretrained):
+        root, weights = _find_on_hub(cls, stem, pretrained, subfolder, revision, variant)
+    else:
+        root = resolve(pretrained, subfolder)
+        try:
+            weights = weight_files.find(root / subfolder, stem, variant)
+        except MissingWeightsError as error:
+            if pickled := weight_files.pickles(root / subfolder):
+                raise MissingWeightsError(_conversion(cls, pickled[0])) from error
+            raise
+    if not (root / subfolder / "config.json").is_file():  # a library would take its defaults
+        raise MissingWeightsError(
+            f"{root / subfolder} has no config.json: give all files of the model."
+        )
+    return root, subfolder, weights
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -89,7 +136,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise CorruptWeightsError(
-            f"{path} is damaged or holds more than tensors ({_first_line(error)}), and nothing in "
+            f"{path} is damaged or holds more than tensors ({first_line(error)}), and nothing in "
             f"it was run: download it again."
         ) from error
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
@@ -100,10 +147,39 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 def load_config(
     cls: Any, pretrained: str, subfolder: str, revision: str | None = None
 ) -> dict[str, Any]:
-    """The `config.json` of a diffusers model as a dict, without its underscored keys."""
-    folder = resolve(pretrained, subfolder, revision)
-    config = cls.load_config(folder, subfolder=subfolder)
+    """The `config.json` of a diffusers model as a dict, without its underscored keys.
+
+    Raises:
+        MissingWeightsError: it is not there.
+        CorruptWeightsError: it is no JSON.
+    """
+    folder, subfolder = config_folder(pretrained, subfolder, revision)
+    if not (folder / subfolder / "config.json").is_file():
+        raise MissingWeightsError(f"{folder / subfolder} has no config.json: give all files of it.")
+    try:
+        config = cls.load_config(folder, subfolder=subfolder)
+    except OSError as error:
+        raise CorruptWeightsError(
+            f"{folder / subfolder / 'config.json'} cannot be read ({first_line(error)}): download "
+            f"it again."
+        ) from error
     return {k: v for k, v in config.items() if not k.startswith("_")}
+
+
+def config_folder(pretrained: str, subfolder: str, revision: str | None = None) -> tuple[Path, str]:
+    """Root folder and subfolder where a part's settings are, weights or not.
+
+    Raises:
+        MissingWeightsError: there is no such folder.
+    """
+    if _is_single_file(pretrained):
+        from lightning_artv.networks.single_file import configs_of
+
+        return configs_of(Path(pretrained).expanduser(), subfolder), subfolder
+    path = Path(pretrained).expanduser()
+    if path.is_file():
+        return _component(path, subfolder)
+    return resolve(pretrained, subfolder, revision, ("json", "txt")), subfolder
 
 
 def resolve(
@@ -122,52 +198,102 @@ def resolve(
     if folder.is_dir():
         if not (folder / subfolder).is_dir():
             raise MissingWeightsError(
-                f"{folder} has no subfolder {subfolder}: give a folder written by diffusers' "
-                f"save_pretrained."
+                f"{folder} has no subfolder {subfolder}, {contents(folder)}: give a folder written "
+                f"by diffusers' save_pretrained, or a .safetensors file."
             )
         return folder
-    if pretrained.startswith((".", "/", "~")) or pretrained.count("/") != 1:
+    if not is_hub_id(pretrained):
         raise MissingWeightsError(
             f"Weights folder {pretrained} does not exist: give a diffusers folder or a hub id "
             f"(owner/name)."
         )
-    return _snapshot(pretrained, subfolder, revision, endings)
+    return snapshot(pretrained, subfolder, revision, [f"*.{ending}" for ending in endings])
 
 
-def _snapshot(hub_id: str, subfolder: str, revision: str | None, endings: Sequence[str]) -> Path:
+def snapshot(hub_id: str, subfolder: str, revision: str | None, names: Sequence[str]) -> Path:
+    """The local folder of a hub repository, into which the files of `subfolder` with these names
+    (patterns) are downloaded.
+
+    Raises:
+        MissingWeightsError: it is neither in the cache nor can it be downloaded.
+    """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     part = f" ({subfolder})" if subfolder else ""
-    patterns = [(Path(subfolder) / f"*.{ending}").as_posix() for ending in endings]
+    patterns = [(Path(subfolder) / name).as_posix() for name in names]
     try:
-        folder = snapshot_download(
-            hub_id,
-            revision=revision,
-            allow_patterns=patterns,
-            ignore_patterns=["*.fp16.*", "*.non_ema.*"],
-        )
-        return Path(folder)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
         raise MissingWeightsError(
-            f"{hub_id}{part} is neither in the local cache nor could it be downloaded "
-            f"({_first_line(error)}): download it where there is a network and give the folder."
+            f"{hub_id}{part} is no folder here, and as a hub id it is neither in the local cache "
+            f"nor could it be downloaded ({first_line(error)}): download it where there is a "
+            f"network and give the folder."
         ) from error
 
 
-def check_sha256(files: Sequence[Path], expected: str) -> None:
-    """Raise `CorruptWeightsError` unless `files` is one file of that digest."""
-    if len(files) != 1:
-        raise CorruptWeightsError(
-            f"A sha256 was given but {files[0].parent} holds {len(files)} weight files: keep the "
-            f"one you mean."
-        )
-    found = sha256_of(files[0])
-    if found != expected.lower():
-        raise CorruptWeightsError(
-            f"{files[0]} has sha256 {found}, expected {expected}: download it again."
-        )
+def _find_on_hub(
+    cls: type[nn.Module],
+    stem: str,
+    hub_id: str,
+    subfolder: str,
+    revision: str | None,
+    variant: str | None,
+) -> tuple[Path, WeightFiles]:
+    """Fetch the plain weights, and variants only where there are none: all would be many files."""
+    plain = [f"{stem}.safetensors", f"{stem}-*.safetensors"]
+    attempts = [plain, [f"{stem}.*safetensors"]] if variant is None else [[f"{stem}.{variant}*"]]
+    for names in attempts:
+        root = snapshot(hub_id, subfolder, revision, ["*.json", "*.txt", *names])
+        try:
+            return root, weight_files.find(root / subfolder, stem, variant)
+        except (MissingWeightsError, FileNotFoundError) as error:
+            missing = error
+    convert = _conversion_command(cls, hub_id, subfolder)
+    raise MissingWeightsError(
+        f"{hub_id} has no {subfolder or 'model'} in safetensors ({first_line(missing)}); if its "
+        f"weights are .bin files, convert them once: {convert}"
+    ) from missing
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+def is_hub_id(pretrained: str) -> bool:
+    """`owner/name`, unless it is a path or there is such a folder."""
+    path_like = pretrained.startswith((".", "/", "~")) or pretrained.count("/") != 1
+    return not path_like and not Path(pretrained).exists()
+
+
+def _is_single_file(pretrained: str) -> bool:
+    """A file without the config.json of one part beside it: it may hold all parts."""
+    path = Path(pretrained).expanduser()
+    return path.is_file() and not path.with_name("config.json").is_file()
+
+
+def _component(path: Path, subfolder: str) -> tuple[Path, str]:
+    """Root folder and subfolder of a weight file in a part's own folder."""
+    folder = path.parent
+    return (folder.parent, subfolder) if folder.name == subfolder else (folder, "")
+
+
+def _conversion(cls: type[nn.Module], path: Path) -> str:
+    """One sentence about a folder whose weights would have to be unpickled."""
+    parts = path.name.split(".")
+    variant = parts[1] if len(parts) == 3 and "-" not in parts[1] else None
+    command = _conversion_command(cls, str(path.parent), "", variant)
+    return (
+        f"{path.parent} has its weights only as {path.name}, which may hold code and is not read: "
+        f"convert it to safetensors with {command}"
+    )
+
+
+def _conversion_command(
+    cls: type[nn.Module], source: str, subfolder: str, variant: str | None = None
+) -> str:
+    library = cls.__module__.partition(".")[0]
+    target = f"FOLDER/{subfolder}" if subfolder else source
+    more = f", subfolder={subfolder!r}" if subfolder else ""
+    chosen = f", variant={variant!r}" if variant else ""
+    return (
+        f'`python -c "from {library} import {cls.__name__} as M; '
+        f"M.from_pretrained({source!r}{more}{chosen}, use_safetensors=False)"
+        f'.save_pretrained({target!r})"`.'
+    )

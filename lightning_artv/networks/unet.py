@@ -112,11 +112,12 @@ class PretrainedUNet(UNetSource):
     not 2.1).
 
     Args:
-        pretrained: folder written by diffusers, or hub id; the U-Net is in its subfolder `unet`.
+        pretrained: diffusers folder or hub id with the subfolder `unet`, or a .safetensors file.
         revision: hub revision.
         sha256: expected sha256 of the safetensors file; checked before loading when given.
         lora_rank: keep the trained weights and train updates of this rank beside them; what this
             project adds is trained whole. None trains everything.
+        variant: of the weights, such as `fp16`; None: the plain ones, or the only variant.
     """
 
     trained = True
@@ -127,15 +128,17 @@ class PretrainedUNet(UNetSource):
         revision: str | None = None,
         sha256: str | None = None,
         lora_rank: int | None = None,
+        variant: str | None = None,
     ) -> None:
         self.pretrained, self.revision, self.sha256 = pretrained, revision, sha256
-        self.lora_rank = lora_rank
+        self.lora_rank, self.variant = lora_rank, variant
 
     def config(self) -> dict[str, Any]:
         return load_config(UNet2DConditionModel, self.pretrained, "unet", self.revision)
 
     def build(self, latent_channels: int) -> UNet2DConditionModel:
-        unet = load_model(UNet2DConditionModel, self.pretrained, "unet", self.revision, self.sha256)
+        source = (self.pretrained, "unet", self.revision, self.sha256, self.variant)
+        unet = load_model(UNet2DConditionModel, *source)
         if unet.config.in_channels != latent_channels:
             raise ValueError(
                 f"The U-Net of {self.pretrained} takes {unet.config.in_channels} channels but "

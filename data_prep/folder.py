@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from data_prep.metadata import Entry, read_metadata
 from data_prep.output import building
 from data_prep.transcode import Limits, Prepared, prepare
 from lightning_artv.data.decode import DecodeError
-from lightning_artv.data.tar import ShardWriter
+from lightning_artv.data.tar import VIDEO_KEYS, ShardWriter
 from lightning_artv.errors import DataError, UserError
+from lightning_artv.files import find_file
 from lightning_artv.progress import Progress
 
 __all__ = ["Limits", "Report", "write_folder"]
@@ -26,6 +28,7 @@ class Report:
         copied: videos stored byte for byte.
         encoded: videos stored as new H.264.
         skipped: (file name, reason) of the others.
+        unlisted: videos in the folder that its metadata does not list.
     """
 
     out: Path
@@ -33,6 +36,7 @@ class Report:
     copied: int
     encoded: int
     skipped: tuple[tuple[str, str], ...]
+    unlisted: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
@@ -42,6 +46,9 @@ class Report:
         if self.skipped:
             lines.append(f"Skipped {len(self.skipped)}:")
             lines.extend(f"  {name}: {reason}" for name, reason in self.skipped)
+        if self.unlisted:
+            lines.append(f"Left out {len(self.unlisted)} that the metadata does not list:")
+            lines.extend(f"  {name}" for name in self.unlisted)
         return "\n".join(lines)
 
 
@@ -54,8 +61,8 @@ def write_folder(
     allow_empty_captions: bool = False,
     overwrite: bool = False,
 ) -> Report:
-    """Write the videos that `source/metadata.csv` (or `.jsonl`) lists, with their captions, as
-    shards.
+    """Write the videos that `source/metadata.csv` (or `.jsonl`, `.parquet`, ...) lists, with their
+    captions, as shards.
 
     `key.json` holds width, height, fps, frames, duration (seconds) and the source's file name.
     Unreadable videos are skipped and reported.
@@ -66,7 +73,9 @@ def write_folder(
         DataError: not one video could be used.
     """
     entries = read_metadata(source, allow_empty_captions)
-    present, missing = _present(source, entries)
+    found = [(entry, find_file(source, entry.file_name)) for entry in entries]
+    present = [(entry, path) for entry, path in found if path is not None]
+    missing = [entry for entry, path in found if path is None]
     if missing and not skip_missing:
         raise UserError(
             f"The metadata of {source} lists {missing[0].file_name} (line {missing[0].line}), "
@@ -79,8 +88,8 @@ def write_folder(
     progress = Progress(len(present), "video")
     with building(out, overwrite) as folder:
         with ShardWriter(folder, samples_per_shard) as writer:
-            for entry in present:
-                prepared = _prepare(source, entry, limits or Limits(), skipped)
+            for entry, path in present:
+                prepared = _prepare(path, entry, limits or Limits(), skipped)
                 if prepared is not None:
                     kinds.append(prepared.copied)
                     meta = {**prepared.meta, "source": entry.file_name}
@@ -93,12 +102,15 @@ def write_folder(
                 f"None of the {len(entries)} videos of {source} can be used "
                 f"({name}: {reason}), so nothing was written."
             )
-    return Report(out, len(writer.shards), sum(kinds), len(kinds) - sum(kinds), tuple(skipped))
+    unlisted = _unlisted(source, {path for _, path in present})
+    copied = sum(kinds)
+    return Report(out, len(writer.shards), copied, len(kinds) - copied, tuple(skipped), unlisted)
 
 
-def _present(source: Path, entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
-    present = [entry for entry in entries if (source / entry.file_name).is_file()]
-    return present, [entry for entry in entries if entry not in present]
+def _unlisted(source: Path, listed: Collection[Path]) -> tuple[str, ...]:
+    """The videos of a folder that its metadata does not list."""
+    videos = (path for path in source.rglob("[!.]*") if path.suffix[1:].lower() in VIDEO_KEYS)
+    return tuple(str(p.relative_to(source)) for p in sorted(videos) if p not in listed)
 
 
 def _plural(word: str, count: int) -> str:
@@ -110,10 +122,10 @@ def _others(count: int) -> str:
 
 
 def _prepare(
-    source: Path, entry: Entry, limits: Limits, skipped: list[tuple[str, str]]
+    path: Path, entry: Entry, limits: Limits, skipped: list[tuple[str, str]]
 ) -> Prepared | None:
     try:
-        return prepare(source / entry.file_name, limits)
+        return prepare(path, limits)
     except DecodeError as error:
         skipped.append((entry.file_name, str(error)))
         return None

@@ -1,17 +1,18 @@
-"""The caption list of a folder of videos: `metadata.csv` (`file_name,text`) or `metadata.jsonl`."""
+"""The caption list of a folder of videos: `metadata.csv` (`file_name,text`), or another table."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
+from data_prep.rows import is_unsafe
+from data_prep.sources.checks import one_line
 from lightning_artv.errors import UserError
+from lightning_artv.files import normal_name
+from lightning_artv.tables import SUFFIXES, Row, read_table
 
-NAMES = ("metadata.csv", "metadata.jsonl")
+COLUMNS = ("file_name", "text")
+NAMES = tuple(f"metadata{suffix}" for suffix in SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Entry:
     """One listed video.
 
     Attributes:
-        file_name: relative to the folder.
+        file_name: relative to the folder, as it is listed.
         text: the caption, stripped.
         line: where the list names it, counted from 1.
     """
@@ -33,25 +34,25 @@ def read_metadata(folder: Path, allow_empty_captions: bool = False) -> list[Entr
     """The videos that a folder's metadata lists, in order.
 
     Raises:
-        UserError: a missing or empty folder, no or unreadable metadata, a name that is listed twice
-            or leads out of the folder, or an empty caption.
+        UserError: a missing or empty folder, no metadata or a row of it that cannot be read, a
+            name that is listed twice or leads out of the folder, or an empty caption.
     """
     path = find_metadata(folder)
     entries: list[Entry] = []
     seen: dict[str, int] = {}
-    for line, row in _rows(path):
+    for line, row in read_table(path, COLUMNS):
         entry = _entry(path.name, line, row)
-        if entry.file_name in seen:
+        before = seen.setdefault(normal_name(entry.file_name), line)
+        if before != line:
             raise UserError(
-                f"{path.name} lists {entry.file_name} in line {seen[entry.file_name]} and again in "
-                f"line {line}; remove one."
+                f"{path.name} lists {entry.file_name} in line {before} and again in line {line}; "
+                "remove one."
             )
         if not entry.text and not allow_empty_captions:
             raise UserError(
                 f"{path.name}, line {line}: {entry.file_name} has an empty caption; write one, or "
                 "add --allow-empty-captions."
             )
-        seen[entry.file_name] = line
         entries.append(entry)
     if not entries:
         raise UserError(f"{path} lists no videos; add rows with file_name and text.")
@@ -71,37 +72,18 @@ def find_metadata(folder: Path) -> Path:
         state = "has no metadata.csv" if any(folder.iterdir()) else "is empty"
         raise UserError(
             f"The folder {folder} {state}; put videos there and a metadata.csv (file_name,text) or "
-            "metadata.jsonl beside them."
+            f"one of {', '.join(NAMES[1:])} beside them."
         )
     if len(found) > 1:
-        raise UserError(f"The folder {folder} has both {' and '.join(NAMES)}; remove one.")
+        names = " and ".join(path.name for path in found)
+        raise UserError(f"The folder {folder} has both {names}; remove one.")
     return found[0]
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and fields of each row."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix == ".csv":
-                reader = csv.DictReader(file)
-                for row in reader:
-                    yield reader.line_num, row
-            else:
-                for line, text in enumerate(file, start=1):
-                    if text.strip():
-                        yield line, json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} has a line that is no JSON ({error}).") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as UTF-8 text ({error}).") from error
-
-
-def _entry(source: str, line: int, row: dict[str, Any]) -> Entry:
-    name = row.get("file_name") if isinstance(row, dict) else None
-    text = row.get("text") if isinstance(row, dict) else None
-    if not isinstance(name, str) or not isinstance(text, str) or not name.strip():
-        raise UserError(f"{source}, line {line}: a row needs the fields file_name and text.")
-    pure = PurePosixPath(name.strip())
-    if pure.is_absolute() or ".." in pure.parts:
+def _entry(source: str, line: int, row: Row) -> Entry:
+    name = row["file_name"].strip()
+    if not name:
+        raise UserError(f"{source}, line {line}: file_name is empty; name the video.")
+    if is_unsafe(name):
         raise UserError(f"{source}, line {line}: {name} leads out of the folder; move the file in.")
-    return Entry(str(pure), " ".join(text.split()), line)
+    return Entry(name, one_line(row["text"]), line)

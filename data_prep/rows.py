@@ -82,10 +82,18 @@ def key_of(name: str) -> str:
     `%`, `.`, slashes, blanks and control characters become `%XX`, so that two names never give one
     key; what is too long for a tar header is cut and ends in 16 digits of its sha256.
     """
-    plain = _UNSAFE.sub(_escape, posixpath.splitext(name)[0])
-    data = plain.encode("utf-8", "replace")
+    return _short(_UNSAFE.sub(_escape, posixpath.splitext(name)[0]))
+
+
+def with_suffix(key: str, suffix: str) -> str:
+    """A second key for a file whose first one is taken by a file of another suffix."""
+    return _short(key + _UNSAFE.sub(_escape, suffix))
+
+
+def _short(key: str) -> str:
+    data = key.encode("utf-8", "replace")
     if len(data) <= _LONGEST_KEY:
-        return plain
+        return key
     start = data[: _LONGEST_KEY - 17].decode("utf-8", "ignore")
     return f"{start}-{hashlib.sha256(data).hexdigest()[:16]}"
 

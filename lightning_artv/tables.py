@@ -72,8 +72,8 @@ def rows(
     """(line, text by column) of each row, one after the other; bad rows in their places.
 
     Bytes that are no UTF-8 arrive as lone surrogates, to be found with `has_surrogates`. A row of
-    a CSV that has another length than the header is bad: an unquoted comma has shifted its fields.
-    A quote that is not closed costs its own row only, not those that it would swallow.
+    a CSV with more fields than the header has an unquoted comma, and is bad. A quote that is not
+    closed costs its own row only, not those that it would swallow.
 
     Args:
         path: of the table.
@@ -140,8 +140,12 @@ def _csv_rows(
         if len(fields) == len(header):
             yield lines.start, {name: fields[place] for name, place in places.items()}
         elif len(fields) > 1 or any(field.strip() for field in fields):
-            reason = f"the row has {len(fields)} fields and the header {len(header)}"
-            yield BadRow(lines.start, f"{reason}: is a comma not quoted?")
+            yield BadRow(lines.start, _shifted(len(fields), len(header)))
+
+
+def _shifted(fields: int, columns: int) -> str:
+    fix = "quote the field that holds a comma" if fields > columns else "write the missing ones"
+    return f"the row has {fields} field{'s' * (fields > 1)} and the header {columns}: {fix}"
 
 
 class _Lines:

@@ -96,8 +96,11 @@ def test_a_missing_table_is_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        ("a.mp4,a man, who skis, fast", "4 fields and the header 2: is a comma not quoted?"),
-        ("a.mp4", "1 fields and the header 2"),
+        (
+            "a.mp4,a man, who skis, fast",
+            "4 fields and the header 2: quote the field",
+        ),
+        ("a.mp4", "1 field and the header 2: write the missing"),
         ('a.mp4,"a man', "a quote that opens in this row is not closed"),
         ('a.mp4,"a "red" car"', "double each quote"),
         ('"a.mp4,one', "is not closed"),

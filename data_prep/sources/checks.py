@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import re
+import zlib
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.rows import MEMBER, Problem, ProblemKind, VideoEntry, is_unsafe
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
+from data_prep.rows import MEMBER, Problem, ProblemKind, VideoEntry, is_unsafe, with_suffix
+from lightning_artv.files import find_file, has_surrogates
 
 
 def usable(found: Iterator[VideoEntry | Problem], root: Path) -> Iterator[VideoEntry | Problem]:
@@ -27,21 +26,14 @@ def usable(found: Iterator[VideoEntry | Problem], root: Path) -> Iterator[VideoE
         if isinstance(item, Problem):
             yield _printable(item)
             continue
-        path = item.path if MEMBER in item.path else os.path.join(root, item.path)
+        path = item.path if MEMBER in item.path else str(find_file(root, item.path) or "")
         item = dataclasses.replace(item, caption=one_line(item.caption))
-        problem = _problem(item, path) or _duplicate(item, seen)
-        yield problem or dataclasses.replace(item, path=path)
+        yield _problem(item, root, path) or _unique(dataclasses.replace(item, path=path), seen)
 
 
 def one_line(text: str) -> str:
     """The words of a text with single blanks between them."""
     return " ".join(text.replace("\0", " ").split())
-
-
-def has_surrogates(text: str) -> bool:
-    """Whether bytes that are no UTF-8 went into a text (read with `surrogateescape`), or half of
-    an escaped pair did; such a text cannot be written."""
-    return not text.isascii() and _SURROGATE.search(text) is not None
 
 
 def printable(text: str) -> str:
@@ -58,8 +50,8 @@ def _printable(problem: Problem) -> Problem:
     )
 
 
-def _problem(item: VideoEntry, path: str) -> Problem | None:
-    """Why the entry cannot be used; `path` is where its file should be."""
+def _problem(item: VideoEntry, root: Path, path: str) -> Problem | None:
+    """Why the entry cannot be used; `path` is that of its file, or empty."""
     texts = "".join(value for value in vars(item).values() if isinstance(value, str))
     kind: ProblemKind
     if has_surrogates(texts):
@@ -70,50 +62,65 @@ def _problem(item: VideoEntry, path: str) -> Problem | None:
         kind, reason = "unsafe_path", "the path leads out of the folder of videos"
     elif not item.caption:
         kind, reason = "empty_caption", "the caption is empty"
-    elif MEMBER not in path and not os.path.isfile(path):
-        kind, reason = "missing_file", f"{path} does not exist"
+    elif not path:
+        kind, reason = "missing_file", f"{os.path.join(root, item.path)} does not exist"
     else:
         return None
     return _printable(Problem(item.key, item.path, kind, reason))
 
 
-def _duplicate(item: VideoEntry, seen: Seen) -> Problem | None:
-    if seen.add(item.key):
-        return None
+def _unique(item: VideoEntry, seen: Seen) -> VideoEntry | Problem:
+    """The entry under a key of its own: `a.mov` after `a.mp4` becomes `a%2Emov`."""
+    suffix = os.path.splitext(item.path)[1]
+    number = zlib.crc32(suffix.encode()) & 0xFFFF
+    for key in (item.key, with_suffix(item.key, suffix)):
+        before = seen.first(key, number)
+        if before is None:
+            return dataclasses.replace(item, key=key)
+        if before == number:
+            break
     return Problem(item.key, item.path, "duplicate_key", "an earlier row has the same key")
 
 
 class Seen:
-    """A set of texts in 12 to 24 bytes each: an open-addressing table of their 64-bit hashes.
+    """Texts with a small number each, in 15 to 30 bytes a text: an open-addressing table of their
+    64-bit hashes.
 
-    Two of 10.7 million texts share a hash with a probability of 3e-6; a Python set of them would
+    Two of 10.7 million texts share a hash with a probability of 3e-6; a Python dict of them would
     take more than a gigabyte.
     """
 
     def __init__(self) -> None:
-        self._table = array("Q", bytes(8 * 1024))  # 0: free
+        self._table, self._numbers = array("Q"), array("H")
         self._count = 0
+        self._resize(1024)
 
-    def add(self, text: str) -> bool:
-        """Whether the text is new; it counts as seen from now on."""
+    def first(self, text: str, number: int = 0) -> int | None:
+        """The number (below 65,536) that came with the text the first time; None: it is new."""
         digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-        if not self._insert(int.from_bytes(digest, "little") or 1):
-            return False
+        value = int.from_bytes(digest, "little") or 1
+        slot = self._slot(value)
+        if self._table[slot]:
+            return self._numbers[slot]
+        self._table[slot], self._numbers[slot] = value, number
         self._count += 1
         if 3 * self._count > 2 * len(self._table):
-            old = self._table
-            self._table = array("Q", bytes(8 * 2 * len(old)))
-            for value in old:
-                if value:
-                    self._insert(value)
-        return True
+            self._resize(2 * len(self._table))
+        return None
 
-    def _insert(self, value: int) -> bool:
+    def _resize(self, size: int) -> None:
+        old = zip(self._table, self._numbers, strict=True)
+        self._table = array("Q", bytes(8 * size))  # 0: free
+        self._numbers = array("H", bytes(2 * size))
+        for value, number in old:
+            if value:
+                slot = self._slot(value)
+                self._table[slot], self._numbers[slot] = value, number
+
+    def _slot(self, value: int) -> int:
+        """Where a hash is, or belongs."""
         table, mask = self._table, len(self._table) - 1
         slot = value & mask
-        while table[slot]:
-            if table[slot] == value:
-                return False
+        while table[slot] and table[slot] != value:
             slot = (slot + 1) & mask
-        table[slot] = value
-        return True
+        return slot

@@ -1,27 +1,21 @@
-"""A folder of videos with `metadata.csv` (`file_name,text`) or `metadata.jsonl`."""
+"""A folder of videos with a list of captions beside them, see `data_prep.metadata`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.metadata import find_metadata
+from data_prep.metadata import COLUMNS, find_metadata
 from data_prep.rows import Problem, VideoEntry, key_of
-from data_prep.sources.tabular import csv_rows, json_rows
+from data_prep.sources.tabular import list_rows
 
 
 def listed(path: Path) -> Iterator[VideoEntry | Problem]:
     """The rows of the folder's metadata; paths are relative to the folder."""
-    metadata = find_metadata(path)
-    lines = metadata.suffix == ".jsonl"
-    rows = json_rows(metadata) if lines else csv_rows(metadata, ("file_name", "text"))
-    for found in rows:
+    for found in list_rows(find_metadata(path), COLUMNS):
         if isinstance(found, Problem):
             yield found
             continue
-        line, row = found
-        name = row.get("file_name", "").strip()
-        if not name or "text" not in row:
-            yield Problem(f"line {line}", name, "bad_row", "file_name or text is missing")
-            continue
+        _, row = found
+        name = row["file_name"].strip()
         yield VideoEntry(key=key_of(name), path=name, caption=row["text"])

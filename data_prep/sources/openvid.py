@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_prep.rows import Problem, VideoEntry, key_of
-from data_prep.sources.tabular import csv_rows, number
+from data_prep.sources.tabular import list_rows, number
+
+_OPTIONAL = (
+    *("seconds", "aesthetic score", "motion score"),
+    *("temporal consistency score", "camera motion"),
+)
 
 
 def listed(path: Path) -> Iterator[VideoEntry | Problem]:
     """The rows of the CSV; only `video` and `caption` must be there (OpenVidHD lacks some)."""
-    for found in csv_rows(path, ("video", "caption")):
+    for found in list_rows(path, ("video", "caption"), _OPTIONAL):
         if isinstance(found, Problem):
             yield found
             continue

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_prep.rows import Problem, VideoEntry, key_of
-from data_prep.sources.tabular import csv_rows, number
+from data_prep.sources.tabular import list_rows, number
 
 _DURATION = re.compile(r"P(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)")
 
 
 def listed(path: Path) -> Iterator[VideoEntry | Problem]:
     """The rows of the CSV; paths are relative to the folder of page folders."""
-    for found in csv_rows(path, ("videoid", "name", "page_dir")):
+    for found in list_rows(path, ("videoid", "name", "page_dir"), ("duration",)):
         if isinstance(found, Problem):
             yield found
             continue

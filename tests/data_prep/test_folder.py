@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 import os
 import subprocess
 import sys
 import tarfile
+import unicodedata
 from pathlib import Path
 
 import av
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data_prep.__main__ import main
@@ -135,16 +140,23 @@ def metadata(folder: Path, text: str) -> None:
         (lambda f: [p.unlink() for p in f.iterdir()], "is empty"),
         (lambda f: (f / "metadata.csv").unlink(), "has no metadata.csv"),
         (lambda f: (f / "metadata.jsonl").write_text("{}"), "has both"),
-        (lambda f: metadata(f, ""), "lists no videos"),
-        (lambda f: metadata(f, "file,text\na.mp4,x\n"), "line 2: a row needs the fields"),
-        (lambda f: metadata(f, "file_name,text\na.mp4\n"), "line 2: a row needs the fields"),
+        (lambda f: metadata(f, ""), "lacks the columns file_name, text"),
+        (lambda f: metadata(f, "file_name,text\n"), "lists no videos"),
+        (
+            lambda f: metadata(f, "file,text\na.mp4,x\n"),
+            "file_name; .*'file,text'",
+        ),
+        (lambda f: metadata(f, "file_name,text\na.mp4\n"), "line 2: the row has 1 field"),
+        (lambda f: metadata(f, "file_name,text\na.mp4,a man, who skis\n"), "line 2: the row has 3"),
+        (lambda f: metadata(f, 'file_name,text\na.mp4,"a\nb.mp4,c\n'), "line 2: a quote that op"),
         (lambda f: metadata(f, "file_name,text\nno.mp4,x\na.mp4,y\n"), r"no.mp4 \(line 2\)"),
         (lambda f: metadata(f, "file_name,text\na.mp4,x\na.mp4,y\n"), "again in line 3"),
         (lambda f: metadata(f, "file_name,text\n../a.mp4,x\n"), "leads out of the folder"),
         (lambda f: metadata(f, "file_name,text\n/a.mp4,x\n"), "leads out of the folder"),
         (lambda f: metadata(f, "file_name,text\na.mp4, \n"), "a.mp4 has an empty caption"),
-        (lambda f: (f / "metadata.csv").write_bytes(b"\xff\xfe\xff"), "cannot be read as UTF-8"),
+        (lambda f: (f / "metadata.csv").write_bytes(b"\xff\xfe\xff"), "save it as UTF-8"),
         (lambda f: (f / "metadata.csv").write_bytes(b"file_name,text\n\xff.mp4,x\n"), "UTF-8"),
+        (lambda f: metadata(f, "file_name,text\na.mp4,x\n./a.mp4,y\n"), "again in line 3"),
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(
@@ -162,10 +174,52 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
 
 def test_bad_jsonl_is_one_sentence(source: Path, tmp_path: Path) -> None:
     (source / "metadata.csv").unlink()
-    for text in ("{", "[1]", '{"file_name": 3, "text": "x"}'):
-        (source / "metadata.jsonl").write_text(text)
-        with pytest.raises(UserError, match=r"no JSON|needs the fields"):
+    good = '{"file_name": "a.mp4", "text": "x"}'
+    for text in ("{", "[1]", '{"file_name": "a.mp4"}', '{"file_name": "a.mp4", "text": "\\ud800"}'):
+        (source / "metadata.jsonl").write_text(f"{good}\n{text}\n")
+        with pytest.raises(UserError, match=r"line 2: (no JSON|the line is no|text is|its text)"):
             write_folder(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", ","])
+def test_captions_of_any_list_arrive_whole(source: Path, tmp_path: Path, delimiter: str) -> None:
+    rows = [("File Name", "Text"), ("a.mp4", 'a man, who says "hi"; fast'), ("b.c.avi", "zwei\nß")]
+    with (source / "metadata.csv").open("w", newline="", encoding="utf-16") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    write_folder(source, tmp_path / "out")
+    texts = [raw.files["txt"].decode() for raw in samples(tmp_path / "out")]
+    assert texts == ['a man, who says "hi"; fast', "zwei ß"]
+
+
+def test_parquet_and_gz_lists_are_read(source: Path, tmp_path: Path) -> None:
+    (source / "metadata.csv").unlink()
+    table = pa.table({"file_name": ["b.c.avi", "a.mp4"], "text": ["x", "y"]})
+    pq.write_table(table, source / "metadata.parquet")
+    write_folder(source, tmp_path / "one")
+    (source / "metadata.parquet").unlink()
+    (source / "metadata.csv.gz").write_bytes(gzip.compress(b"file_name,text\nb.c.avi,x\na.mp4,y\n"))
+    write_folder(source, tmp_path / "two")
+    for out in ("one", "two"):
+        assert [raw.files["txt"] for raw in samples(tmp_path / out)] == [b"x", b"y"]
+
+
+def test_names_in_another_unicode_form_or_with_backslashes_are_found(
+    source: Path, tmp_path: Path
+) -> None:
+    decomposed = unicodedata.normalize("NFD", "é")
+    (source / decomposed).mkdir()
+    (source / "a.mp4").rename(source / decomposed / f"{decomposed}.mp4")
+    metadata(source, "file_name,text\né\\é.mp4,one\nb.c.avi,two\n")
+    report = write_folder(source, tmp_path / "out")
+    assert (report.copied, report.encoded, report.unlisted) == (1, 1, ())
+
+
+def test_videos_that_are_not_listed_are_named(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metadata(source, 'file_name,text\na.mp4,"a man\nb.c.avi,three"\n')  # the quote takes a row
+    assert main(["folder", str(source), str(tmp_path / "out")]) == 0
+    assert "Left out 1 that the metadata does not list:\n  b.c.avi\n" in capsys.readouterr().out
 
 
 def test_a_folder_without_one_readable_video_fails_and_writes_nothing(

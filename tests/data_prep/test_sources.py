@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -328,7 +329,7 @@ def test_video2dataset(tmp_path: Path) -> None:
         ("webvid", None, "cannot be read"),
         ("webvid", b"", "lacks the columns videoid, name, page_dir"),
         ("webvid", b"videoid,name\n1,a\n", "lacks the column page_dir"),
-        ("webvid", WEBVID.encode("utf-16"), "not UTF-8"),
+        ("webvid", WEBVID.encode("utf-16-le"), "not UTF-8"),
         ("openvid", b"video\n", "lacks the column caption"),
         ("msrvtt", b"{", "no JSON"),
         ("msrvtt", b"[]", "needs `videos` and `sentences`"),
@@ -379,13 +380,42 @@ def test_unsafe_paths(path: str, unsafe: bool) -> None:
     assert is_unsafe(path) is unsafe
 
 
-@given(st.lists(st.text(max_size=3), max_size=300))
-def test_seen_is_a_set(texts: list[str]) -> None:
-    seen, truth = Seen(), set[str]()
-    for text in texts:
+@given(st.lists(st.tuples(st.text(max_size=3), st.integers(0, 65_535)), max_size=300))
+def test_seen_is_a_dict_of_first_numbers(items: list[tuple[str, int]]) -> None:
+    seen, truth = Seen(), dict[str, int]()
+    for text, number in items:
         text = text.encode("utf-8", "replace").decode()
-        assert seen.add(text) is (text not in truth)
-        truth.add(text)
+        assert seen.first(text, number) == truth.get(text)
+        truth.setdefault(text, number)
+
+
+def test_files_that_differ_in_their_suffix_are_both_kept(tmp_path: Path) -> None:
+    names = ["a.mp4", "a.mov", "a.mov.mp4", "x/a.mov", "a.mp4", "a.mov", "b" * 100 + ".mp4"]
+    names += ["b" * 100 + ".mov"]
+    touch(*(tmp_path / name for name in names))
+    lines = "".join(f"{name},caption\n" for name in names)
+    (tmp_path / "metadata.csv").write_text("file_name,text\n" + lines)
+    entries, problems = split(listing("folder", tmp_path))
+    assert [Path(entry.path).relative_to(tmp_path).as_posix() for entry in entries] == [
+        name for place, name in enumerate(names) if place not in (4, 5)
+    ]
+    keys = [entry.key for entry in entries]
+    assert keys[:4] == ["a", "a%2Emov", "a%2Emov%2Emp4", "x%2Fa"]
+    assert len(set(keys)) == 6 and all(len(f"{key}.json") <= 100 for key in keys)
+    assert [problem.kind for problem in problems] == ["duplicate_key", "duplicate_key"]
+
+
+def test_a_list_in_another_form_is_the_same_list(tmp_path: Path) -> None:
+    path = webvid(tmp_path, [("1", "p", 'one, "two"; three'), ("2", "p", "zwei\nß")])
+    wanted = listing("webvid", path)
+    assert len(split(wanted)[0]) == 2 and wanted[0].duration == 15.0  # type: ignore[union-attr]
+    text = path.read_text(encoding="utf-8")
+    path.write_bytes(gzip.compress(text.replace("duration", "Duration").encode("utf-16")))
+    assert listing("webvid", path) == wanted
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    columns = {name: [row[place] for row in rows[1:]] for place, name in enumerate(rows[0])}
+    pq.write_table(pa.table({**columns, "videoid": [1, 2]}), path)
+    assert listing("webvid", path) == wanted
 
 
 def test_a_long_list_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

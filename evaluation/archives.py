@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from lightning_artv.errors import CorruptWeightsError
@@ -26,7 +28,7 @@ from lightning_artv.networks.pretrained import load_tensors
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Named tensors of a `.pt`/`.pth` state dict, a TorchScript archive or a `.npz`.
+    """Named tensors of a `.pt`/`.pth` state dict, a TorchScript archive, `.safetensors` or `.npz`.
 
     Names are those of the file: `module.weight`, or `layer/W` in Chainer's npz.
 
@@ -36,6 +38,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".npz":
             return _read_npz(path)
+        if path.suffix == ".safetensors":
+            return load_file(path)
         if is_torchscript(path):
             return _read_torchscript(path)
     except _MALFORMED as error:
@@ -98,7 +102,7 @@ class _Mark:
 _MARK = _Mark()
 _MALFORMED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, IndexError),
-    *(TypeError, AttributeError, RuntimeError, OverflowError),
+    *(TypeError, AttributeError, RuntimeError, OverflowError, SafetensorError),
 )
 
 

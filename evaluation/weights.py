@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
+from lightning_artv.networks.weight_files import contents
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ def locate(
 
     Args:
         network: `i3d`, `c3d`, `c3d-mean` or `inception`.
-        path: an explicit file; None looks for the known files in `folder`, then in torch's own
-            cache of downloads.
+        path: an explicit file, or a folder with a known one; None looks for the known files in
+            `folder`, then in torch's own cache of downloads.
         folder: None: `default_folder`.
         sha256: what the digest must be, instead of the known one.
 
@@ -141,11 +142,15 @@ def _find(files: list[WeightFile], path: Path | None, folder: str | Path | None)
     if path is None:
         places = [place for file in files for place in _places(file, folder)]
     else:
-        places = [path]
+        places = [path, *(path / file.name for file in files)]
     for place in places:
         if place.is_file():
             return place
+    looked = path or folder
     missing = f"There is no {path}" if path else f"The {files[0].network} weights are missing"
+    if looked.is_dir():
+        missing = f"No known file of the {files[0].network} weights is in {looked}, "
+        missing += contents(looked)
     downloads = " or ".join(
         f"{file.name} ({_size_text(file)}, {_digest_text(file)}) from {file.address}"
         for file in files

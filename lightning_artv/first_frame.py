@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,17 +12,19 @@ from torch import Tensor
 from lightning_artv.errors import MissingWeightsError
 from lightning_artv.media import picture
 from lightning_artv.networks.pretrained import without_bars
+from lightning_artv.networks.weight_files import pipeline_variant
 
 
 class FirstFrameModel:
     """A text-to-image pipeline by folder or hub id; only safetensors weights are read.
 
     Args:
-        name: folder or hub id.
+        name: folder or hub id; its plain weights, or else the variant that it has.
         device: where it runs; bfloat16 on CUDA, else float32.
 
     Raises:
         MissingWeightsError: nothing that can be loaded under that name.
+        CorruptWeightsError: damaged weights.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
@@ -50,14 +53,25 @@ def _load(name: str, device: torch.device) -> Any:
     from diffusers import AutoPipelineForText2Image
 
     without_bars()
-    try:
-        pipeline = AutoPipelineForText2Image.from_pretrained(name, use_safetensors=True)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+    folder = Path(name).expanduser()
+    local = folder.is_dir()
+    failures = []
+    # a repository on the hub that has no plain weights usually has fp16
+    for variant in [pipeline_variant(folder)] if local else [None, "fp16"]:
+        options = {"use_safetensors": True, "variant": variant}
+        try:
+            pipeline = AutoPipelineForText2Image.from_pretrained(
+                folder if local else name, **options
+            )
+            break
+        except (OSError, ValueError) as error:
+            failures.append(error)
+    else:
+        reason = " ".join(str(failures[0]).split())[:200]
         raise MissingWeightsError(
             f"There is no text-to-image pipeline '{name}' (a diffusers folder with safetensors "
             f"weights, or a hub id): {reason}"
-        ) from error
+        ) from failures[0]
     pipeline.set_progress_bar_config(disable=True)
     # the option that loads in another precision has another name in each version of diffusers
     return pipeline.to(device, torch.bfloat16 if device.type == "cuda" else torch.float32)

@@ -78,6 +78,23 @@ def variants(folder: Path, stem: str) -> dict[str | None, Path]:
     return found
 
 
+def pipeline_variant(folder: Path) -> str | None:
+    """The variant that a diffusers pipeline has to be asked for; None where plain weights do. The
+    weights of all parts are checked.
+
+    Raises:
+        MissingWeightsError, CorruptWeightsError: weights of a part that are not whole.
+    """
+    chosen: set[str] = set()
+    for part in (path for path in sorted(folder.iterdir()) if path.is_dir()):
+        for stem in (DIFFUSERS_STEM, TRANSFORMERS_STEM):
+            if variants(part, stem):
+                weights = find(part, stem)
+                check_readable(weights)
+                chosen |= {weights.variant} if weights.variant else set()
+    return min(chosen, default=None)
+
+
 def variant_of(path: Path, stem: str) -> str | None:
     """The variant that a weight file's name says.
 

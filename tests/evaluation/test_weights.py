@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from weight_files import write_c3d, write_i3d, write_inception, write_mean
 
 from evaluation import weights
@@ -191,3 +193,29 @@ def test_the_table_needs_no_torch() -> None:
     code = "import sys, evaluation.weights as w; w.describe(); print('torch' in sys.modules)"
     run = [sys.executable, "-c", code]
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_a_folder_given_for_a_file_is_looked_into(tmp_path: Path) -> None:
+    (tmp_path / "c3d_ucf101.pt").write_bytes(CONTENT)
+    assert locate("c3d", tmp_path) == tmp_path / "c3d_ucf101.pt"
+    (tmp_path / "c3d_ucf101.pt").rename(tmp_path / "c3d.pt")
+    with pytest.raises(MissingWeightsError, match=r"No known file .* it holds c3d\.pt: download"):
+        locate("c3d", tmp_path)
+    with pytest.raises(MissingWeightsError, match=r"it holds c3d\.pt: download"):
+        locate("c3d", folder=tmp_path)
+
+
+@pytest.mark.parametrize("network", ["i3d", "inception"])
+def test_safetensors_of_a_network_load_and_damage_is_said(tmp_path: Path, network: str) -> None:
+    write, load = {"i3d": (write_i3d, load_i3d), "inception": (write_inception, load_inception)}[
+        network
+    ]
+    state = torch.load(write(tmp_path / "weights.pt"), weights_only=True)
+    path = tmp_path / "weights.safetensors"
+    save_file(state, path)
+    loaded = load(path).network.state_dict()
+    assert loaded.keys() == state.keys() and all(torch.equal(loaded[k], state[k]) for k in state)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CorruptWeightsError, match="is damaged") as raised:
+        load(path)
+    assert raised.value.exit_code == 4

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from original_layout import unet_in_original_layout
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTextModel
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError, UserError
+from lightning_artv.first_frame import FirstFrameModel
 from lightning_artv.networks.clip import CLIP
 from lightning_artv.networks.pretrained import load_config, load_model
 from lightning_artv.networks.text_encoder import CLIPTextEncoder
@@ -371,3 +372,37 @@ def test_clip_takes_the_weight_file_itself(clip_folder: Path, tmp_path: Path) ->
     os.mkdir(tmp_path / "empty")
     with pytest.raises(MissingWeightsError, match=r"no model\.safetensors; it is empty"):
         CLIP(str(tmp_path / "empty"))
+
+
+def test_a_first_frame_model_of_a_variant_loads_and_damage_is_4(
+    sd_folder: Path, tmp_path: Path
+) -> None:
+    StableDiffusionPipeline.from_pretrained(sd_folder).save_pretrained(tmp_path, variant="fp16")
+    assert not list(tmp_path.rglob("diffusion_pytorch_model.safetensors"))
+    model = FirstFrameModel(str(tmp_path), torch.device("cpu"))
+    assert same(model._pipeline.unet, plain(sd_folder, "unet"))
+    damaged = tmp_path / "vae" / "diffusion_pytorch_model.fp16.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(CorruptWeightsError, match=r"fp16\.safetensors is damaged"):
+        FirstFrameModel(str(tmp_path), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("there", [None, "fp16", "bf16"])
+def test_a_first_frame_model_on_the_hub_is_tried_plain_then_in_fp16(
+    sd_folder: Path, there: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, asked = StableDiffusionPipeline.from_pretrained, []
+
+    def from_pretrained(name: str, variant: str | None, **_: object) -> Any:
+        asked.append(variant)
+        if variant != there:
+            raise OSError("no such files")
+        return load(sd_folder)
+
+    monkeypatch.setattr("diffusers.AutoPipelineForText2Image.from_pretrained", from_pretrained)
+    if there == "bf16":
+        with pytest.raises(MissingWeightsError, match="no such files"):
+            FirstFrameModel("owner/name", torch.device("cpu"))
+    else:
+        FirstFrameModel("owner/name", torch.device("cpu"))
+    assert asked == ([None] if there is None else [None, "fp16"])

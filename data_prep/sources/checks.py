@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.rows import MEMBER, Problem, ProblemKind, VideoEntry, is_unsafe, with_suffix
+from data_prep.rows import MEMBER, Problem, ProblemKind, VideoEntry, is_unsafe, one_line, with_suffix
 from lightning_artv.files import find_file, has_surrogates
 
 
@@ -29,11 +29,6 @@ def usable(found: Iterator[VideoEntry | Problem], root: Path) -> Iterator[VideoE
         path = item.path if MEMBER in item.path else str(find_file(root, item.path) or "")
         item = dataclasses.replace(item, caption=one_line(item.caption))
         yield _problem(item, root, path) or _unique(dataclasses.replace(item, path=path), seen)
-
-
-def one_line(text: str) -> str:
-    """The words of a text with single blanks between them."""
-    return " ".join(text.replace("\0", " ").split())
 
 
 def printable(text: str) -> str:

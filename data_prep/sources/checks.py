@@ -10,7 +10,15 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.rows import MEMBER, Problem, ProblemKind, VideoEntry, is_unsafe, one_line, with_suffix
+from data_prep.rows import (
+    MEMBER,
+    Problem,
+    ProblemKind,
+    VideoEntry,
+    is_unsafe,
+    one_line,
+    with_suffix,
+)
 from lightning_artv.files import find_file, has_surrogates
 
 

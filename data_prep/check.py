@@ -15,6 +15,7 @@ from data_prep.shard_files import MANIFEST, Shard, finish_shard, read_manifest, 
 from data_prep.shards import Plan, ShardOptions, stream, write_clip
 from data_prep.tables import STATUS, Row, read_rows, sha256, write_rows
 from data_prep.transcode import longest_gop
+from lightning_artv.data.captions import BadCaption, caption_of, one_line
 from lightning_artv.data.decode import DecodeError, Video
 from lightning_artv.data.tar import RawSample, ShardWriter, read_shard
 from lightning_artv.errors import DataError, UserError
@@ -179,7 +180,7 @@ def content_problems(folder: Path, shard: Shard, gop: int) -> Iterator[str]:
     yield from (f"{key} is in the table only" for key in listed.keys() - counts.keys())
     for sample in stored:
         if sample.damage:
-            yield sample.damage
+            yield f"{sample.key}: {sample.damage}" if sample.key else sample.damage
         elif sample.key not in listed:
             yield f"{sample.key} is in the tar only"
         else:
@@ -187,8 +188,11 @@ def content_problems(folder: Path, shard: Shard, gop: int) -> Iterator[str]:
 
 
 def _sample_problems(sample: RawSample, row: Row, gop: int) -> Iterator[str]:
-    if sample.files.get("txt", b"") != row["caption"].encode():
-        yield f"{sample.key}: the caption is not the table's"
+    try:
+        if caption_of(sample.files).text != one_line(row["caption"]):
+            yield f"{sample.key}: the caption is not the table's"
+    except BadCaption as error:
+        yield f"{sample.key}: {error}"
     if not row["caption"].strip():
         yield f"{sample.key}: the caption is empty"
     try:

@@ -139,6 +139,9 @@ def _add_latents(commands: Parsers) -> None:
     parser.add_argument("--all-frames", dest="fps", action="store_const", const=None)
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: the best)")
     parser.add_argument("--batch-size", type=int, default=16, help="frames a pass (default 16)")
+    parser.add_argument(
+        "--without-captions", action="store_true", default=False, help="take a set that has none"
+    )
     parser.set_defaults(call=_latents)
 
 
@@ -245,7 +248,8 @@ def _latents(options: argparse.Namespace) -> int:
     size, fps, batch = (options.size, options.size), options.fps, options.batch_size
     device = choose_device(options.device)
     autoencoder, wanted = open_autoencoder(options.pretrained, size, fps, device, batch)
-    print(write_latents(options.shards, options.out, autoencoder, wanted, batch))
+    captions = not options.without_captions
+    print(write_latents(options.shards, options.out, autoencoder, wanted, batch, captions))
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import tarfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,6 +13,7 @@ from av.container import InputContainer
 
 from data_prep.rows import MEMBER
 from lightning_artv.data.decode import DecodeError
+from lightning_artv.data.members import DamagedShard, headers
 
 ErrorKind = Literal[
     "missing_file",
@@ -104,9 +104,10 @@ def _has_signature(source: bytes | Path) -> bool:
 
 def _member(shard: str, member: str) -> bytes:
     state = os.stat(shard)
-    place = _members(shard, state.st_size, state.st_mtime_ns).get(member)
+    places, damage = _members(shard, state.st_size, state.st_mtime_ns)
+    place = places.get(member)
     if place is None:
-        raise FileNotFoundError(member)
+        raise OSError(f"the shard is damaged: {damage}") if damage else FileNotFoundError(member)
     offset, size = place
     with open(shard, "rb") as file:
         file.seek(offset)
@@ -114,10 +115,18 @@ def _member(shard: str, member: str) -> bytes:
 
 
 @lru_cache(maxsize=4)  # videos of one shard are asked for one after the other
-def _members(shard: str, size: int, changed: int) -> dict[str, tuple[int, int]]:
-    """Where each file of a shard lies: name -> (offset, size); size and time are the cache's."""
+def _members(shard: str, size: int, changed: int) -> tuple[dict[str, tuple[int, int]], str]:
+    """Where each file of a shard lies, and the shard's damage; size and time are the cache's.
+
+    Returns:
+        name -> (offset, size) of the first file of that name; why it cannot be read further.
+    """
+    found: dict[str, tuple[int, int]] = {}
     try:
-        with tarfile.open(shard, "r:") as tar:
-            return {info.name: (info.offset_data, info.size) for info in tar if info.isfile()}
-    except tarfile.TarError as error:
-        raise OSError(f"the shard is damaged: {error}") from error
+        with open(shard, "rb") as file:
+            for info in headers(file):
+                if info.isreg():
+                    found.setdefault(info.name, (info.offset_data, info.size))
+    except DamagedShard as damage:
+        return found, str(damage)
+    return found, ""

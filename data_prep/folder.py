@@ -10,7 +10,8 @@ from data_prep.metadata import Entry, read_metadata
 from data_prep.output import building
 from data_prep.transcode import Limits, Prepared, prepare
 from lightning_artv.data.decode import DecodeError
-from lightning_artv.data.tar import VIDEO_KEYS, ShardWriter
+from lightning_artv.data.members import VIDEO_KEYS
+from lightning_artv.data.tar import ShardWriter
 from lightning_artv.errors import DataError, UserError
 from lightning_artv.files import find_file
 from lightning_artv.progress import Progress

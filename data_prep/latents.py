@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from lightning_artv.data import latents
+from lightning_artv.data.captions import BadCaption, caption_of, facts_of, require_captions
 from lightning_artv.data.clips import timeline
 from lightning_artv.data.decode import DecodeError, Video, square
-from lightning_artv.data.shards import open_frames
-from lightning_artv.data.tar import RawSample, ShardWriter, expand, read_shard
+from lightning_artv.data.members import LATENTS_KEY, printable
+from lightning_artv.data.shards import open_frames, open_samples
+from lightning_artv.data.tar import RawSample, ShardWriter, read_shard
 from lightning_artv.errors import DataError, UserError
 from lightning_artv.media.atomic import write_atomically
 from lightning_artv.networks.autoencoder import Autoencoder, KLAutoencoder
@@ -50,16 +52,21 @@ class LatentOptions:
 
 @dataclass(frozen=True)
 class LatentReport:
-    """What became of the videos: how many were encoded, and (key, reason) of the others."""
+    """What became of the videos: how many were encoded, (key, reason) of the others, and how many
+    of the former have no caption.
+    """
 
     out: Path
     shards: int
     encoded: int
     skipped: tuple[tuple[str, str], ...]
+    without_caption: int = 0
 
     def __str__(self) -> str:
         plural = "" if self.shards == 1 else "s"
         lines = [f"{self.encoded} videos' latents in {self.shards} shard{plural} in {self.out}."]
+        if self.without_caption:
+            lines.append(f"{self.without_caption} of them have no caption.")
         if self.skipped:
             lines.append(f"Skipped {len(self.skipped)}:")
             lines.extend(f"  {key}: {reason}" for key, reason in self.skipped)
@@ -72,6 +79,7 @@ def write_latents(
     autoencoder: Autoencoder,
     options: LatentOptions,
     batch: int = 16,
+    need_captions: bool = True,
 ) -> LatentReport:
     """Encode every video of `shards`, shard by shard; a shard that is done is not done again.
 
@@ -83,10 +91,11 @@ def write_latents(
         autoencoder: on the device to work on.
         options: recorded beside the shards.
         batch: frames encoded at once.
+        need_captions: whether a set without any caption is an error.
 
     Raises:
         UserError: `out` holds latents that were made otherwise, or a size that does not fit.
-        DataError: no shards, or not one video could be used.
+        DataError: no shards, not one caption in them, or not one video could be used.
     """
     factor = autoencoder.factor
     if options.size[0] % factor or options.size[1] % factor:
@@ -94,7 +103,10 @@ def write_latents(
             f"The size {options.size[0]}x{options.size[1]} is not divisible by {factor}, as the "
             "autoencoder needs; choose another --size."
         )
-    sources = expand(shards)
+    index = open_samples(shards)
+    if need_captions:
+        require_captions(index, "without-captions")
+    sources = index.shards
     record = _Record.open(out, options)
     names = [f"{number:05d}" for number in range(len(sources))]
     progress = Progress(len(sources), "shard", len(record.done))
@@ -102,8 +114,8 @@ def write_latents(
         if record.has(name, source):
             continue
         with ShardWriter(out, _WHOLE, first=number) as writer:
-            skipped = _encode_shard(source, writer, autoencoder, options, batch)
-        record.add(name, source, writer.count, skipped)
+            skipped, silent = _encode_shard(source, writer, autoencoder, options, batch)
+        record.add(name, source, writer.count, skipped, silent)
         progress(1)
     progress.finish()
     return record.report(names)
@@ -115,23 +127,27 @@ def _encode_shard(
     autoencoder: Autoencoder,
     options: LatentOptions,
     batch: int,
-) -> list[tuple[str, str]]:
-    """Write one shard's samples; what was skipped comes back."""
+) -> tuple[list[tuple[str, str]], int]:
+    """Write one shard's samples.
+
+    Returns:
+        (key, reason) of what was skipped, and how many have no caption.
+    """
     skipped: list[tuple[str, str]] = []
+    silent = 0
     for raw in read_shard(source):
         try:
             data = _encode(raw, autoencoder, options, batch)
-            caption = raw.files.get("txt", b"").decode()
-        except (DecodeError, UnicodeDecodeError) as error:
-            skipped.append((raw.key or source.name, str(error)))
+            caption = caption_of(raw.files).text
+        except (DecodeError, BadCaption) as error:
+            skipped.append((printable(raw.key) or source.name, str(error)))
             continue
-        writer.write(raw.key, data, caption, _meta(raw, options), latents.KEY)
-    return skipped
+        silent += not caption
+        writer.write(raw.key, data, caption, _meta(raw, options), LATENTS_KEY)
+    return skipped, silent
 
 
 def _encode(raw: RawSample, autoencoder: Autoencoder, options: LatentOptions, batch: int) -> bytes:
-    if raw.damage:
-        raise DecodeError(raw.damage)
     with open_frames(raw) as video:
         if not isinstance(video, Video):
             raise DecodeError("it holds latents already")
@@ -157,11 +173,8 @@ def _moments(
 
 def _meta(raw: RawSample, options: LatentOptions) -> dict[str, Any]:
     """The source's `key.json`, where it is one, and how the latents were made."""
-    try:
-        held = json.loads(raw.files.get("json", b"{}"))
-    except ValueError:  # a source's damaged notes are not the video's damage
-        held = {"unreadable_json": True}
-    return {**(held if isinstance(held, dict) else {}), "latents": asdict(options)}
+    held = facts_of(raw.files)  # a source's damaged notes are not the video's damage
+    return {**({"unreadable_json": True} if held is None else held), "latents": asdict(options)}
 
 
 class _Record:
@@ -216,9 +229,21 @@ class _Record:
         made = self.done[name]["encoded"]
         return not made or (self.out / f"{name}.tar").is_file()
 
-    def add(self, name: str, source: Path, encoded: int, skipped: list[tuple[str, str]]) -> None:
+    def add(
+        self,
+        name: str,
+        source: Path,
+        encoded: int,
+        skipped: list[tuple[str, str]],
+        without_caption: int,
+    ) -> None:
         """Note that a shard is done."""
-        self.done[name] = {"source": source.name, "encoded": encoded, "skipped": skipped}
+        self.done[name] = {
+            "source": source.name,
+            "encoded": encoded,
+            "skipped": skipped,
+            "without_caption": without_caption,
+        }
         text = json.dumps({"options": self.options, "shards": self.done}, indent=1)
         write_atomically(self.out / RECORD, text.encode())
 
@@ -235,7 +260,8 @@ class _Record:
             key, reason = skipped[0] if skipped else ("the shards", "they are empty")
             raise DataError(f"Not one video could be encoded ({key}: {reason}).")
         shards = sum(1 for row in rows if row["encoded"])
-        return LatentReport(self.out, shards, encoded, skipped)
+        silent = sum(row.get("without_caption", 0) for row in rows)
+        return LatentReport(self.out, shards, encoded, skipped, silent)
 
 
 def open_autoencoder(

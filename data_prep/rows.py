@@ -106,8 +106,3 @@ def is_unsafe(path: str) -> bool:
     """Whether a listed path is absolute or has `..`: it could lead out of the folder of videos."""
     parts = path.replace("\\", "/").split("/")
     return parts[0] == "" or ".." in parts or os.path.isabs(path) or "\0" in path
-
-
-def one_line(text: str) -> str:
-    """The words of a text with single blanks between them."""
-    return " ".join(text.replace("\0", " ").split())

@@ -16,9 +16,9 @@ from data_prep.rows import (
     ProblemKind,
     VideoEntry,
     is_unsafe,
-    one_line,
     with_suffix,
 )
+from lightning_artv.data.captions import one_line
 from lightning_artv.files import find_file, has_surrogates
 
 

@@ -5,104 +5,66 @@ Videos are not copied out: an entry's path is `/data/00000.tar::key.mp4`.
 
 from __future__ import annotations
 
-import json
-import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.rows import MEMBER, Problem, VideoEntry, key_of
-from data_prep.sources.checks import printable
-from lightning_artv.data.tar import VIDEO_KEYS, expand, is_complete
-
-
-@dataclass
-class _Sample:
-    """What a shard has of one key; the video is not read."""
-
-    key: str
-    video: str = ""
-    texts: dict[str, bytes] = field(default_factory=dict)
+from lightning_artv.data.captions import TEXTS, BadCaption, caption_of, facts_of
+from lightning_artv.data.members import LATENTS_KEY, Foreign, printable
+from lightning_artv.data.tar import RawSample, expand, read_shard
 
 
 def listed(path: Path) -> Iterator[VideoEntry | Problem]:
     """The samples of every shard in a folder (or of one shard), and what could not be downloaded.
 
-    The caption is `key.txt`, or without one the `caption` of `key.json`.
+    What a sample is and where its caption is say `lightning_artv.data.members` and `captions`.
 
     Raises:
         UserError: no such folder or shard, or no shard in it.
     """
     for shard in expand(path):
         found: set[str] = set()
-        for sample in _samples(shard):
-            if isinstance(sample, Problem):
-                yield sample
-                continue
+        videos: set[str] = set()
+        foreign = Foreign()
+        for sample in read_shard(shard, TEXTS, foreign):
+            yield _entry(shard, sample, videos)
             found.add(sample.key)
-            yield _entry(shard, sample)
+        if foreign.count:
+            reason = f"{foreign.count} files of the shard belong to no sample"
+            yield Problem(printable(foreign.example), str(shard), "bad_row", reason)
         yield from _not_downloaded(shard.with_suffix(".parquet"), found)
 
 
-def _samples(shard: Path) -> Iterator[_Sample | Problem]:
-    """Consecutive files with one key, as WebDataset groups them."""
-    current: _Sample | None = None
+def _entry(shard: Path, sample: RawSample, videos: set[str]) -> VideoEntry | Problem:
+    """A sample as an entry; `videos` are the names in the shard so far."""
+    if not sample.key:
+        return Problem(shard.name, str(shard), "damaged_shard", sample.damage)
+    if sample.damage:
+        return Problem(printable(sample.key), str(shard), "bad_row", sample.damage)
+    if sample.content == LATENTS_KEY:
+        reason = "it holds latents: give the shards of videos that they were made of"
+        return Problem(printable(sample.key), str(shard), "bad_row", reason)
+    if sample.name in videos:
+        return Problem(
+            printable(sample.key), str(shard), "duplicate_key", "its shard has its video twice"
+        )
+    videos.add(sample.name)
     try:
-        with tarfile.open(shard, "r:") as tar:
-            for info in tar:
-                folder, slash, file = info.name.rpartition("/")
-                stem, _, extension = file.partition(".")
-                key = folder + slash + stem
-                if not info.isfile():
-                    continue
-                if current is None or key != current.key:
-                    if current is not None:
-                        yield current
-                    current = _Sample(key)
-                if extension.lower() in VIDEO_KEYS:
-                    current.video = info.name
-                elif extension in ("txt", "json"):
-                    stream = tar.extractfile(info)
-                    current.texts[extension] = stream.read() if stream is not None else b""
-    except (tarfile.TarError, OSError, EOFError) as error:
-        yield Problem(shard.name, str(shard), "damaged_shard", f"the shard is damaged ({error})")
-        return  # its last sample may be incomplete
-    if not is_complete(shard):
-        yield Problem(shard.name, str(shard), "damaged_shard", "the end of the shard is missing")
-    elif current is not None:
-        yield current
-
-
-def _entry(shard: Path, sample: _Sample) -> VideoEntry | Problem:
-    facts = _facts(sample)
-    if not sample.video:
-        return Problem(sample.key, str(shard), "bad_row", "the sample has no video")
-    given = facts.get("caption")
-    text = sample.texts.get("txt")
-    caption = (
-        text.decode("utf-8", "surrogateescape")
-        if text is not None
-        else (given if isinstance(given, str) else "")
-    )
-    seconds = facts.get("duration")
+        caption = caption_of(sample.files)
+    except BadCaption as error:
+        return Problem(printable(sample.key), str(shard), "not_utf8", str(error))
+    if not caption.text:
+        return Problem(printable(sample.key), str(shard), "empty_caption", caption.reason)
+    seconds = (facts_of(sample.files) or {}).get("duration")
     return VideoEntry(
         key=key_of(sample.key),
-        path=f"{shard}{MEMBER}{sample.video}",
-        caption=caption,
+        path=f"{shard}{MEMBER}{sample.name}",
+        caption=caption.text,
         duration=float(seconds) if isinstance(seconds, int | float) else None,
     )
-
-
-def _facts(sample: _Sample) -> dict[str, Any]:
-    try:
-        facts = json.loads(sample.texts.get("json", b"{}"))
-    except (ValueError, RecursionError):
-        return {}  # only a caption or a duration could have been in it: an entry shows their lack
-    return facts if isinstance(facts, dict) else {}
 
 
 def _not_downloaded(table: Path, found: set[str]) -> Iterator[Problem]:
@@ -120,5 +82,5 @@ def _not_downloaded(table: Path, found: set[str]) -> Iterator[Problem]:
         key = str(row["key"])
         if key not in found:
             status = row.get("error_message") or row.get("status") or "no reason given"
-            reason = f"it is not in its shard ({printable(str(status))})"
+            reason = f"it is not in its shard ({status})"
             yield Problem(key, str(table.with_suffix(".tar")), "not_downloaded", reason)

@@ -47,6 +47,7 @@ class VideoDataModule(LightningDataModule):
             memory, but reading is the less sequential the larger it is.
         seed: of the order and of the frames chosen.
         max_corrupt_share: more unreadable samples than this share stop the run.
+        need_captions: shards without any caption stop the run; false to train without text.
 
     Raises:
         UserError: a missing or remote path, or an impossible size.
@@ -68,6 +69,7 @@ class VideoDataModule(LightningDataModule):
         shuffle: int = 1000,
         seed: int = 0,
         max_corrupt_share: float = 0.1,
+        need_captions: bool = True,
     ) -> None:
         super().__init__()
         if batch_size < 1 or (val_batch_size is not None and val_batch_size < 1):
@@ -89,6 +91,7 @@ class VideoDataModule(LightningDataModule):
         self.shuffle = shuffle
         self.seed = seed
         self.max_corrupt_share = max_corrupt_share
+        self.need_captions = need_captions
         self._train: ShardDataset | None = None
         self._position = Position()
         self._taken = 0  # of this rank's stream by the batches trained on so far, ...
@@ -197,4 +200,6 @@ class VideoDataModule(LightningDataModule):
         return self.trainer.global_rank, self.trainer.world_size
 
     def _dataset(self, shards: Paths, clips: ClipSettings, shuffle: int) -> ShardDataset:
-        return ShardDataset(shards, clips, shuffle, self.seed, self.max_corrupt_share)
+        return ShardDataset(
+            shards, clips, shuffle, self.seed, self.max_corrupt_share, self.need_captions
+        )

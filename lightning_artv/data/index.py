@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import tarfile
 import time
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -22,19 +20,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from webdataset.tariterators import base_plus_ext
 
-from lightning_artv.data.tar import KNOWN, RawSample, is_known
+from lightning_artv.data.members import KNOWN, DamagedShard, Foreign, groups
+from lightning_artv.data.tar import TRUNCATED, RawSample, read_at
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import write_atomically
 from lightning_artv.progress import Progress
 
-_META = re.compile(r"__[^/]*__($|/)")
-_END = bytes(2 * tarfile.BLOCKSIZE)
 _CACHED_FROM = 64
 _SAVE_SECONDS = 60.0
 _THREADS = 8
 _DAMAGE = -1
+_RULE = 2
+"""Of what a sample is; another number makes old caches invalid."""
 
 _UNREADABLE = (OSError, ValueError, KeyError, zipfile.BadZipFile)
 
@@ -46,10 +44,14 @@ class ShardScan:
     Attributes:
         offsets: where each begins, in bytes, int64 `[n]`; a last -1 stands for the damage.
         damage: why the shard could not be read to its end, or empty.
+        foreign: how many of its files belong to no sample.
+        example: the name of the first of these.
     """
 
     offsets: NDArray[np.int64]
     damage: str = ""
+    foreign: int = 0
+    example: str = ""
 
 
 class ShardIndex:
@@ -62,6 +64,7 @@ class ShardIndex:
     Attributes:
         counts: samples of each shard, damage counted as one, int64 `[S]`.
         fingerprint: of the names and counts; another one means another sequence of samples.
+        foreign: which files belong to no sample, in words; empty where all do.
     """
 
     def __init__(self, shards: Sequence[Path], scans: Sequence[ShardScan]) -> None:
@@ -72,17 +75,23 @@ class ShardIndex:
         self._damage = [scan.damage for scan in scans]
         names = "\n".join(f"{p.name} {n}" for p, n in zip(shards, self.counts, strict=True))
         self.fingerprint = blake2b(names.encode(), digest_size=16).hexdigest()
+        self.foreign = _foreign(shards, scans)
 
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def read(self, number: int) -> RawSample:
-        """Sample `number`, undecoded; damage is a `RawSample` that says so."""
+    def read(self, number: int, wanted: Container[str] = KNOWN) -> RawSample:
+        """Sample `number`, undecoded; damage is a `RawSample` that says so.
+
+        Args:
+            number: of the sample.
+            wanted: extensions whose files are read.
+        """
         shard = int(np.searchsorted(self._ends, number, side="right"))
         offset = int(self._offsets[number])
         if offset == _DAMAGE:
             return RawSample("", self.shards[shard], damage=self._damage[shard])
-        return read_at(self.shards[shard], offset)
+        return read_at(self.shards[shard], offset, wanted)
 
 
 def open_index(shards: Sequence[Path], cache: Path | None = None) -> ShardIndex:
@@ -113,56 +122,23 @@ def open_index(shards: Sequence[Path], cache: Path | None = None) -> ShardIndex:
 def scan_shard(path: Path) -> ShardScan:
     """Find the samples of a shard, up to its end or to where it is damaged."""
     offsets: list[int] = []
-    try:
-        with path.open("rb") as file, tarfile.TarFile(fileobj=file) as tar:
-            size = file.seek(0, os.SEEK_END)
-            key, seen = None, set[str]()
-            for name, suffix, member in _members(tar):
-                if member.offset_data + member.size > size:
-                    raise tarfile.ReadError("unexpected end of data")
-                if name != key or suffix in seen:
-                    offsets.append(member.offset)
-                    key, seen = name, set()
-                seen.add(suffix)
-            file.seek(tar.offset)
-            damage = "" if file.read(len(_END)) == _END else "its end is missing"
-    except (tarfile.TarError, OSError) as error:
-        damage = str(error)
-    if damage:
-        damage = f"the shard is truncated or damaged: {damage}"
-        offsets.append(_DAMAGE)
-    return ShardScan(np.array(offsets, dtype=np.int64), damage)
-
-
-def read_at(path: Path, offset: int) -> RawSample:
-    """The sample that begins at `offset` bytes into a shard."""
-    key, files, damage = "", dict[str, bytes](), "it has changed since the run began"
+    foreign, damage = Foreign(), ""
     try:
         with path.open("rb") as file:
-            file.seek(offset)
-            with tarfile.TarFile(fileobj=file) as tar:
-                for name, suffix, member in _members(tar):
-                    if files and (name != key or suffix in files):
-                        break
-                    key, data = name, tar.extractfile(member)
-                    assert data is not None  # a regular file
-                    files[suffix] = data.read()
-    except tarfile.TarError as error:
-        damage = str(error)  # counted on its own where it comes after whole files: see `scan_shard`
-    except OSError as error:
-        files, damage = {}, str(error)
-    if not files:
-        return RawSample(key, path, damage=f"the shard cannot be read: {damage}")
-    return RawSample(key, path, {name: files[name] for name in files if name in KNOWN})
+            offsets.extend(group.offset for group in groups(file, foreign))
+    except (DamagedShard, OSError) as error:
+        damage = f"{TRUNCATED}: {error}"
+        offsets.append(_DAMAGE)
+    return ShardScan(np.array(offsets, np.int64), damage, foreign.count, foreign.example)
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
-    """(key, suffix, member) of the files that may belong to a sample."""
-    for member in tar:
-        if member.isreg() and not _META.match(member.name) and is_known(member.name):
-            key, suffix = base_plus_ext(member.name)
-            if key is not None:
-                yield key, suffix.lower(), member
+def _foreign(shards: Sequence[Path], scans: Sequence[ShardScan]) -> str:
+    count = sum(scan.foreign for scan in scans)
+    having = ((s, scan) for s, scan in zip(shards, scans, strict=True) if scan.foreign)
+    shard, first = next(having, (None, None))
+    if shard is None or first is None:
+        return ""
+    return f"{count} files belong to no sample, such as {first.example!r} in {shard.name}"
 
 
 def _scan_all(shards: Sequence[Path]) -> Iterator[tuple[Path, ShardScan]]:
@@ -207,10 +183,12 @@ def _load(cache: Path) -> dict[tuple[str, int, int], ShardScan]:
         with np.load(cache, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         parts = np.split(arrays["offsets"], np.cumsum(arrays["counts"])[:-1])
-        rows = zip(arrays["names"], arrays["stamps"], parts, arrays["damage"], strict=True)
+        if int(arrays["rule"]) != _RULE:
+            return {}
+        columns = (arrays[name] for name in ("names", "stamps", "damage", "foreign", "example"))
         return {
-            (str(name), int(size), int(changed)): ShardScan(part, str(damage))
-            for name, (size, changed), part, damage in rows
+            (str(name), int(size), int(changed)): ShardScan(part, str(damage), int(n), str(example))
+            for part, name, (size, changed), damage, n, example in zip(parts, *columns, strict=True)
         }
     except _UNREADABLE:
         return {}
@@ -233,6 +211,9 @@ def _save(
         counts=np.array([len(scan.offsets) for scan in found], dtype=np.int64),
         offsets=np.concatenate([scan.offsets for scan in found]),
         damage=np.array([scan.damage for scan in found]),
+        foreign=np.array([scan.foreign for scan in found], dtype=np.int64),
+        example=np.array([scan.example for scan in found]),
+        rule=np.array(_RULE),
     )
     try:
         write_atomically(cache, buffer.getvalue())

@@ -17,9 +17,6 @@ from torch import Tensor
 from lightning_artv.data.decode import DecodeError
 from lightning_artv.errors import UserError
 
-KEY = "safetensors"
-"""The extension in a shard."""
-
 _DTYPES = {"moments": torch.float16, "timestamps": torch.float64, "size": torch.int64}
 _AXES = {"moments": 4, "timestamps": 1, "size": 1}
 

@@ -7,6 +7,7 @@ are looked at, and only by this module.
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_artv.batch import VideoBatch
-from lightning_artv.data import latents
+from lightning_artv.data.captions import BadCaption, caption_of, require_captions
 from lightning_artv.data.clips import choose_window, timeline
 from lightning_artv.data.decode import DecodeError, Video, square
-from lightning_artv.data.index import open_index
+from lightning_artv.data.index import ShardIndex, open_index
 from lightning_artv.data.latents import StoredLatents
+from lightning_artv.data.members import LATENTS_KEY
 from lightning_artv.data.position import order
 from lightning_artv.data.stats import Fate, Outcome, Problem, Stats
-from lightning_artv.data.tar import VIDEO_KEYS, RawSample, expand
+from lightning_artv.data.tar import RawSample, expand
 from lightning_artv.errors import DataError
 
 
@@ -137,11 +139,12 @@ class ShardDataset(Dataset[Sample]):
         seed: of the order and of the choice of frames.
         max_corrupt_share: more corrupt samples than this share are an error, once 20 were seen or
             as many as there are.
+        need_captions: whether a set without any caption is an error.
 
     Raises:
         UserError: a scheme (`pipe:`, `http:`) instead of a local path; a missing file.
-        DataError: no shards, or empty ones; while iterating, too many corrupt samples or none that
-            can be used.
+        DataError: no shards, empty ones, or ones without captions; while iterating, too many
+            corrupt samples or none that can be used.
     """
 
     def __init__(
@@ -151,13 +154,14 @@ class ShardDataset(Dataset[Sample]):
         shuffle: int = 0,
         seed: int = 0,
         max_corrupt_share: float = 0.1,
+        need_captions: bool = True,
     ) -> None:
         self.clips = clips
         self.shuffle = shuffle
         self.seed = seed
-        self.index = open_index(expand(shards))
-        if not len(self.index):
-            raise DataError("None of the 0 samples can be used: the shards are empty.")
+        self.index = open_samples(shards)
+        if need_captions:
+            require_captions(self.index, "data.need_captions false")
         self.stats = Stats(max_corrupt_share, len(self.index))
 
     def __len__(self) -> int:
@@ -173,17 +177,15 @@ class ShardDataset(Dataset[Sample]):
         raw = self.index.read(place.number)
         rng = random.Random(f"{self.seed}:{place.epoch}:{raw.key}")
         try:
-            if raw.damage:
-                raise DecodeError(raw.damage)
-            caption = _caption(raw)
-            sample = decode_example(raw, caption, self.clips, rng)
-        except DecodeError as error:
+            caption = caption_of(raw.files)
+            sample = decode_example(raw, caption.text, self.clips, rng)
+        except (DecodeError, BadCaption) as error:
             return None, _outcome(Fate.CORRUPT, raw, str(error))
         if sample is None:
             reason = f"fewer than 2 frames at {self.clips.fps or 'its own'} fps"
             return None, _outcome(Fate.SHORT, raw, reason)
-        if not caption:
-            return sample, _outcome(Fate.EMPTY_CAPTION, raw, "empty caption")
+        if not caption.text:
+            return sample, _outcome(Fate.EMPTY_CAPTION, raw, caption.reason)
         return sample, Outcome()
 
     def __iter__(self) -> Iterator[Sample]:
@@ -192,6 +194,21 @@ class ShardDataset(Dataset[Sample]):
             self.stats.add(outcome)
             if sample is not None:
                 yield sample
+
+
+def open_samples(shards: str | Path | Sequence[str | Path]) -> ShardIndex:
+    """The index of shards; says which files in them belong to no sample.
+
+    Raises:
+        DataError: no shards, or not one sample in them.
+    """
+    index = open_index(expand(shards))
+    why = f" ({index.foreign})" if index.foreign else ""
+    if not len(index):
+        raise DataError(f"None of the 0 samples can be used: the shards are empty{why}.")
+    if why:
+        warnings.warn(f"Not all files of the shards are used: {index.foreign}.", stacklevel=3)
+    return index
 
 
 def _outcome(fate: Fate, raw: RawSample, reason: str) -> Outcome:
@@ -225,18 +242,9 @@ def open_frames(raw: RawSample) -> Video | StoredLatents:
     """A sample's frames: its stored latents where it has some, else its video.
 
     Raises:
-        DecodeError: it has neither, or unreadable ones.
+        DecodeError: it has neither, or unreadable ones, or the shard is damaged.
     """
-    if latents.KEY in raw.files:
-        return StoredLatents(raw.files[latents.KEY])
-    for name in VIDEO_KEYS:
-        if name in raw.files:
-            return Video(raw.files[name])
-    raise DecodeError(f"no video among its files ({', '.join(sorted(raw.files)) or 'none'})")
-
-
-def _caption(raw: RawSample) -> str:
-    try:
-        return raw.files.get("txt", b"").decode("utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise DecodeError("the caption is not UTF-8 text") from error
+    if raw.damage:
+        raise DecodeError(raw.damage)
+    data = raw.files[raw.content]
+    return StoredLatents(data) if raw.content == LATENTS_KEY else Video(data)

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 
+from lightning_artv.data.members import printable
 from lightning_artv.errors import DataError
 
 _LEAST_SEEN = 20
@@ -37,7 +38,7 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.shard}:{self.key or '(shard)'} ({self.reason})"
+        return f"{self.shard}:{printable(self.key) or '(shard)'} ({self.reason})"
 
 
 @dataclass(frozen=True)

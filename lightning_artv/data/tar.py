@@ -8,21 +8,18 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO, NoReturn
 
 import braceexpand
-from webdataset.tariterators import group_by_keys, tar_file_expander
 
+from lightning_artv.data.members import KNOWN, DamagedShard, Foreign, Group, groups, split
 from lightning_artv.errors import DataError, UserError
 
-VIDEO_KEYS = ("mp4", "mkv", "avi", "mov", "webm", "m4v")
-KNOWN = {*VIDEO_KEYS, "safetensors", "txt", "json"}
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
-_BLOCK = tarfile.BLOCKSIZE
 
 
 @dataclass(frozen=True)
@@ -32,14 +29,18 @@ class RawSample:
     Attributes:
         key: its name; empty for damage to the shard itself.
         shard: where it lies.
-        files: extension (lower case, without a dot) -> contents; only known extensions.
-        damage: why the shard could not be read further, or empty.
+        files: extension (lower case, without a dot) -> contents; only those asked for.
+        damage: why it cannot be used, or the shard not be read further; or empty.
+        content: the extension of its latents, or else of its video; empty without either.
+        name: of that file in the shard.
     """
 
     key: str
     shard: Path
     files: Mapping[str, bytes] = field(default_factory=dict)
     damage: str = ""
+    content: str = ""
+    name: str = ""
 
 
 def expand(shards: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -63,61 +64,89 @@ def _expand_one(source: str) -> list[Path]:
             "copy them to this machine first."
         )
     if Path(source).is_dir():
-        found = sorted(Path(source).glob("*.tar"))
-        if not found:
-            raise DataError(
-                f"The folder {source} holds no .tar shards; make some with `python -m data_prep`."
-            )
-        return found
-    paths = [Path(path) for path in braceexpand.braceexpand(source)]
+        return tars_in(Path(source)) or _no_shards_in(Path(source))
+    try:
+        paths = [Path(path) for path in braceexpand.braceexpand(source)]
+    except braceexpand.UnbalancedBracesError as error:
+        raise UserError(f"The braces of the shards {source!r} do not match; close them.") from error
     for path in paths:
         if not path.is_file():
             raise DataError(
-                f"The shards {path} do not exist; make some with `python -m data_prep`."
+                f"The shards {path} do not exist; name a folder, a .tar or a brace pattern such as "
+                "data/{00000..00009}.tar, or make some with `python -m data_prep`."
             )
     return paths
 
 
-def read_shard(path: Path) -> Iterator[RawSample]:
-    """The samples of a shard in order; where it is damaged, a last `RawSample` that says so."""
-    damage: list[str] = []
-
-    def note(error: Exception) -> bool:
-        damage.append(str(error.args[0]).split(" @ ")[0] if error.args else type(error).__name__)
-        return False  # what follows a damaged place cannot be trusted
-
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        yield RawSample("", path, damage=f"the shard cannot be opened ({error.strerror})")
-        return
-    with stream:
-        files = tar_file_expander(
-            [{"url": str(path), "stream": stream}], handler=note, select_files=is_known
-        )
-        for sample in group_by_keys(files, handler=note):
-            key = str(sample["__key__"])
-            yield RawSample(key, path, {k: v for k, v in sample.items() if k in KNOWN})
-        if damage or not is_complete(path):
-            reason = damage[0] if damage else "its end is missing"
-            yield RawSample("", path, damage=f"the shard is truncated or damaged: {reason}")
+def tars_in(folder: Path) -> list[Path]:
+    """The shards of a folder, sorted; without hidden files, such as macOS's `._00000.tar`."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() == ".tar")
+    return sorted(path for path in found if not path.name.startswith("."))
 
 
-def is_known(name: str) -> bool:
-    """Whether a file of this name may belong to a sample."""
-    return name.rpartition(".")[2].lower() in KNOWN
+def _no_shards_in(folder: Path) -> NoReturn:
+    """Say what the folder has instead."""
+    names = sorted(path.name for path in folder.iterdir())
+    below = [name for name in names if (folder / name).is_dir() and tars_in(folder / name)]
+    packed = [name for name in names if ".tar." in name or name.endswith((".tgz", ".tbz", ".txz"))]
+    if below:
+        what = f"but its folder {below[0]} does: name {folder / below[0]}"
+    elif packed:
+        what = f"but {packed[0]}, which is compressed: unpack it, for shards are read in place"
+    else:
+        what = "; make some with `python -m data_prep`"
+    raise DataError(
+        f"The folder {folder} holds no .tar shards{'' if what[0] == ';' else ', '}{what}."
+    )
 
 
-def is_complete(path: Path) -> bool:
-    """Whether a tar ends as a tar should, in two empty blocks; a reader does not notice when it is
-    cut between files.
+def read_shard(
+    path: Path, wanted: Container[str] = KNOWN, foreign: Foreign | None = None
+) -> Iterator[RawSample]:
+    """The samples of a shard in order; where it is damaged, a last `RawSample` that says so.
+
+    Args:
+        path: a tar.
+        wanted: extensions whose files are read.
+        foreign: counts the files that belong to no sample.
     """
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size < 2 * _BLOCK:
-            return False
-        file.seek(-2 * _BLOCK, os.SEEK_END)
-        return file.read() == bytes(2 * _BLOCK)
+    try:
+        with path.open("rb") as file:
+            for group in groups(file, foreign):
+                yield _read(file, path, group, wanted)
+    except DamagedShard as damage:
+        yield RawSample("", path, damage=f"{TRUNCATED}: {damage}")
+    except OSError as error:
+        yield RawSample("", path, damage=f"the shard cannot be read ({error.strerror})")
+
+
+TRUNCATED = "the shard is truncated or damaged"
+
+
+def read_at(path: Path, offset: int, wanted: Container[str] = KNOWN) -> RawSample:
+    """The sample that begins at `offset` bytes into a shard."""
+    reason = "it has changed since the run began"
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            group = next(groups(file), None)
+            if group is not None and group.offset == offset:
+                return _read(file, path, group, wanted)
+    except DamagedShard as damage:
+        reason = f"{reason} ({damage})"
+    except OSError as error:
+        reason = str(error)
+    return RawSample("", path, damage=f"the shard cannot be read: {reason}")
+
+
+def _read(file: BinaryIO, path: Path, group: Group, wanted: Container[str]) -> RawSample:
+    files = {}
+    for suffix, info in group.files.items():
+        if suffix in wanted:
+            file.seek(info.offset_data)
+            files[suffix] = file.read(info.size)
+    name = group.files[group.content].name if group.content else ""
+    return RawSample(group.key, path, files, group.problem, group.content, name)
 
 
 class ShardWriter:
@@ -165,13 +194,13 @@ class ShardWriter:
         """Add one sample.
 
         Args:
-            key: its name, without dots (they would be read as the start of the extension) and
-                unique.
+            key: its name, unique; without dots after the last slash, which would be read as the
+                start of the extension.
             video: an mp4's bytes, or what `extension` says.
             caption: one line of text.
             meta: what goes into `key.json`.
         """
-        if not key or "." in key or "/" in key:
+        if split(f"{key}.{extension}") != (key, extension):
             raise ValueError(f"A sample's key must be a plain name without dots, got {key!r}.")
         try:
             if self._tar is None:
@@ -213,6 +242,8 @@ class ShardWriter:
         assert self._tar is not None
         info = tarfile.TarInfo(name)
         info.size, info.mode = len(data), 0o644
+        short = len(name.encode()) <= tarfile.LENGTH_NAME
+        self._tar.format = tarfile.USTAR_FORMAT if short else tarfile.PAX_FORMAT
         self._tar.addfile(info, io.BytesIO(data))
 
     def _finish(self) -> None:

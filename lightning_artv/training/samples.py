@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_artv.batch import VideoBatch
+from lightning_artv.data.captions import BadCaption, caption_of
 from lightning_artv.data.clips import timeline
 from lightning_artv.data.datamodule import VideoDataModule
 from lightning_artv.data.decode import DecodeError
@@ -198,16 +200,12 @@ def held_out_clips(data: VideoDataModule, count: int, frames: int) -> HeldOutCli
     Returns:
         None where there is no such clip.
     """
-    found: list[Tensor] = []
-    captions: list[str] = []
-    for raw in _raw_samples(data):
-        clip = _read_clip(raw, data, frames)
-        if clip is not None:
-            found.append(clip)
-            captions.append(raw.files.get("txt", b"").decode("utf-8", "replace").strip())
-        if len(found) == count:
-            break
-    return HeldOutClips(torch.stack(found), tuple(captions)) if found else None
+    read = (_read_clip(raw, data, frames) for raw in _raw_samples(data))
+    found = list(islice(filter(None, read), count))
+    if not found:
+        return None
+    clips, captions = zip(*found, strict=True)
+    return HeldOutClips(torch.stack(clips), captions)
 
 
 def _raw_samples(data: VideoDataModule) -> Iterator[RawSample]:
@@ -216,12 +214,15 @@ def _raw_samples(data: VideoDataModule) -> Iterator[RawSample]:
         yield from read_shard(path)
 
 
-def _read_clip(raw: RawSample, data: VideoDataModule, frames: int) -> Tensor | None:
+def _read_clip(raw: RawSample, data: VideoDataModule, frames: int) -> tuple[Tensor, str] | None:
+    """The clip and its caption; None where it is unreadable or too short."""
     try:
         with open_frames(raw) as source:
             ticks = timeline(source.timestamps, data.clips.fps)
-            return source.frames(ticks[:frames], data.clips.size) if len(ticks) >= frames else None
-    except DecodeError:
+            if len(ticks) < frames:
+                return None
+            return source.frames(ticks[:frames], data.clips.size), caption_of(raw.files).text
+    except (DecodeError, BadCaption):
         return None  # the training stream counts and names it
 
 

@@ -246,7 +246,7 @@ def test_a_disk_that_fills_up_while_writing_is_one_sentence(tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("key", ["", "a.b", "a/b"])
+@pytest.mark.parametrize("key", ["", "a.b", "a/", "a/.b", "./a", "__a__/b", "a/b.c"])
 def test_keys_that_would_be_read_back_wrongly_are_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(ValueError, match="key"), ShardWriter(tmp_path) as writer:
         writer.write(key, b"", "", {})

@@ -17,11 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data_prep.rows import PROBLEM_KINDS, Problem, VideoEntry, is_unsafe, key_of, one_line
+from data_prep.rows import PROBLEM_KINDS, Problem, VideoEntry, is_unsafe, key_of
 from data_prep.sources import KINDS, list_source
 from data_prep.sources.checks import Seen
 from data_prep.sources.ucf101 import words
 from data_prep.sources.webvid import seconds
+from lightning_artv.data.captions import one_line
 from lightning_artv.errors import UserError
 
 WEBVID = "videoid,name,page_idx,page_dir,duration,contentUrl"

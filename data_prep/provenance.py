@@ -14,6 +14,7 @@ from typing import Any
 from data_prep.tables import made_by
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import write_atomically
+from lightning_artv.numbers import whole_number
 
 MARK = "made_by.json"
 """In a folder that is written over time."""
@@ -69,15 +70,15 @@ def claim(folder: Path, wanted: Mapping[str, Any]) -> None:
 def sweep(folder: Path) -> None:
     """Delete unfinished files in a folder whose writers are dead (see `atomic_path`)."""
     for path in folder.glob(".*.part"):
-        process = path.name.split(".")[-2]
-        if process.isdigit() and not _is_alive(int(process)):
+        process = whole_number(path.name.split(".")[-2])
+        if process is not None and not _is_alive(process):
             path.unlink(missing_ok=True)
 
 
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)  # signal 0 only asks
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -19,6 +19,7 @@ from data_prep.provenance import MARK
 from data_prep.tables import STATUS, Row, TableWriter, sha256
 from lightning_artv.errors import DataError
 from lightning_artv.media.atomic import write_atomically
+from lightning_artv.numbers import whole_number
 
 MANIFEST = "manifest.json"
 
@@ -190,5 +191,5 @@ def remove_shards(folder: Path) -> None:
     (folder / MARK).unlink(missing_ok=True)
     for pattern in ("*_stats.json", "*.parquet", "*.tar", ".*.part", ".*.tar.tmp"):
         for path in sorted(folder.glob(pattern)):
-            if path.name.lstrip(".")[:5].isdigit():
+            if whole_number(path.name.lstrip(".")[:5]) is not None:
                 path.unlink()

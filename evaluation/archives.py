@@ -24,13 +24,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lightning_artv.errors import CorruptWeightsError
-from lightning_artv.networks.pretrained import load_tensors
+from lightning_artv.networks.pretrained import load_tensors, without_wrapper
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Named tensors of a `.pt`/`.pth` state dict, a TorchScript archive, `.safetensors` or `.npz`.
+    """Named tensors of a `.pt`/`.pth` state dict, `.safetensors`, TorchScript archive or `.npz`.
 
-    Names are those of the file: `module.weight`, or `layer/W` in Chainer's npz.
+    Names are those of the file (`layer/W` in Chainer's npz) without a wrapper's `module.`.
 
     Raises:
         CorruptWeightsError: damaged, or not such a file.
@@ -39,9 +39,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".npz":
             return _read_npz(path)
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return without_wrapper(load_file(path))
         if is_torchscript(path):
-            return _read_torchscript(path)
+            return without_wrapper(_read_torchscript(path))
     except _MALFORMED as error:
         raise CorruptWeightsError(
             f"{path} is damaged ({str(error)[:100] or type(error).__name__}), and nothing in it "

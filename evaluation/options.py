@@ -10,6 +10,7 @@ from typing import NoReturn
 from evaluation.ablations.options import add_commands as add_ablation_commands
 from evaluation.shapes.options import add_commands as add_shapes_commands
 from lightning_artv.errors import UserError
+from lightning_artv.numbers import whole_number
 
 DEFAULT_PROTOCOL = "ucf101-2048"
 MODES = ("none", "text-to-image", "true-frame")
@@ -138,13 +139,14 @@ def _scoring(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    number = whole_number(text)
+    if not number:
         raise argparse.ArgumentTypeError(f"must be a whole number above 0, got '{text}'")
-    return int(text)
+    return number
 
 
 def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    found = re.fullmatch(r"([0-9]+)x([0-9]+)", text)
     if not found:
         raise argparse.ArgumentTypeError(f"must be HEIGHTxWIDTH, such as 320x320, got '{text}'")
     return int(found.group(1)), int(found.group(2))

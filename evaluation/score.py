@@ -6,10 +6,9 @@ videos there are. What is kept of a video is its feature vector (2 KB for FVD an
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import json
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -18,13 +17,18 @@ from typing import Any
 
 import torch
 
+from evaluation.finding import SetVideo
+from evaluation.inspection import count_codecs, inspect, inspect_some, storage_warning
 from evaluation.manifest import read_manifest, versions
 from evaluation.meters import METERS, DistanceMeter, Meter, Weights
+from evaluation.notes import Notes, on_stderr
 from evaluation.protocols import METRICS, Protocol
 from evaluation.reference import fingerprint, load_cached, save_cached
 from evaluation.result import LABELS, SKIPPED, Measurement, Result
 from evaluation.sets import read_folder, read_split, sampled
-from evaluation.videos import ClipRule, SetVideo, clip_batches, content_hash
+from evaluation.sets.folder import METADATA, metadata_of
+from evaluation.stream import stream_fakes, stream_reals
+from evaluation.videos import ClipRule
 from lightning_artv.errors import MissingWeightsError, UserError
 from lightning_artv.progress import Progress
 
@@ -63,14 +67,21 @@ def score(job: Scoring) -> Result:
         DataError: real videos are missing.
     """
     began = time.monotonic()
-    found = read_folder(job.fake)
+    notes = Notes()
+    found = read_folder(job.fake, notes)
     fakes = sampled(job.protocol, found, job.protocol.fake_count)
-    split = read_split(job.protocol, job.real)
+    split = read_split(job.protocol, job.real, notes)
     reals = sampled(job.protocol, split, job.protocol.real_count)
-    digest = _check_fakes(fakes, job.protocol)
-    meters, skipped = _meters(job, all(video.captions for video in fakes))
+    _check_count(len(fakes), job.protocol)
+    stored_fakes = inspect(fakes, ClipRule.fake(job.protocol), "generated")
+    meters, skipped = _meters(job, fakes)
     real_digest = fingerprint(reals)
-    _stream(job, meters, reals, real_digest, fakes)
+    unknown = _use_known(job, meters, real_digest)
+    look = inspect_some if not unknown else functools.partial(inspect, side="real")
+    stored_reals = look(reals, ClipRule.real(job.protocol))
+    if warning := storage_warning(stored_reals, stored_fakes):
+        notes(warning)
+    digest = _stream(job, meters, unknown, reals, fakes)
     measurements = [m for meter in meters for m in meter.measurements()]
     manifest = read_manifest(job.fake) or {}
     return Result(
@@ -79,12 +90,20 @@ def score(job: Scoring) -> Result:
         protocol=_described(job.protocol),
         sets={
             "real": {"found": len(split), "used": len(reals), "fingerprint": real_digest},
-            "fake": {"found": len(found), "used": len(fakes), "sha256": digest},
+            "fake": {
+                "found": len(found),
+                "used": len(fakes),
+                "sha256": digest,
+                "stored": count_codecs(stored_fakes),
+            },
         },
         measurements=tuple(
             sorted([*measurements, *skipped], key=lambda m: METRICS.index(m.metric))
         ),
-        warnings=tuple(_warnings(job, meters, manifest, len(found), len(reals), len(fakes))),
+        warnings=(
+            *notes.sentences,
+            *_warnings(job, meters, manifest, len(found), len(reals), len(fakes)),
+        ),
         versions=versions(),
         run={
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -96,42 +115,47 @@ def score(job: Scoring) -> Result:
     )
 
 
+_About = dict[str, str]
+
+
+def _use_known(
+    job: Scoring, meters: Sequence[Meter], real_digest: str
+) -> list[tuple[DistanceMeter, _About]]:
+    """Give meters the real set's statistics, and return those for which they are new."""
+    unknown = []
+    for meter in meters:
+        if not isinstance(meter, DistanceMeter):
+            continue
+        about = _about(job, meter, real_digest)
+        reference = load_cached(job.cache, about)
+        if reference is None:
+            unknown.append((meter, about))
+        else:
+            meter.use(reference)
+    return unknown
+
+
 def _stream(
     job: Scoring,
     meters: Sequence[Meter],
+    unknown: Sequence[tuple[DistanceMeter, _About]],
     reals: Sequence[SetVideo],
-    real_digest: str,
     fakes: Sequence[SetVideo],
-) -> None:
-    """Pass all videos through the meters; the real ones only where their statistics are new.
-
-    Generated videos go first: what is wrong with them is said at once.
-    """
-    distances = [meter for meter in meters if isinstance(meter, DistanceMeter)]
-    abouts = [_about(job, meter, real_digest) for meter in distances]
-    unknown = []
-    for distance, about in zip(distances, abouts, strict=True):
-        reference = load_cached(job.cache, about)
-        if reference is None:
-            unknown.append((distance, about))
-        else:
-            distance.use(reference)
+) -> str:
+    """Pass the videos through the meters, generated ones first, and return a digest of these."""
     progress = Progress(len(fakes) + (len(reals) if unknown else 0), "video")
-    for batch, clips in clip_batches(fakes, ClipRule.fake(job.protocol), job.batch_size):
-        for meter in meters:
-            meter.add_fake(clips.to(job.device), [video.captions for video in batch])
-        progress(len(batch))
+    rest = (job.batch_size, job.device, progress)
+    digest = stream_fakes(meters, fakes, ClipRule.fake(job.protocol), *rest)
     if unknown:
-        for batch, clips in clip_batches(reals, ClipRule.real(job.protocol), job.batch_size):
-            for distance, _ in unknown:
-                distance.add_real(clips.to(job.device))
-            progress(len(batch))
-        for distance, about in unknown:
-            save_cached(job.cache, distance.reference(about))
+        new = [meter for meter, _ in unknown]
+        stream_reals(new, reals, ClipRule.real(job.protocol), *rest)
+    for meter, about in unknown:
+        save_cached(job.cache, meter.reference(about))
     progress.finish()
+    return digest
 
 
-def _meters(job: Scoring, captions: bool) -> tuple[list[Meter], list[Measurement]]:
+def _meters(job: Scoring, fakes: Sequence[SetVideo]) -> tuple[list[Meter], list[Measurement]]:
     """The meters that the protocol needs, and what cannot be measured."""
     meters: list[Meter] = []
     skipped: list[Measurement] = []
@@ -139,14 +163,9 @@ def _meters(job: Scoring, captions: bool) -> tuple[list[Meter], list[Measurement
         wanted = [name for name in names if name in job.protocol.metrics]
         if not wanted:
             continue
-        if wanted == ["clipsim"] and not captions:
-            skipped.append(
-                _skipped(
-                    "clipsim",
-                    f"The generated videos have no captions: put a metadata.csv with the columns "
-                    f"file_name,text into '{job.fake.name}'.",
-                )
-            )
+        if wanted == ["clipsim"] and (reason := _without_captions(job.fake, fakes)):
+            on_stderr(f"CLIPSIM is skipped: {reason}")
+            skipped.append(_skipped("clipsim", reason))
             continue
         try:
             meters.append(make(job.protocol, job.weights, job.device))
@@ -155,36 +174,40 @@ def _meters(job: Scoring, captions: bool) -> tuple[list[Meter], list[Measurement
     return meters, skipped
 
 
+def _without_captions(folder: Path, fakes: Sequence[SetVideo]) -> str:
+    """Why there is no CLIPSIM; empty where every video has a caption."""
+    lacking = [video.name for video in fakes if not video.captions]
+    if not lacking:
+        return ""
+    table = metadata_of(folder)
+    if table is None:
+        return (
+            f"The generated videos have no captions: put a {METADATA} with the columns "
+            f"file_name,text into '{folder.name}'."
+        )
+    return (
+        f"{len(lacking)} of the {len(fakes)} generated videos have no caption in "
+        f"'{folder.name}/{table.name}', the first is '{lacking[0]}': add a line for each."
+    )
+
+
 def _skipped(metric: str, reason: str, missing_weights: bool = False) -> Measurement:
     return Measurement(
         metric, LABELS[metric], SKIPPED, reason=reason, missing_weights=missing_weights
     )
 
 
-def _check_fakes(fakes: Sequence[SetVideo], protocol: Protocol) -> str:
-    """A digest of all generated videos.
-
-    Raises:
-        UserError: too few, or repeated ones: copies make a Fréchet distance smaller (505 videos
-            four times: 44.5 where 2,020 different ones give 16.9).
+def _check_count(count: int, protocol: Protocol) -> None:
+    """Raises:
+    UserError: too few generated videos.
     """
-    if len(fakes) < 2:
+    if count < 2:
         raise UserError("Scoring needs at least 2 generated videos: generate more.")
-    if "is" in protocol.metrics and len(fakes) < protocol.splits:
+    if "is" in protocol.metrics and count < protocol.splits:
         raise UserError(
             f"An Inception Score in {protocol.splits} splits needs at least as many videos and "
-            f"there are {len(fakes)}: generate more, or use --set splits=1."
+            f"there are {count}: generate more, or use --set splits=1."
         )
-    names = defaultdict(list)
-    for video in fakes:
-        names[content_hash(video)].append(video.name)
-    repeated = [same for same in names.values() if len(same) > 1]
-    if repeated:
-        raise UserError(
-            f"{len(fakes) - len(names)} of the {len(fakes)} generated videos are exact copies of "
-            f"others, such as '{repeated[0][0]}' and '{repeated[0][1]}': remove the copies."
-        )
-    return hashlib.sha256("".join(names).encode()).hexdigest()
 
 
 def _about(job: Scoring, meter: DistanceMeter, real_digest: str) -> dict[str, str]:

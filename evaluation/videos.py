@@ -1,7 +1,6 @@
-"""Videos of any model or data set as equal clips: found, in order, cut and brought to size.
+"""Videos of any model or data set as equal clips: cut and brought to size.
 
-A video is a file (mp4, avi, webm, gif, ...) or a folder of pictures. Clips are uint8
-`[T, 3, R, R]` in [0, 255].
+Clips are uint8 `[T, 3, R, R]` in [0, 255].
 """
 
 from __future__ import annotations
@@ -10,41 +9,25 @@ import hashlib
 import itertools
 import os
 import random
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from evaluation.arrays import ARRAY_SUFFIX, open_array
+from evaluation.finding import SetVideo, files_of, find_videos, natural_key, pictures_in
 from evaluation.protocols import Protocol
 from lightning_artv.data.clips import timeline
 from lightning_artv.data.decode import DecodeError, Video
 from lightning_artv.errors import UserError
 from lightning_artv.media import read_image
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".webm", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".gif")
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
-
-
-@dataclass(frozen=True)
-class SetVideo:
-    """One video of a set.
-
-    Attributes:
-        path: a file, or a folder of pictures.
-        name: its path in the set without suffix: the key of its random choices.
-        label: its class, or empty.
-        captions: what it shows; empty where nothing says so.
-    """
-
-    path: Path
-    name: str
-    label: str = ""
-    captions: tuple[str, ...] = ()
+__all__ = ["ClipRule", "SetVideo", "choose", "clip_batches", "files_of", "find_videos"]
+__all__ += ["fit", "natural_key", "pixel_hash", "read_clip", "read_first_frame"]
 
 
 @dataclass(frozen=True)
@@ -67,46 +50,6 @@ class ClipRule:
     def fake(cls, p: Protocol) -> ClipRule:
         """The protocol's rule for generated videos: consecutive frames as they were made."""
         return cls(p.frames, 1, None, p.fake_clip, p.resolution, p.seed)
-
-
-def natural_key(path: str | Path) -> tuple[tuple[tuple[int, int, str], ...], ...]:
-    """A sort key by which `frame2` comes before `frame10`, folder by folder."""
-    return tuple(
-        tuple(
-            (0, int(part), part) if part.isdigit() else (1, 0, part)
-            for part in re.split(r"([0-9]+)", name)
-            if part
-        )
-        for name in Path(path).parts
-    )
-
-
-def find_videos(root: str | Path) -> list[SetVideo]:
-    """All videos below `root` in natural order; their label is the folder that they are in.
-
-    Hidden names are left out: `.x.part` is what an interrupted writer leaves.
-
-    Raises:
-        UserError: no such folder, or no video in it.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise UserError(f"There is no folder '{root}': give a folder of videos.")
-    found: list[Path] = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        visible = [Path(folder) / name for name in files if not name.startswith(".")]
-        videos = [path for path in visible if path.suffix.lower() in VIDEO_SUFFIXES]
-        pictures = any(path.suffix.lower() in PICTURE_SUFFIXES for path in visible)
-        # pictures beside videos are their thumbnails
-        found += videos or ([Path(folder)] if pictures and Path(folder) != root else [])
-    if not found:
-        raise UserError(
-            f"'{root}' holds no video: give files such as .mp4, .avi, .webm or .gif, or folders of "
-            "pictures."
-        )
-    found.sort(key=lambda path: natural_key(path.relative_to(root)))
-    return [_of_path(path, root) for path in found]
 
 
 def choose(count: int, rule: ClipRule, name: str) -> list[int]:
@@ -150,15 +93,22 @@ def _read(video: SetVideo, rule: ClipRule, leading: int) -> Tensor:
     """The clip's leading frames as they are stored, uint8 `[leading, 3, H, W]`."""
     if video.path.is_dir():
         return _read_pictures(video, rule, leading)
+    if video.path.suffix.lower() == ARRAY_SUFFIX:
+        array = open_array(video.path, video.index)
+        chosen = choose(len(array), rule, video.name)[:leading]
+        return torch.from_numpy(np.ascontiguousarray(array[chosen]))
     try:
         with Video(video.path) as opened:
             source = timeline(opened.timestamps, rule.fps)
             chosen = choose(len(source), rule, video.name)[:leading]
             return opened.frames([source[i] for i in chosen])
     except DecodeError as error:
-        raise UserError(
-            f"'{video.path}' cannot be read: {error}; leave it out or make it again."
-        ) from error
+        raise unreadable(video, error) from error
+
+
+def unreadable(video: SetVideo, error: DecodeError) -> UserError:
+    """The sentence on a video that cannot be read."""
+    return UserError(f"'{video.path}' cannot be read: {error}; leave it out or make it again.")
 
 
 def fit(frames: Tensor, size: tuple[int, int]) -> Tensor:
@@ -203,39 +153,17 @@ def clip_batches(
             pool.shutdown(cancel_futures=True)
 
 
-def files_of(video: SetVideo) -> list[Path]:
-    """The file that a video is, or its pictures in order."""
-    return _pictures(video.path) if video.path.is_dir() else [video.path]
-
-
-def content_hash(video: SetVideo) -> str:
-    """sha256 of a video's bytes; of a folder, of its pictures in order."""
-    digest = hashlib.sha256()
-    for path in files_of(video):
-        data = path.read_bytes()
-        digest.update(len(data).to_bytes(8, "little") + data)
+def pixel_hash(clip: Tensor) -> str:
+    """sha256 of a clip's pixels, uint8 `[T, 3, H, W]`: equal pictures have it however stored."""
+    digest = hashlib.sha256(repr(tuple(clip.shape)).encode())
+    digest.update(clip.contiguous().numpy())
     return digest.hexdigest()
 
 
-def _of_path(path: Path, root: Path) -> SetVideo:
-    relative = path.relative_to(root)
-    name = relative if path.is_dir() else relative.with_suffix("")
-    return SetVideo(path, name.as_posix(), relative.parent.name)
-
-
 def _read_pictures(video: SetVideo, rule: ClipRule, leading: int) -> Tensor:
-    pictures = _pictures(video.path)
+    pictures = pictures_in(video.path)
     chosen = choose(len(pictures), rule, video.name)[:leading]
     frames = [read_image(pictures[i]) for i in chosen]
     if len({frame.shape for frame in frames}) > 1:
         raise UserError(f"The pictures in '{video.path}' differ in size: make them equal.")
     return torch.stack(frames)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    pictures = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
-    ]
-    return sorted(pictures, key=lambda path: natural_key(path.name))

@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
     "tables": {"errors", "files"},
+    "numbers": set(),
     "batch": {"errors"},
     "diffusion": set(),
     "media": {"errors", "files"},

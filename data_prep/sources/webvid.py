@@ -9,7 +9,7 @@ from pathlib import Path
 from data_prep.rows import Problem, VideoEntry, key_of
 from data_prep.sources.tabular import list_rows, number
 
-_DURATION = re.compile(r"P(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)")
+_DURATION = re.compile(r"P(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)", re.ASCII)
 
 
 def listed(path: Path) -> Iterator[VideoEntry | Problem]:

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from lightning_artv.numbers import whole_number
+
 AddCommand = Callable[[str, str], argparse.ArgumentParser]
 
 
@@ -58,6 +60,7 @@ def _full_size(parser: argparse.ArgumentParser) -> None:
 
 
 def _number(text: str) -> int:
-    if not text.isdigit():
+    number = whole_number(text)
+    if number is None:
         raise argparse.ArgumentTypeError(f"must be a whole number, got '{text}'")
-    return int(text)
+    return number

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from lightning_artv.errors import UserError
+from lightning_artv.numbers import whole_number
 from lightning_artv.training.extends import chain
 
 CONFIG = Path("configs/shapes.yaml")
@@ -102,12 +103,13 @@ class Budget:
         for change in changes:
             name, _, text = change.partition("=")
             least = 0 if name == "prior_steps" else 1
-            if name not in names or not text.isdigit() or int(text) < least:
+            number = whole_number(text)
+            if name not in names or number is None or number < least:
                 raise UserError(
                     f"--set takes NAME=NUMBER with one of {', '.join(names)} and a whole number "
                     f"above 0, got '{change}'."
                 )
-            values[name] = int(text)
+            values[name] = number
         changed = dataclasses.replace(self, **values)  # type: ignore[arg-type]
         return self if changed == self else dataclasses.replace(changed, name=f"{self.name}*")
 

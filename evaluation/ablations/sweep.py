@@ -12,6 +12,7 @@ from pathlib import Path
 from evaluation.ablations.plan import SETTINGS
 from evaluation.shapes.benchmark import RESULT, Benchmark, run
 from lightning_artv.errors import UserError
+from lightning_artv.numbers import whole_number
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _value(text: str) -> int | float:
-    return int(text) if text.isdigit() else float(text)
+    number = whole_number(text)
+    return float(text) if number is None else number
 
 
 if __name__ == "__main__":

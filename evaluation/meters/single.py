@@ -32,7 +32,9 @@ class InceptionScore(Meter):
             else random_network("c3d", seed)
         )
         self._network.to(device)
-        self._metric = VideoInceptionScore(self._network, protocol.splits, protocol.seed)
+        self._metric = VideoInceptionScore(
+            self._network, protocol.splits, protocol.seed, protocol.division
+        )
 
     def add_fake(self, clips: Tensor, captions: Sequence[Sequence[str]]) -> None:
         self._metric.update(clips)

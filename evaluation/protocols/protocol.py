@@ -24,9 +24,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "fake_clip": ("start", "centre", "random"),
     "fit": ("cover-and-crop",),
     "resize": ("stretch", "crop"),
+    "division": ("averaged", "once"),
 }
 DESCRIBING = ("name", "source", "assumed", "metrics")
 """Fields that change no number: not part of the hash."""
+ADDED = {"division": "averaged"}
+"""Fields that came later -> what was measured before; at that value they leave a hash as it was."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,9 @@ class Protocol:
         antialias: of that resize.
         eps: of I3D's batch normalisation.
         ddof: covariances of FVD and FID over N - ddof.
-        splits: of the Inception Score.
+        splits: parts that the Inception Score is computed in.
+        division: how videos are divided into these: `averaged` over 20 random divisions, or `once`:
+            shuffled once with the seed and cut, as torch-fidelity and papers do it.
         clip_model: for CLIPSIM.
         fid_skip: leading frames that FID and the curves leave out: the first may be given.
         seed: of the sampling of videos and clips, and of generation (video i uses seed + i).
@@ -90,6 +95,7 @@ class Protocol:
     eps: float = 1e-3
     ddof: int = 1
     splits: int = 10
+    division: str = "averaged"
     clip_model: str = "openai/clip-vit-base-patch32"
     fid_skip: int = 1
     seed: int = 0
@@ -119,7 +125,11 @@ class Protocol:
     def settings(self) -> dict[str, Any]:
         """What is hashed, as plain data."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {name: value for name, value in values.items() if name not in DESCRIBING}
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in DESCRIBING and ADDED.get(name) != value
+        }
 
     @property
     def hash(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from evaluation.compare import title
+from evaluation.notes import quiet
 from evaluation.report.blocks import to_html, to_latex, to_markdown
 from evaluation.report.content import TITLE, content, key
 from evaluation.report.published import read_table1
@@ -62,7 +63,7 @@ def picture(result: Result) -> str:
     settings = result.protocol["settings"]
     side = min(SIDE, settings["resolution"])
     rule = ClipRule(settings["frames"], 1, None, settings["fake_clip"], side, settings["seed"])
-    clips = [read_clip(video, rule) for video in find_videos(folder)[:SHOWN]]
+    clips = [read_clip(video, rule) for video in find_videos(folder, quiet)[:SHOWN]]
     sheet = grid(torch.stack(clips).permute(0, 1, 3, 4, 2), COLUMNS)
     data = base64.b64encode(gif_bytes(sheet, FPS, scale=max(1, SIDE // side))).decode()
     return f'<img src="data:image/gif;base64,{data}" alt="generated videos">'

@@ -1,50 +1,118 @@
-"""Any folder of videos, with captions where a csv beside them has some."""
+"""Any folder of videos, with captions where a table beside them has some."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.videos import SetVideo, find_videos
+from evaluation.finding import SetVideo, find_videos
+from evaluation.notes import Warn, on_stderr
 from lightning_artv.errors import DataError, UserError
+from lightning_artv.files import Names
+from lightning_artv.tables import SUFFIXES, read_table
 
 METADATA = "metadata.csv"
 
 
-def read_folder(root: str | Path) -> list[SetVideo]:
+def read_folder(root: str | Path, warn: Warn = on_stderr) -> list[SetVideo]:
     """All videos below `root` in natural order, with the captions of its `metadata.csv`.
 
-    `metadata.csv` has the columns `file_name,text`; a video with several lines has several
-    captions.
+    The table (see `metadata_of`) has the columns `file_name,text`; a video with several lines has
+    several captions. Names may lack the suffix, have folders in front, and be in any Unicode form.
+
+    Args:
+        root: the folder.
+        warn: takes sentences on what is left out, and on lines and videos that do not match.
 
     Raises:
-        UserError: no folder, no video in it, or an unusable csv.
+        UserError: no folder, no video in it, an unusable table, or a name that may mean two
+            videos.
     """
-    videos = find_videos(root)
-    path = Path(root) / METADATA
-    captions = read_captions(path) if path.is_file() else {}
+    root = Path(root)
+    videos = find_videos(root, warn)
+    path = metadata_of(root)
+    if path is None:
+        return videos
+    written = [_written(video, root) for video in videos]
+    captions = _of_videos(path, written, warn)
+    without = [name for name in written if name not in captions]
+    if without:
+        warn(
+            f"{len(without)} of the {len(videos)} videos in '{root}' have no caption in "
+            f"{path.name}, the first is '{without[0]}': add a line for each."
+        )
     return [
-        dataclasses.replace(video, captions=captions.get(_name(video, Path(root)), ()))
-        for video in videos
+        dataclasses.replace(video, captions=tuple(captions.get(name, ())))
+        for video, name in zip(videos, written, strict=True)
     ]
 
 
+def _of_videos(path: Path, names: Sequence[str], warn: Warn) -> dict[str, list[str]]:
+    """The captions of a table by the videos' own names.
+
+    Args:
+        path: the table.
+        names: of the videos that are there.
+        warn: takes sentences on lines that are left out.
+    """
+    written = read_captions(path)
+    there = Names(names)
+    captions: dict[str, list[str]] = defaultdict(list)
+    absent, empty = [], []
+    for file_name, texts in written.items():
+        found = there.find(file_name)
+        kept = [text for text in texts if text.strip()]
+        empty += [file_name] * (len(texts) - len(kept))
+        if found is None:
+            absent.append(file_name)
+        elif kept:
+            captions[found] += kept
+    if absent:
+        warn(
+            f"{len(absent)} of the {len(written)} videos that '{path}' names are not there, the "
+            f"first is '{absent[0]}': make them, or leave their lines out."
+        )
+    if empty:
+        warn(
+            f"{len(empty)} lines of '{path}' have no caption and are left out, the first is that "
+            f"of '{empty[0]}'."
+        )
+    return captions
+
+
 def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
-    """File name -> captions of a csv with the columns `file_name,text`.
+    """File name -> captions of a table with the columns `file_name,text`.
 
     Raises:
-        UserError: no such csv, or other columns.
+        UserError: no such table, other columns, or a row that cannot be used.
     """
     captions: dict[str, list[str]] = defaultdict(list)
-    for row in _rows(path, ("file_name", "text")):
+    for _, row in read_table(path, ("file_name", "text")):
         captions[row["file_name"]].append(row["text"])
     return {name: tuple(texts) for name, texts in captions.items()}
 
 
-def read_webvid(root: str | Path) -> list[SetVideo]:
+def metadata_of(folder: Path) -> Path | None:
+    """The table of captions in a folder: `metadata.csv`, `.tsv`, `.jsonl`, `.parquet`; or None.
+
+    Raises:
+        UserError: there are several.
+    """
+    tables = [path for suffix in SUFFIXES if (path := folder / f"metadata{suffix}").is_file()]
+    if len(tables) > 1:
+        names = " and ".join(path.name for path in tables)
+        raise UserError(f"'{folder}' holds {names}: keep the one with the captions.")
+    return tables[0] if tables else None
+
+
+def read_webvid(root: str | Path, warn: Warn = on_stderr) -> list[SetVideo]:
     """WebVid: a csv with `videoid,name,page_dir` and the videos `.../<page_dir>/<videoid>.mp4`.
+
+    Args:
+        root: the folder.
+        warn: takes sentences on what is left out.
 
     Raises:
         UserError: no csv of that form.
@@ -54,9 +122,9 @@ def read_webvid(root: str | Path) -> list[SetVideo]:
     tables = sorted([*root.glob("*.csv"), *root.glob("*/*.csv")])
     if not tables:
         raise UserError(f"There is no WebVid csv in '{root}': put results_10M_val.csv there.")
-    rows = _rows(tables[0], ("videoid", "name"))
-    captions = {row["videoid"]: row["name"] for row in rows}
-    videos = [v for v in find_videos(root) if v.path.stem in captions]
+    rows = read_table(tables[0], ("videoid", "name"))
+    captions = {row["videoid"]: row["name"] for _, row in rows}
+    videos = [v for v in find_videos(root, warn) if v.path.stem in captions]
     if len(videos) < len(captions):
         raise DataError(
             f"{len(captions) - len(videos)} of the {len(captions)} videos of '{tables[0]}' are not "
@@ -68,19 +136,6 @@ def read_webvid(root: str | Path) -> list[SetVideo]:
     ]
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"'{path}' is not a csv in UTF-8: {error}.") from error
-    if not set(columns) <= set(reader.fieldnames or ()):
-        raise UserError(f"'{path}' must have the columns {','.join(columns)}.")
-    if any(row[column] is None for row in rows for column in columns):
-        raise UserError(f"'{path}' has a line with fewer cells than columns: repair it.")
-    return rows
-
-
-def _name(video: SetVideo, root: Path) -> str:
-    return video.path.relative_to(root).as_posix()
+def _written(video: SetVideo, root: Path) -> str:
+    """A video's path with its suffix; a part of an array has none."""
+    return video.path.relative_to(root).as_posix() if video.index is None else video.name

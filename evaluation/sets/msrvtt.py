@@ -7,17 +7,19 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from evaluation.notes import Warn, on_stderr
 from evaluation.videos import SetVideo, find_videos, natural_key
 from lightning_artv.errors import DataError, UserError
 
 
-def read_msrvtt(root: str | Path, split: str = "test") -> list[SetVideo]:
+def read_msrvtt(root: str | Path, split: str = "test", warn: Warn = on_stderr) -> list[SetVideo]:
     """The videos of a split in natural order with all their captions.
 
     Args:
         root: holds the json (`test_videodatainfo.json`, `MSRVTT_data.json`, ...) and, anywhere
             below, `video<id>.mp4`.
         split: `train`, `validate`, `test` or `all`.
+        warn: takes sentences on what is left out.
 
     Raises:
         UserError: no json, or nothing of that split in it.
@@ -29,7 +31,7 @@ def read_msrvtt(root: str | Path, split: str = "test") -> list[SetVideo]:
     if not wanted:
         known = ", ".join(sorted(set(splits.values())))
         raise UserError(f"MSR-VTT in '{root}' has no split '{split}': its splits are {known}.")
-    files = {video.path.stem: video.path for video in find_videos(root)}
+    files = {video.path.stem: video.path for video in find_videos(root, warn)}
     missing = [name for name in wanted if name not in files]
     if missing:
         raise DataError(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from evaluation.notes import Warn, on_stderr
 from evaluation.videos import SetVideo, find_videos
 from lightning_artv.errors import DataError, UserError
 
 SPLITS = ("all", "train01", "train02", "train03", "test01", "test02", "test03")
 
 
-def read_ucf101(root: str | Path, split: str = "all") -> list[SetVideo]:
+def read_ucf101(root: str | Path, split: str = "all", warn: Warn = on_stderr) -> list[SetVideo]:
     """The videos of a split in natural order, labelled with their folder's name.
 
     Videos are known by folder, because `HandstandPushups` holds files named `v_HandStandPushups`.
@@ -20,6 +21,7 @@ def read_ucf101(root: str | Path, split: str = "all") -> list[SetVideo]:
         root: the folder that holds the class folders, or `UCF-101` with them; the lists
             (`trainlist01.txt`, ...) are in it, beside it, or in a folder there.
         split: one of `SPLITS`; `all` needs no lists.
+        warn: takes sentences on what is left out.
 
     Raises:
         UserError: no such folder or split list.
@@ -29,7 +31,7 @@ def read_ucf101(root: str | Path, split: str = "all") -> list[SetVideo]:
         raise UserError(f"UCF-101 has no split '{split}': use one of {', '.join(SPLITS)}.")
     root = Path(root)
     folder = root / "UCF-101" if (root / "UCF-101").is_dir() else root
-    videos = [v for v in find_videos(folder) if v.path.is_file()]
+    videos = [v for v in find_videos(folder, warn) if v.path.is_file()]
     if not videos or any(not video.label for video in videos):
         raise UserError(
             f"'{folder}' is not UCF-101: it must hold class folders with .avi files, such as "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,20 +13,29 @@ from evaluation.statistics.order import shuffled
 from lightning_artv.errors import UserError
 
 DIVISIONS = 20  # into splits, all counted
+AVERAGED, ONCE = "averaged", "once"
 
 
-def inception_score(probabilities: Tensor, splits: int = 1, seed: int = 0) -> Tensor:
+def inception_score(
+    probabilities: Tensor, splits: int = 1, seed: int = 0, division: str = AVERAGED
+) -> Tensor:
     """The score of each split, float64 `[divisions, splits]`; the field reports their mean and sd.
 
     The value depends on `splits`: perfect one-hot outputs of 101 classes reach 98.6 with 2048
-    videos in one split, about 77 in ten. The order of the rows does not matter: they are shuffled
-    by `shuffled`, then cut into splits whose sizes differ by at most one. One such division moves
-    the mean of ten splits by about 0.9 by chance alone, so several are drawn.
+    videos in one split, about 77 in ten.
+
+    `averaged` draws 20 divisions, because a single one moves the mean of ten splits by about 0.9 by
+    chance alone. The order of the rows does not matter: they are ordered by their values first.
+
+    `once` is what torch-fidelity and papers compute: the rows as they come are shuffled once, by
+    numpy's `RandomState(seed).permutation`, and cut at `i * N // splits`. The same rows in the same
+    order with the same seed give the same number.
 
     Args:
         probabilities: `[N, classes]`, each row a distribution.
-        splits: with 1 there is one division, of all rows.
-        seed: of the shuffling.
+        splits: parts that are scored; with 1 there is one division, of all rows.
+        seed: seed of the shuffling.
+        division: `averaged` or `once`.
 
     Raises:
         ValueError: rows that are not distributions.
@@ -39,6 +49,10 @@ def inception_score(probabilities: Tensor, splits: int = 1, seed: int = 0) -> Te
     rows = with_entropy(probabilities)
     if splits == 1:
         return _score(rows.mean(dim=0)).exp().reshape(1, 1)
+    if division == ONCE:
+        order = torch.from_numpy(np.random.RandomState(seed % 2**32).permutation(len(rows)))
+        ends = [i * len(rows) // splits for i in range(1, splits)]
+        return _scores(rows.cpu()[order].tensor_split(ends))[None]
     rows = shuffled(rows, seed)
     generator = torch.Generator().manual_seed(seed + 1)
     orders = [torch.randperm(len(rows), generator=generator) for _ in range(DIVISIONS)]

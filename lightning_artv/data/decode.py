@@ -106,6 +106,11 @@ class Video:
         """Mean frame rate; 0 for a single frame."""
         return (len(self.timestamps) - 1) / self.timestamps[-1] if self.timestamps[-1] else 0.0
 
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the codec, such as `h264`."""
+        return str(self._stream.codec_context.name)
+
     def decode(self) -> Iterator[av.VideoFrame]:
         """Every frame as it is stored, in the order of `timestamps`; decoded when it is asked for.
 

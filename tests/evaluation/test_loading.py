@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import Tensor
 from weight_files import (
     SMALL,
@@ -86,6 +87,36 @@ def test_i3d_of_a_state_dict_and_of_an_archive(
         network = load_i3d(path)
         assert same(network.network.state_dict(), i3d_state)
         assert network.name == "i3d@1/16" and network.digests == {path.name: sha256_of(path)}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "under"),
+    [
+        ("module.", ""),
+        ("", "state_dict"),
+        ("module.", "state_dict"),
+        ("module._orig_mod.model.", "model_state_dict"),
+    ],
+)
+def test_a_training_scripts_state_dict_loads(
+    i3d_state: dict[str, Tensor], tmp_path: Path, prefix: str, under: str
+) -> None:
+    state = {f"{prefix}{name}": tensor for name, tensor in i3d_state.items()}
+    content = {"epoch": 3, under: state, "optimizer": {"lr": 0.1}} if under else state
+    torch.save(content, tmp_path / "i.pt")
+    assert same(load_i3d(tmp_path / "i.pt").network.state_dict(), i3d_state)
+    save_file(state, tmp_path / "i.safetensors")
+    assert same(load_i3d(tmp_path / "i.safetensors").network.state_dict(), i3d_state)
+
+
+def test_what_holds_no_state_dict_is_said(tmp_path: Path) -> None:
+    for content in ([torch.ones(1)], {"epoch": 3}, {"state_dict": {"epoch": 3}}):
+        torch.save(content, tmp_path / "i.pt")
+        with pytest.raises(CorruptWeightsError, match="holds no state dict"):
+            load_i3d(tmp_path / "i.pt")
+    (tmp_path / "i.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CorruptWeightsError, match=r"i\.safetensors is damaged"):
+        load_i3d(tmp_path / "i.safetensors")
 
 
 def test_i3d_of_an_archive_with_unknown_names_is_taken_in_order(

@@ -126,6 +126,18 @@ def test_inception_score_of_all_probabilities(splits):
         assert score.sd == pytest.approx(float(truth.std(correction=0)), rel=1e-9)
 
 
+def test_inception_score_divided_once_takes_the_videos_as_they_come():
+    network = FirstValues(12, softmax=True)
+    metric = VideoInceptionScore(network, splits=10, seed=7, division="once")
+    for chunk in REAL.split(16):
+        metric.update(chunk)
+    truth = inception_score(network(REAL), 10, seed=7, division="once")
+    score = metric.result()
+    assert score.value == pytest.approx(float(truth.mean()), rel=1e-12)
+    assert score.sd == pytest.approx(float(truth.std(correction=0)), rel=1e-9)
+    assert score.value != pytest.approx(float(inception_score(network(REAL), 10, seed=7).mean()))
+
+
 def test_fvd_infinity_needs_the_features():
     with pytest.raises(UserError, match="keep_features"):
         fed(FrechetVideoDistance(NETWORK)).infinity()

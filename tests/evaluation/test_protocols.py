@@ -58,6 +58,7 @@ def test_every_field_that_moves_a_number_is_in_the_hash() -> None:
         **{"frames": 9, "stride": 2, "fps": 8.0, "real_clip": "start", "fake_clip": "centre"},
         **{"resolution": 64, "resize": "crop", "antialias": True, "eps": 1e-5, "ddof": 0},
         **{"splits": 1, "clip_model": "x/y", "fid_skip": 0, "seed": 1},
+        **{"division": "once"},
     }
     fixed = {"name", "source", "assumed", "metrics", "fit"}
     assert set(changes) | fixed == {f.name for f in dataclasses.fields(Protocol)}
@@ -77,6 +78,14 @@ def test_changes_mark_the_name_and_drop_assumptions_that_were_made_explicit() ->
     assert set(base.assumed) - set(changed.assumed) == {"eps", "fps", "antialias"}
     assert changed.with_changes(["seed=1"]).name == "ucf101-2048*"
     assert base.with_changes(["real_count=null"]).real_count is None
+
+
+def test_a_field_that_came_later_is_named_where_it_changes_something() -> None:
+    base = PRESETS["ucf101-2048"]
+    once = base.with_changes(["division=once"])
+    assert once.settings()["division"] == "once" and "division" not in base.settings()
+    assert once.name == "ucf101-2048*" and once.hash != base.hash
+    assert once.with_changes(["division=averaged"]).hash == base.hash
 
 
 def test_the_choice_of_metrics_changes_no_number_and_so_no_hash() -> None:

@@ -168,7 +168,7 @@ def test_captions_of_a_folder_and_of_webvid(tmp_path: Path) -> None:
     captions = {v.name: v.captions for v in read_folder(folder)}
     assert captions == {"a": ("one", "three"), "sub/b": ("two",), "c": ()}
     (folder / "metadata.csv").write_text("name,text\na.mp4,one\n")
-    with pytest.raises(UserError, match="must have the columns file_name,text"):
+    with pytest.raises(UserError, match=r"lacks the column file_name; .* is 'name,text'"):
         read_folder(folder)
 
     webvid = tmp_path / "webvid"

@@ -8,9 +8,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+import torchmetrics.image.inception as torchmetrics_inception
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_features import normal, relative
+from scipy.stats import entropy
 from torch import Tensor
 
 from evaluation.statistics import (
@@ -112,6 +114,34 @@ def test_splits_are_random_whatever_the_order():
     in_classes = rows[rows.argmax(dim=1).argsort()]
     assert abs(float(inception_score(in_classes, 10).mean()) - 76.9) <= 0.8
     assert not torch.equal(inception_score(rows, 10, seed=0), inception_score(rows, 10, seed=1))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), samples=st.integers(10, 80), splits=st.integers(2, 10))
+def test_one_division_is_the_fields(seed, samples, splits):
+    """numpy's shuffle with a seed, `i * N // splits`, mean and sd by `numpy`: torch-fidelity's."""
+    rows = softmax_rows(samples, seed=seed % 1000)
+    p = rows.numpy()[np.random.RandomState(seed).permutation(samples)]
+    parts = [p[i * samples // splits : (i + 1) * samples // splits] for i in range(splits)]
+    expected = [np.exp(entropy(part, part.mean(axis=0), axis=1).mean()) for part in parts]
+    scores = inception_score(rows, splits, seed, "once")
+    assert scores.shape == (1, splits)
+    assert np.abs(scores[0].numpy() / expected - 1).max() < 1e-12
+
+
+def test_one_division_is_torchmetrics_too(monkeypatch):
+    """torchmetrics draws its shuffle from torch's global numbers; here both shuffle alike."""
+    logits = 3 * normal(120, 7)
+    order = torch.from_numpy(np.random.RandomState(2020).permutation(120))
+    theirs = torchmetrics_inception.InceptionScore(feature=torch.nn.Identity(), splits=10)
+    theirs.update(logits)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "randperm", lambda count: order)
+        mean, sd = theirs.compute()
+    ours = inception_score(logits.softmax(dim=1), 10, seed=2020, division="once")
+    assert relative(ours.mean(), mean) < 1e-12
+    assert relative(ours.std(), sd) < 1e-12
+    assert abs(float(inception_score(logits.softmax(dim=1), 10, seed=2020).mean() - mean)) > 1e-3
 
 
 def test_inception_score_of_sums_and_its_standard_error():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from miniature import write_avi
+from miniature import write_avi, write_lossless
 from PIL import Image
 from torch import Tensor
 
@@ -21,10 +22,10 @@ from evaluation.videos import (
     SetVideo,
     choose,
     clip_batches,
-    content_hash,
     find_videos,
     fit,
     natural_key,
+    pixel_hash,
     read_clip,
     read_first_frame,
 )
@@ -76,6 +77,102 @@ def test_numbers_sort_by_value(numbers: list[int], shuffle: random.Random) -> No
     names = [f"take_{n}_x.png" for n in numbers]
     shuffle.shuffle(names)
     assert sorted(names, key=natural_key) == [f"take_{n}_x.png" for n in sorted(numbers)]
+
+
+def test_everything_that_is_left_out_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "frames", clip(2))
+    (tmp_path / "empty").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "2.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "10.png")
+    (tmp_path / "clips").mkdir()
+    for name in ("a.mp4", "a.jpg", "a.wav", "b.wav", "c", "metadata.csv", ".b.mp4.part"):
+        (tmp_path / "clips" / name).touch()
+    said: list[str] = []
+    assert [v.name for v in find_videos(tmp_path, said.append)] == ["clips/a", "frames"]
+    assert sorted(said) == [
+        f"Left out of '{tmp_path}': files that are no videos (2 .wav, 1 without suffix; the first "
+        "is 'clips/a.wav').",
+        f"Left out of '{tmp_path}': folders without a file (1; the first is 'empty').",
+        f"Left out of '{tmp_path}': pictures beside videos, taken for thumbnails (1; the first is "
+        "'clips/a.jpg').",
+        f"Left out of '{tmp_path}': pictures in the folder itself, where frames of a video need a "
+        "folder of their own (2; the first is '2.png').",
+    ]
+    find_videos(tmp_path)
+    assert capsys.readouterr().err == "".join(f"warning: {sentence}\n" for sentence in said)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        *((".ts", "mpeg2video"), (".flv", "flv1"), (".m2ts", "mpeg2video"), (".3gp", "mpeg4")),
+        *((".MPG", "mpeg2video"), (".wmv", "wmv2"), (".vob", "mpeg2video"), (".mkv", "mjpeg")),
+        *((".mxf", "mpeg2video"), (".apng", "apng"), (".nut", "ffv1"), (".f4v", "mpeg4")),
+    ],
+)
+def test_what_ffmpeg_reads_is_a_video(suffix: str, codec: str, tmp_path: Path) -> None:
+    path = tmp_path / f"clip{suffix}"
+    formats = {".f4v": "mp4", ".m2ts": "mpegts", ".MPG": "mpeg", ".vob": "vob", ".wmv": "asf"}
+    with av.open(str(path), "w", format=formats.get(suffix)) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width = 144, 176
+        stream.pix_fmt = {"mjpeg": "yuvj420p", "apng": "rgb24", "ffv1": "bgr0"}.get(
+            codec, "yuv420p"
+        )
+        for value in range(40, 200, 20):
+            grey = np.full((144, 176, 3), value, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+        container.mux(stream.encode(None))
+    (video,) = find_videos(tmp_path)
+    levels = read_clip(video, rule(8))[:, 0].float().mean(dim=(1, 2))
+    assert (levels - torch.arange(40.0, 200.0, 20.0)).abs().max() < 4
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 3, 1, 2), (3, 0, 1, 2)])
+def test_arrays_are_videos(axes: tuple[int, ...], tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (4, 16, 20, 3), dtype=np.uint8)
+    np.save(tmp_path / "one.npy", frames.transpose(axes))
+    many = np.stack([frames, 255 - frames]).transpose(0, *(axis + 1 for axis in axes))
+    np.save(tmp_path / "many.npy", many)
+    videos = find_videos(tmp_path)
+    assert [v.name for v in videos] == ["many/0", "many/1", "one"]
+    expected = torch.from_numpy(frames).permute(0, 3, 1, 2)[..., 2:18]
+    assert torch.equal(read_clip(videos[2], rule(4)), expected)
+    assert torch.equal(read_clip(videos[1], rule(3)), 255 - expected[:3])
+    with pytest.raises(UserError, match="'one' has 4 frames and the protocol needs 5"):
+        read_clip(videos[2], rule(5))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((4, 8, 8, 3)),
+        np.zeros((4, 8, 8), "u1"),
+        np.zeros((0, 8, 8, 3), "u1"),
+        np.array([{}], dtype=object),
+    ],
+)
+def test_other_arrays_are_one_sentence(array: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(UserError, match=r"a\.npy' (holds|is not an array)") as error:
+        find_videos(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere" / "v1", clip(2))
+    (tmp_path / "set" / "sub").mkdir(parents=True)
+    (tmp_path / "set" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "sub" / "round").symlink_to(tmp_path / "set")
+    assert [v.name for v in find_videos(tmp_path / "set")] == ["linked/v1"]
+
+
+def test_folders_of_digit_like_characters_sort(tmp_path: Path) -> None:
+    for name in ("m²", "²", "m2", "m10", "١"):
+        write(tmp_path / name, clip(2))
+    assert [v.name for v in find_videos(tmp_path)] == ["m2", "m10", "m²", "²", "١"]
 
 
 def test_hidden_names_thumbnails_and_the_root_are_no_videos(tmp_path: Path) -> None:
@@ -185,12 +282,19 @@ def test_batches_keep_order_and_ragged_ends(tmp_path: Path) -> None:
     assert list(clip_batches([], rule(2), 2)) == []
 
 
-def test_content_hash_is_of_pictures_in_order(tmp_path: Path) -> None:
-    write(tmp_path / "a", clip(3))
-    write(tmp_path / "b", clip(3))
-    write(tmp_path / "c", clip(3).flip(0))
-    a, b, c = (content_hash(video) for video in find_videos(tmp_path))
-    assert a == b != c
+def test_equal_pictures_have_one_hash_however_they_are_stored(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = torch.from_numpy(rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8))
+    write(tmp_path / "a", frames)
+    (tmp_path / "b").mkdir()
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame.numpy()).save(tmp_path / "b" / f"{number}.bmp")
+    np.save(tmp_path / "c.npy", frames.numpy())
+    write_lossless(tmp_path / "d.mkv", frames.numpy())
+    np.save(tmp_path / "e.npy", frames.flip(0).numpy())
+    hashes = [pixel_hash(read_clip(video, rule(3))) for video in find_videos(tmp_path)]
+    assert len(set(hashes[:4])) == 1 and hashes[4] != hashes[0]
+    assert pixel_hash(torch.zeros(2, 3, 4, 8)) != pixel_hash(torch.zeros(2, 3, 8, 4))
 
 
 def test_the_protocols_rules() -> None:

@@ -156,7 +156,7 @@ def clip_batches(
 def pixel_hash(clip: Tensor) -> str:
     """sha256 of a clip's pixels, uint8 `[T, 3, H, W]`: equal pictures have it however stored."""
     digest = hashlib.sha256(repr(tuple(clip.shape)).encode())
-    digest.update(clip.contiguous().numpy())
+    digest.update(clip.contiguous().numpy().data)
     return digest.hexdigest()
 
 

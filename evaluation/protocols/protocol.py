@@ -128,7 +128,7 @@ class Protocol:
         return {
             name: value
             for name, value in values.items()
-            if name not in DESCRIBING and ADDED.get(name) != value
+            if name not in DESCRIBING and (name, value) not in ADDED.items()
         }
 
     @property

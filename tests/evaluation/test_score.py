@@ -485,7 +485,7 @@ def test_names_as_people_write_them_find_their_videos(
         text = data.draw(st.text(st.characters(codec="utf-8", exclude_characters="\0")))
         captions[form(name)] = text
     with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
         writer.writerows([("file_name", "text"), *captions.items()])
     said: list[str] = []
     found = {v.path.name: v.captions for v in read_folder(folder, said.append)}

@@ -203,6 +203,22 @@ def test_killed_runs_end_at_the_same_bits(whole: Run, shards: Path, tmp_path: Pa
     assert not [p for p in run.checkpoints.iterdir() if p.suffix != ".ckpt"]
 
 
+def test_a_run_that_ended_between_two_saves_goes_on(
+    whole: Run, shards: Path, tmp_path: Path
+) -> None:
+    """It ends after step 7, which no periodic save (every 2 steps) keeps; then it is prolonged."""
+    run = Run(tmp_path / "run", shards)
+    arguments = run.arguments
+    run.arguments = [*arguments, "--trainer.max_steps=7"]
+    run.finish()
+    assert read_checkpoint(run.last)["global_step"] == 7
+    run.arguments = arguments
+    run.finish()
+    lines = run.lines()
+    assert len(lines) == len(dict(lines)) and dict(lines) == dict(whole.lines())
+    assert_same_end(whole, run)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
 def test_a_signal_saves_within_one_step_and_exits(
     whole: Run, shards: Path, tmp_path: Path, number: signal.Signals, code: int

@@ -29,7 +29,7 @@ from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.errors import UserError
 from lightning_artv.generate import choose_device
 from lightning_artv.generation import video_size
-from lightning_artv.media.atomic import atomic_path, write_atomically
+from lightning_artv.media.atomic import atomic_path, write_atomically, writing_to
 from lightning_artv.progress import Progress
 from lightning_artv.systems.base import SamplingSettings, Segment, VideoSystem
 from lightning_artv.training.checkpoint import load_system, read_checkpoint
@@ -271,7 +271,7 @@ def _save_samples(
     }
     if masks is not None:
         arrays["masks"] = masks
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic_path(path) as temporary, writing_to(path), temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from evaluation.statistics.gaussian import Gaussian
 from lightning_artv.errors import UserError
-from lightning_artv.media.atomic import atomic_path
+from lightning_artv.media.atomic import atomic_path, writing_to
 
 NAMES = {"count", "mean", "scatter"}
 
@@ -46,7 +46,7 @@ class Reference:
         if self.features is not None:
             tensors["features"] = self.features
         whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        with atomic_path(path) as temporary:
+        with atomic_path(path) as temporary, writing_to(path):
             save_file(whole, temporary, metadata=dict(self.about))
 
     @classmethod

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lightning_artv.errors import UserError
+
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @contextmanager
@@ -51,11 +55,36 @@ def writing_to(path: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:  # PyAV's errors of this kind are OSErrors too
-        reason = error.strerror or str(error)
-        raise UserError(
-            f"Cannot write {path}: {reason}; free some space or choose another place."
-        ) from error
+    except (UserError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # some of torch's are no `Exception`s
+        refusal = os_error(error)
+        if refusal is None:
+            raise
+        raise UserError(not_written(path, refusal)) from error
+
+
+def not_written(path: str | Path, error: OSError) -> str:
+    """The sentence that `path` cannot be written for `error`, and what helps."""
+    helps = "free some space or choose" if error.errno in FULL else "choose"
+    return f"Cannot write {path}: {error.strerror or error}; {helps} another place."
+
+
+def os_error(error: BaseException) -> OSError | None:
+    """The operating system's error that `error` is, was raised for, or tells of in its text.
+
+    PyAV's are `OSError`s; torch raises its own while it handles one, safetensors gives the number,
+    and torch.distributed collects those of all ranks.
+    """
+    chain: BaseException | None = error
+    while chain is not None and not isinstance(chain, OSError):
+        chain = chain.__cause__ or chain.__context__
+    if chain is not None:
+        return chain
+    if number := re.search(r"\(os error (\d+)\)", str(error)):
+        return OSError(int(number[1]), os.strerror(int(number[1])))
+    ranks = getattr(error, "failures", {}).values()
+    return next((found for first, *_ in ranks if (found := os_error(first)) is not None), None)
 
 
 def _remove(path: Path) -> None:

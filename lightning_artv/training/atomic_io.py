@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lightning_artv.errors import UserError
-from lightning_artv.media.atomic import atomic_path
+from lightning_artv.media.atomic import writing_to
 from lightning_artv.training.checkpoint import read_checkpoint
+from lightning_artv.training.replacing import replace, save_file
+from lightning_artv.training.run_folder import newest_named
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -30,18 +29,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write a local file.
 
         Raises:
-            UserError: a remote path, or one that cannot be written.
+            UserError: a remote path, or one that cannot be written; it names the newest whole one.
         """
         if "://" in str(path):
             raise UserError(f"Checkpoints are written to local folders only, which {path} is not.")
         path = Path(path)
-        for stale in path.parent.glob(f".{path.name}.*.part"):
-            stale.unlink()
-        with atomic_path(path) as temporary:
-            _write(checkpoint, temporary)
-            if path.is_dir():  # a sharded run's: a file cannot replace it
-                shutil.rmtree(path)
-        _sync(path.parent)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        with newest_named(path.parent), writing_to(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for stale in path.parent.glob(f".{path.name}.*.part"):
+                stale.unlink()
+            try:
+                save_file(checkpoint, temporary)
+                replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def load_checkpoint(
         self,
@@ -55,21 +57,3 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             UserError: no such checkpoint, or a damaged one.
         """
         return read_checkpoint(Path(path))
-
-
-def _write(checkpoint: Mapping[str, Any], path: Path) -> None:
-    with path.open("wb") as file:
-        torch.save(checkpoint, file)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename in the folder outlast a power failure."""
-    if os.name != "posix":
-        return  # a folder cannot be opened there
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

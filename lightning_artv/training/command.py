@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf.errors import OmegaConfBaseException
 
@@ -24,7 +25,9 @@ from lightning_artv.training.checkpoint import check_checkpoint, embedded_config
 from lightning_artv.training.config_errors import explain
 from lightning_artv.training.extends import expand
 from lightning_artv.training.module import VideoModule
-from lightning_artv.training.sharded_checkpoint import recover
+from lightning_artv.training.replacing import recover
+from lightning_artv.training.run_folder import last, refuse_used
+from lightning_artv.training.saving import RunCheckpoint
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 DEFAULT_SEED = 0
@@ -87,9 +90,9 @@ class VideoCLI(LightningCLI):
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         for callback in trainer.checkpoint_callbacks:
-            folder = getattr(callback, "dirpath", None)
-            if folder:
-                recover(Path(folder))
+            RunCheckpoint.of(callback)
+        for folder in checkpoint_folders(trainer):
+            recover(folder)
         return trainer
 
     def after_instantiate_classes(self) -> None:
@@ -107,7 +110,34 @@ class VideoCLI(LightningCLI):
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
         if subcommand == "predict":
             kwargs["return_predictions"] = False  # a callback may write them; a list would grow
+        kwargs["ckpt_path"] = self._start(subcommand, kwargs.get("ckpt_path"))
         return {**kwargs, "weights_only": True}
+
+    def _start(self, subcommand: str, path: str | None) -> str | None:
+        """The checkpoint to begin with.
+
+        Raises:
+            UserError: a new run in a used folder, or nothing there to go on from or to evaluate.
+        """
+        folders = checkpoint_folders(self.trainer)
+        if path == "last" and folders:
+            found = last(folders)
+            if found is None and subcommand != "fit":
+                raise UserError(f"There is no checkpoint in {folders[0]}: give --ckpt_path a file.")
+            return None if found is None else str(found)
+        if path is None and subcommand == "fit" and not self.trainer.fast_dev_run:
+            requeued = SLURMEnvironment.detect() and any(
+                Path(self.trainer.default_root_dir).glob("hpc_ckpt_*.ckpt")
+            )
+            if not requeued:
+                refuse_used(folders)
+        return path
+
+
+def checkpoint_folders(trainer: Trainer) -> list[Path]:
+    """Where the trainer's callbacks are told to write checkpoints."""
+    folders = (getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks)
+    return [Path(folder) for folder in dict.fromkeys(folders) if folder]
 
 
 def run(arguments: Sequence[str]) -> VideoCLI:

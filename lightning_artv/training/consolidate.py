@@ -35,13 +35,12 @@ def consolidate(folder: Path, output: Path) -> None:
     Raises:
         UserError: no such folder, a damaged one, or `output` cannot be written.
     """
-    import torch
-
     from lightning_artv.media.atomic import atomic_path, writing_to
+    from lightning_artv.training.replacing import save_file
     from lightning_artv.training.sharded_checkpoint import read
 
     if output.is_dir():
         raise UserError(f"'{output}' is a folder: name a file.")
     checkpoint = read(folder)
     with atomic_path(output) as temporary, writing_to(output):
-        torch.save(checkpoint, temporary)
+        save_file(checkpoint, temporary)

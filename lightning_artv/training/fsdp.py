@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from lightning_artv.training import sharded_checkpoint
 from lightning_artv.training.checkpoint import EMA_KEY, read_checkpoint
+from lightning_artv.training.run_folder import newest_named
 from lightning_artv.training.sharding import sharded_like
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -60,7 +61,9 @@ class FSDP2(ModelParallelStrategy):
         self, checkpoint: dict[str, Any], filepath: _PATH, storage_options: Any | None = None
     ) -> None:
         """Write a folder; it has its name only when every rank is done."""
-        sharded_checkpoint.write(checkpoint, self.broadcast(str(filepath)))
+        path = Path(self.broadcast(str(filepath)))
+        with newest_named(path.parent):
+            sharded_checkpoint.write(checkpoint, path)
 
     def load_checkpoint(
         self, checkpoint_path: _PATH, weights_only: bool | None = None

@@ -27,6 +27,7 @@ from lightning_artv.training.efficiency import (
 )
 from lightning_artv.training.optim import Decay, OptimizerName, adamw, learning_rates
 from lightning_artv.training.resume import rewind
+from lightning_artv.training.saving import keep_states
 from lightning_artv.training.sharding import shard
 
 _PREFIX = "system."
@@ -153,6 +154,8 @@ class VideoModule(LightningModule):
         """Counts a step's micro-batches and seeds torch's generator, for networks that use it."""
         if self.global_step != self._step:
             self._step, self._micro_batches = self.global_step, 0
+            # the loggers' step, which Lightning restores one off from some checkpoints
+            self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step
         place = f"{self._step}:{self._micro_batches}:{self.global_rank}"
         torch.manual_seed(generators_for(self.seed, [f"global:{place}"])[0].initial_seed())
         self._micro_batches += 1
@@ -234,6 +237,7 @@ class VideoModule(LightningModule):
         parameters = {_PREFIX + n: p for n, p in self.system.trainable_parameters().items()}
         known = self.state_dict().keys()
         check_weights(checkpoint["state_dict"], parameters, "The file to resume from", known)
+        keep_states(checkpoint.get("callbacks", {}), self.trainer.callbacks)  # type: ignore[attr-defined]
 
     def _keys(self, batch: VideoBatch) -> list[str]:
         """A name a sample for its randomness; one that is in the batch twice gets two names."""

@@ -25,7 +25,3 @@ def rewind(loops: MutableMapping[str, Any], micro_batches: int) -> None:
     for counts in cleared.values():  # the step's first batch cleared the gradients
         for name in counts:
             counts[name] -= 1
-    current = fit["epoch_loop.batch_progress"]["current"]
-    if current["completed"] < current["processed"]:
-        # Written at a batch's end. Resuming, Lightning takes the step before for not yet counted.
-        fit["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1

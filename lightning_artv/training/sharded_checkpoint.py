@@ -16,7 +16,7 @@ import pickle
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import writing_to
+from lightning_artv.training.replacing import replace, save_file
 from lightning_artv.training.sharding import empty_like
 
 META = "meta.ckpt"
@@ -104,22 +105,26 @@ def write(checkpoint: Mapping[str, Any], path: str | Path) -> None:
         key: split(value, key, tensors) if key in SHARDED_KEYS else value
         for key, value in checkpoint.items()
     }
-    with writing_to(path):
+    try:
+        with writing_to(path):
+            if _rank() == 0:
+                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.mkdir(parents=True)
+            _barrier()
+            writer = HuggingFaceStorageWriter(str(temporary), save_distributed=True)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process
+                save(tensors, storage_writer=writer, no_dist=not dist.is_initialized())
+            _barrier()
+            if _rank() == 0:
+                files = {file.name: file.stat().st_size for file in temporary.iterdir()}
+                save_file({"files": files, "checkpoint": tree}, temporary / META)
+                _flush(temporary)
+                replace(temporary, path)
+    finally:
         if _rank() == 0:
             shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-        _barrier()
-        writer = HuggingFaceStorageWriter(str(temporary), save_distributed=True)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process
-            save(tensors, storage_writer=writer, no_dist=not dist.is_initialized())
-        _barrier()
-        if _rank() == 0:
-            files = {file.name: file.stat().st_size for file in temporary.iterdir()}
-            torch.save({"files": files, "checkpoint": tree}, temporary / META)
-            _flush(temporary)
-            _replace(temporary, path)
-        _barrier()
+    _barrier()
 
 
 def read(
@@ -206,27 +211,6 @@ def _names(tree: Any) -> list[str]:
     if isinstance(tree, list):
         return [name for value in tree for name in _names(value)]
     return []
-
-
-def recover(folder: Path) -> None:
-    """Give a checkpoint its name back that a killed run was about to replace in `folder`."""
-    for old in folder.glob(".*.old"):
-        path = folder / old.name[1 : -len(".old")]
-        if not path.exists():
-            with suppress(FileNotFoundError):  # another rank was first
-                os.replace(old, path)
-
-
-def _replace(temporary: Path, path: Path) -> None:
-    """Rename a folder over another, which leaves its name first, whole, and is then removed."""
-    old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.is_dir():
-        os.replace(path, old)
-    else:
-        path.unlink(missing_ok=True)
-    os.replace(temporary, path)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _flush(folder: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lightning_artv.training.run_folder import LAST
 
 SIGNALS = tuple(getattr(signal, n) for n in ("SIGTERM", "SIGUSR1") if hasattr(signal, n))
 
@@ -66,8 +67,6 @@ class StopOnSignal(Callback):
 
     def _stop(self, trainer: Trainer, number: int) -> None:
         path = last_checkpoint(trainer)
-        if isinstance(trainer.checkpoint_callback, ModelCheckpoint):
-            trainer.checkpoint_callback.last_model_path = str(path)  # else it would add a last-v1
         trainer.save_checkpoint(path)
         if number != signal.SIGTERM and callable(self._requeue):
             self._requeue(number, None)
@@ -86,7 +85,7 @@ def last_checkpoint(trainer: Trainer) -> Path:
     """Where `--ckpt_path last` looks for a run's last checkpoint."""
     callback = trainer.checkpoint_callback
     folder = getattr(callback, "dirpath", None) or Path(trainer.default_root_dir) / "checkpoints"
-    return Path(folder) / f"{ModelCheckpoint.CHECKPOINT_NAME_LAST}{ModelCheckpoint.FILE_EXTENSION}"
+    return Path(folder) / LAST
 
 
 def _exit_code(trainer: Trainer, number: int) -> int:

@@ -15,7 +15,7 @@ from lightning_artv.errors import UserError
 from lightning_artv.training.atomic_io import AtomicCheckpointIO
 from lightning_artv.training.callbacks import LossByTimestep
 from lightning_artv.training.module import VideoModule
-from lightning_artv.training.sharded_checkpoint import recover
+from lightning_artv.training.replacing import recover
 
 
 def test_a_checkpoint_is_written_whole_and_leaves_nothing_beside(tmp_path: Path) -> None:

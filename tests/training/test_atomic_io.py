@@ -102,7 +102,7 @@ class Logged(Callback):
     def __init__(self) -> None:
         self.seen: list[tuple[int, int]] = []
 
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+    def on_before_backward(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         stepped = trainer.fit_loop.epoch_loop._batches_that_stepped
         self.seen.append((trainer.global_step, stepped))
 

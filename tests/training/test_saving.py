@@ -187,7 +187,7 @@ def test_where_last_goes_on(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"last\.ckpt is damaged: going on from .*step7.*step 7"):
         assert run_folder.last([tmp_path]) == other
     other.write_bytes(b"")
-    with pytest.raises(UserError, match="No checkpoint in .* is whole"):
+    with pytest.raises(UserError, match=r"No checkpoint in .* is whole"):
         run_folder.last([tmp_path])
 
 

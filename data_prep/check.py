@@ -17,7 +17,7 @@ from data_prep.tables import STATUS, Row, read_rows, sha256, write_rows
 from data_prep.transcode import longest_gop
 from lightning_artv.data.captions import BadCaption, caption_of, one_line
 from lightning_artv.data.decode import DecodeError, Video
-from lightning_artv.data.tar import RawSample, ShardWriter, read_shard
+from lightning_artv.data.tar import RawSample, ShardWriter, read_shard, tars_in
 from lightning_artv.errors import DataError, UserError
 from lightning_artv.progress import Progress
 
@@ -49,9 +49,11 @@ def check(folder: Path, engine: EngineOptions, quick: bool = False) -> list[Dama
         DataError: there is no manifest, or it is damaged.
     """
     made_by, shards = read_manifest(folder)
-    unlisted = {p.name for p in folder.glob("*.tar")} - {n for s in shards for n in s.files}
+    unlisted = {path.name for path in tars_in(folder)} - {n for s in shards for n in s.files}
     if unlisted:
-        raise DataError(f"{folder} holds {min(unlisted)}, which its {MANIFEST} does not list.")
+        raise DataError(
+            f"{folder} holds {min(unlisted)}, which its {MANIFEST} does not list; move it away."
+        )
     job = CheckShard(folder.resolve(), int(made_by["options"]["gop"]), quick)
     progress = Progress(len(shards), "shard")
     damaged = []

@@ -21,7 +21,7 @@ from lightning_artv.data.clips import timeline
 from lightning_artv.data.decode import DecodeError, Video, square
 from lightning_artv.data.members import LATENTS_KEY, printable
 from lightning_artv.data.shards import open_frames, open_samples
-from lightning_artv.data.tar import RawSample, ShardWriter, read_shard
+from lightning_artv.data.tar import RawSample, ShardWriter, read_shard, tars_in
 from lightning_artv.errors import DataError, UserError
 from lightning_artv.media.atomic import write_atomically
 from lightning_artv.networks.autoencoder import Autoencoder, KLAutoencoder
@@ -193,11 +193,11 @@ class _Record:
         wanted = json.loads(json.dumps(asdict(options)))
         path = out / RECORD
         if not path.is_file():
-            foreign = [p.name for p in out.iterdir() if p.suffix == ".tar"] if out.is_dir() else []
+            foreign = tars_in(out) if out.is_dir() else []
             if foreign:
                 raise UserError(
-                    f"{out} holds {foreign[0]}, which this command did not write; choose another "
-                    "folder."
+                    f"{out} holds {foreign[0].name}, which this command did not write; choose "
+                    "another folder."
                 )
             return cls(out, wanted, {})
         try:

@@ -21,7 +21,7 @@ def building(out: Path, overwrite: bool = False) -> Iterator[Path]:
     if out.is_file():
         raise UserError(f"{out} is a file; choose another name for the folder of shards.")
     held = list(out.iterdir()) if out.is_dir() else []
-    foreign = [path.name for path in held if path.suffix != ".tar"]
+    foreign = sorted(path.name for path in held if path.suffix != ".tar")
     if foreign:
         raise UserError(f"{out} holds {foreign[0]}, which is no shard; choose another folder.")
     if held and not overwrite:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from data_prep.provenance import MARK
 from data_prep.tables import STATUS, Row, TableWriter, sha256
+from lightning_artv.data.tar import tars_in
 from lightning_artv.errors import DataError
 from lightning_artv.media.atomic import write_atomically
 from lightning_artv.numbers import whole_number
@@ -171,18 +172,40 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], list[Shard]]:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise DataError(
-            f"{folder} has no {MANIFEST}: its shards are not finished; run the step shards again."
-        )
+        raise DataError(f"{folder} has no {MANIFEST}: {_without_manifest(folder)}.")
     try:
         manifest = json.loads(path.read_bytes())
         shards = [Shard.from_json(entry) for entry in manifest["shards"]]
         made_by: dict[str, Any] = manifest["made_by"]
+        int(made_by["options"]["gop"])
     except (ValueError, KeyError, TypeError) as error:
+        if not (folder / MARK).is_file():
+            raise DataError(f"{path} is not of the step shards: {_FOREIGN}.") from error
         raise DataError(
             f"{path} is damaged; delete it and run the step shards again, which makes it anew."
         ) from error
     return made_by, shards
+
+
+_FOREIGN = (
+    "nothing says what the shards should be, so they cannot be checked; `python -m data_prep "
+    "motion FOLDER OUT.parquet --kind video2dataset` reads shards of any origin and names what is "
+    "damaged"
+)
+
+
+def _without_manifest(folder: Path) -> str:
+    """Why a folder has no manifest, and what to do."""
+    if not folder.is_dir():
+        return "it is no folder"
+    if (folder / MARK).is_file():
+        return "its shards are not finished; run the step shards again"
+    if (folder / "latents.json").is_file():
+        return "it holds latents; check the shards of videos that they were made of"
+    if tars_in(folder):
+        return _FOREIGN
+    below = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+    return f"it holds no shards, but {below[0]} does" if below else "it holds no shards"
 
 
 def remove_shards(folder: Path) -> None:

@@ -32,7 +32,7 @@ from data_prep.tables import STATUS, Row, TableReader, sha256
 from data_prep.transcode import Limits, prepare_clips
 from data_prep.x264 import Quality
 from lightning_artv.data.decode import DecodeError
-from lightning_artv.data.tar import ShardWriter
+from lightning_artv.data.tar import ShardWriter, tars_in
 from lightning_artv.errors import UserError
 from lightning_artv.progress import Progress
 
@@ -182,9 +182,11 @@ def _resumed(folder: Path, made_by: Mapping[str, Any], overwrite: bool) -> list[
         return None if (folder / MANIFEST).is_file() else list(finished_shards(folder))
     if (folder / MARK).is_file():
         remove_shards(folder)
-    foreign = next(folder.glob("*.tar"), None)
-    if foreign is not None:
-        raise UserError(f"{folder} holds {foreign.name} of another origin; choose another folder.")
+    foreign = tars_in(folder) if folder.is_dir() else []
+    if foreign:
+        raise UserError(
+            f"{folder} holds {foreign[0].name} of another origin; choose another folder."
+        )
     claim(folder, made_by)
     return []
 

@@ -128,8 +128,17 @@ def require_captions(samples: Samples, option: str) -> None:
             return
         first = first or f"{raw.shard.name}:{raw.key}: {caption.reason}"
     if first:
-        raise DataError(
-            f"Not one of the samples has a caption ({first}): put each into key.txt, or into a "
-            f"field {FIELDS[0]} of key.json, right behind its video in the tar; to train without "
-            f"text, give --{option}."
-        )
+        raise no_captions(first, f"to train without text, give --{option}")
+
+
+def no_captions(first: str, otherwise: str) -> DataError:
+    """What stops a set without any caption.
+
+    Args:
+        first: a sample and why it has none.
+        otherwise: what else to do.
+    """
+    return DataError(
+        f"Not one of the samples has a caption ({first}): put each into key.txt, or into a field "
+        f"{FIELDS[0]} of key.json, right behind its video in the tar; {otherwise}."
+    )

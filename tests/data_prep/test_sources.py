@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from data_prep.files import read_source
 from data_prep.rows import PROBLEM_KINDS, Problem, VideoEntry, is_unsafe, key_of
 from data_prep.sources import KINDS, list_source
 from data_prep.sources.checks import Seen
@@ -322,6 +323,35 @@ def test_video2dataset(tmp_path: Path) -> None:
         ("00001.tar", "damaged_shard"),
     ]
     assert "404" in problems[2].reason
+
+
+def test_video2dataset_tells_why_a_row_is_not_in_its_shard(tmp_path: Path) -> None:
+    """A table of all shards, or one saved by pandas, is no failed download."""
+    files = [(f"00000/{n:09d}.{end}", b"x") for n in (0, 7) for end in ("mp4", "txt")]
+    shard(tmp_path / "00000.tar", files)
+    for keys in (["000000000", "000000007", "000000012"], [0, 7, 12]):
+        table = {"key": keys, "status": ["success"] * 3}
+        pq.write_table(pa.table(table), tmp_path / "00000.parquet")
+        entries, problems = split(listing("video2dataset", tmp_path))
+        assert [entry.key for entry in entries] == ["00000%2F000000000", "00000%2F000000007"]
+        assert [(problem.key, problem.kind) for problem in problems] == [
+            (str(keys[2]), "missing_file")
+        ]
+        assert "the table is of other shards too" in problems[0].reason
+    table = {"key": ["000000000"]}  # a subset: what it does not list is used
+    pq.write_table(pa.table(table), tmp_path / "00000.parquet")
+    entries, problems = split(listing("video2dataset", tmp_path))
+    assert len(entries) == 2 and not problems
+
+
+def test_a_video_that_is_twice_in_a_shard_comes_with_its_own_caption(tmp_path: Path) -> None:
+    files = [("a.mp4", b"one"), ("a.txt", b" "), ("a.mp4", b"two"), ("a.txt", b"of two")]
+    shard(tmp_path / "00000.tar", [*files, ("b.mp4", b"three"), ("b.txt", b"of three")])
+    entries, problems = split(listing("video2dataset", tmp_path))
+    assert [(read_source(entry.path), entry.caption) for entry in entries] == [
+        (b"three", "of three")
+    ]
+    assert [problem.kind for problem in problems] == ["empty_caption", "duplicate_key"]
 
 
 @pytest.mark.parametrize(

@@ -344,6 +344,33 @@ def test_unfinished_and_unlisted_shards_are_one_sentence(tmp_path: Path, source:
         check(out, ENGINE)
 
 
+def test_shards_of_another_origin_are_told_so(tmp_path: Path, source: Path) -> None:
+    """Not that they are unfinished: the step shards would not make them."""
+    out = write(tmp_path, source, samples=4)
+    for name in ("made_by.json", MANIFEST):
+        (out / name).unlink()
+    for manifest in (None, '{"files": []}'):
+        if manifest is not None:
+            (out / MANIFEST).write_text(manifest)
+        with pytest.raises(DataError, match="--kind video2dataset` reads shards of any origin"):
+            check(out, ENGINE)
+    (out / MANIFEST).unlink()
+    (out / "latents.json").write_text("{}")
+    with pytest.raises(DataError, match="check the shards of videos"):
+        check(out, ENGINE)
+    with pytest.raises(DataError, match="it is no folder"):
+        check(tmp_path / "absent", ENGINE)
+
+
+def test_the_folder_above_the_shards_is_told_so(tmp_path: Path, source: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    write(tmp_path, source, "shards/train", samples=4)
+    with pytest.raises(DataError, match=r"holds no shards, but .*shards/train does"):
+        check(tmp_path / "shards", ENGINE)
+    (tmp_path / "shards" / "train" / "._00000.tar").write_bytes(b"of macOS")
+    assert check(tmp_path / "shards" / "train", ENGINE) == []
+
+
 def test_every_video_is_accounted_for_in_both_splits(
     tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

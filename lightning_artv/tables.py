@@ -37,6 +37,10 @@ _NOT_CLOSED = (
 )
 
 
+class MissingColumns(UserError):  # noqa: N818 - what the data is, not what the code did
+    """A table without the columns that are needed."""
+
+
 @dataclass(frozen=True)
 class BadRow:
     """A row of a table that cannot be used.
@@ -81,7 +85,8 @@ def rows(
         optional: further columns that a row has where the table has them.
 
     Raises:
-        UserError: no such file, another kind of file, damage, or a header without the columns.
+        MissingColumns: the table is of something else.
+        UserError: no such file, another kind of file, damage, or a column that is there twice.
     """
     try:
         with path.open("rb") as file:
@@ -219,7 +224,7 @@ def _places(
     if missing:
         shown = ",".join(header)
         shown = repr(shown if len(shown) <= 100 else shown[:97] + "...") if shown else "empty"
-        raise UserError(
+        raise MissingColumns(
             f"{path} lacks the {'columns' if len(missing) > 1 else 'column'} {', '.join(missing)}; "
             f"its first line is to name {', '.join(columns)}, and is {shown}."
         )

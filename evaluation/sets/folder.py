@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evaluation.finding import SetVideo, find_videos
 from evaluation.notes import Warn, on_stderr
-from lightning_artv.errors import DataError, UserError
+from lightning_artv.errors import UserError
 from lightning_artv.files import Names
 from lightning_artv.tables import SUFFIXES, read_table
 
@@ -105,35 +105,6 @@ def metadata_of(folder: Path) -> Path | None:
         names = " and ".join(path.name for path in tables)
         raise UserError(f"'{folder}' holds {names}: keep the one with the captions.")
     return tables[0] if tables else None
-
-
-def read_webvid(root: str | Path, warn: Warn = on_stderr) -> list[SetVideo]:
-    """WebVid: a csv with `videoid,name,page_dir` and the videos `.../<page_dir>/<videoid>.mp4`.
-
-    Args:
-        root: the folder.
-        warn: takes sentences on what is left out.
-
-    Raises:
-        UserError: no csv of that form.
-        DataError: videos that the csv lists are missing.
-    """
-    root = Path(root)
-    tables = sorted([*root.glob("*.csv"), *root.glob("*/*.csv")])
-    if not tables:
-        raise UserError(f"There is no WebVid csv in '{root}': put results_10M_val.csv there.")
-    rows = read_table(tables[0], ("videoid", "name"))
-    captions = {row["videoid"]: row["name"] for _, row in rows}
-    videos = [v for v in find_videos(root, warn) if v.path.stem in captions]
-    if len(videos) < len(captions):
-        raise DataError(
-            f"{len(captions) - len(videos)} of the {len(captions)} videos of '{tables[0]}' are not "
-            f"below '{root}': download them, or leave their lines out."
-        )
-    return [
-        dataclasses.replace(v, name=v.path.stem, label="", captions=(captions[v.path.stem],))
-        for v in videos
-    ]
 
 
 def _written(video: SetVideo, root: Path) -> str:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.finding import SetVideo, natural_key
 from evaluation.notes import Warn, on_stderr
-from evaluation.videos import SetVideo, find_videos, natural_key
-from lightning_artv.errors import DataError, UserError
+from evaluation.sets.lookup import files_by_name
+from lightning_artv.errors import UserError
+from lightning_artv.files import read_json
+
+
+@dataclass(frozen=True)
+class _Annotated:
+    """What a json says of a video: its split, and its captions in the order of their ids."""
+
+    split: str
+    captions: tuple[str, ...]
 
 
 def read_msrvtt(root: str | Path, split: str = "test", warn: Warn = on_stderr) -> list[SetVideo]:
@@ -17,57 +27,71 @@ def read_msrvtt(root: str | Path, split: str = "test", warn: Warn = on_stderr) -
 
     Args:
         root: holds the json (`test_videodatainfo.json`, `MSRVTT_data.json`, ...) and, anywhere
-            below, `video<id>.mp4`.
+            below, `video<id>.mp4`. Several json files may share the videos, or agree about them.
         split: `train`, `validate`, `test` or `all`.
         warn: takes sentences on what is left out.
 
     Raises:
-        UserError: no json, or nothing of that split in it.
+        UserError: no json, two that say different things of a video, or nothing of that split.
         DataError: videos of the split are missing.
     """
     root = Path(root)
-    splits, captions = _annotations(root)
-    wanted = sorted((v for v, s in splits.items() if split in (s, "all")), key=natural_key)
+    videos = _annotations(root)
+    wanted = sorted((n for n, v in videos.items() if split in (v.split, "all")), key=natural_key)
     if not wanted:
-        known = ", ".join(sorted(set(splits.values())))
+        known = ", ".join(sorted({video.split for video in videos.values()}))
         raise UserError(f"MSR-VTT in '{root}' has no split '{split}': its splits are {known}.")
-    files = {video.path.stem: video.path for video in find_videos(root, warn)}
-    missing = [name for name in wanted if name not in files]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of the {len(wanted)} videos of MSR-VTT {split} are not below "
-            f"'{root}', the first is {missing[0]}.mp4: unpack them there."
-        )
-    return [SetVideo(files[n], n, captions=tuple(captions.get(n, ()))) for n in wanted]
+    files = files_by_name(root, wanted, f"MSR-VTT {split}", videos, warn)
+    return [SetVideo(files[name].path, name, captions=videos[name].captions) for name in wanted]
 
 
-def _annotations(root: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """video id -> split, and video id -> captions by their sentence ids, of all json files."""
-    splits: dict[str, str] = {}
-    sentences: dict[str, dict[int, str]] = defaultdict(dict)
-    for path in sorted([*root.glob("*.json"), *root.glob("*/*.json")]):
-        content = _read(path)
-        if content is None:
-            continue
-        for video in content["videos"]:
-            splits[video["video_id"]] = video.get("split", "test")
-        for number, entry in enumerate(content["sentences"]):
-            caption = " ".join(str(entry["caption"]).split())
-            sentences[entry["video_id"]][int(entry.get("sen_id", number))] = caption
-    if not splits:
+def _annotations(root: Path) -> dict[str, _Annotated]:
+    """Video id -> what the json files say, which must be one thing."""
+    found: dict[str, tuple[Path, _Annotated]] = {}
+    for path in sorted([*root.glob("[!.]*.json"), *root.glob("*/[!.]*.json")]):
+        for name, video in _videos(path).items():
+            first, other = found.setdefault(name, (path, video))
+            if other != video:
+                what = "split" if other.split != video.split else "captions"
+                raise UserError(
+                    f"'{first}' and '{path}' give {name} different {what}, so that prompts would "
+                    "depend on which is read: keep one of them there."
+                )
+    if not found:
         raise UserError(
             f"There is no MSR-VTT json with 'videos' and 'sentences' in '{root}': put "
             "test_videodatainfo.json there."
         )
-    return splits, {name: [by_id[i] for i in sorted(by_id)] for name, by_id in sentences.items()}
+    return {name: video for name, (_, video) in found.items()}
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """The annotations in a json file; None for a json of something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"'{path}' is not json that can be read: download it again.") from error
+def _videos(path: Path) -> dict[str, _Annotated]:
+    """What one json file says; nothing for a json of something else."""
+    content = read_json(path, "json")
     if not isinstance(content, dict) or not {"videos", "sentences"} <= set(content):
-        return None
-    return content
+        return {}
+    try:
+        return _annotated(content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"'{path}' is no MSR-VTT json ({error!r}): each video needs a video_id, each sentence "
+            "a video_id, a caption and a sen_id of its own."
+        ) from error
+
+
+def _annotated(content: dict[str, Any]) -> dict[str, _Annotated]:
+    captions: dict[str, dict[int, str]] = defaultdict(dict)
+    for number, entry in enumerate(content["sentences"]):
+        sentence = int(entry.get("sen_id", number))
+        if sentence in captions[entry["video_id"]]:
+            raise ValueError(f"{entry['video_id']} has the sen_id {sentence} twice")
+        captions[entry["video_id"]][sentence] = " ".join(entry["caption"].split())
+    splits: dict[str, str] = {}
+    for video in content["videos"]:
+        split = video.get("split", "test")
+        if splits.setdefault(video["video_id"], split) != split:
+            raise ValueError(f"{video['video_id']} is in two splits")
+    return {
+        name: _Annotated(split, tuple(text for _, text in sorted(captions[name].items())))
+        for name, split in splits.items()
+    }

@@ -15,9 +15,9 @@ from evaluation.plan import plan_samples
 from evaluation.prompts import ucf101_classes
 from evaluation.protocols import PRESETS
 from evaluation.sets import apportion, read_folder, read_split, sample, sampled
-from evaluation.sets.folder import read_webvid
 from evaluation.sets.msrvtt import read_msrvtt
 from evaluation.sets.ucf101 import read_ucf101
+from evaluation.sets.webvid import read_webvid
 from evaluation.videos import SetVideo
 from lightning_artv.errors import DataError, UserError
 
@@ -152,11 +152,116 @@ def test_msrvtt_captions_are_in_their_order_and_splits_apart(tmp_path: Path) -> 
     with pytest.raises(DataError, match=r"1 of the 3 videos.*video7011\.mp4"):
         read_msrvtt(tmp_path)
     (tmp_path / "test_videodatainfo.json").write_text("{")
-    with pytest.raises(UserError, match="not json"):
+    with pytest.raises(UserError, match="not JSON"):
         read_msrvtt(tmp_path)
     (tmp_path / "test_videodatainfo.json").unlink()
     with pytest.raises(UserError, match="no MSR-VTT json"):
         read_msrvtt(tmp_path)
+
+
+def test_two_msrvtt_files_that_disagree_are_refused_whatever_their_sentence_ids(
+    tmp_path: Path,
+) -> None:
+    path = msrvtt(tmp_path) / "test_videodatainfo.json"
+    once = read_msrvtt(tmp_path)
+    content = json.loads(path.read_text())
+    for sentence in content["sentences"]:
+        sentence["sen_id"] += 140_200  # as MSRVTT_data.json numbers them
+    (tmp_path / "MSRVTT_data.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(content).encode())
+    (tmp_path / "._other.json").write_bytes(b"\x00\x05\x16\x07")  # macOS's
+    assert read_msrvtt(tmp_path) == once  # it says the same: nothing doubles
+    content["sentences"][0]["caption"] = "another"
+    (tmp_path / "MSRVTT_data.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"_data.*and.*test_videodatainfo.*different captions"):
+        read_msrvtt(tmp_path)
+    content["videos"][0]["split"] = "validate"
+    (tmp_path / "MSRVTT_data.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="video7010 different split"):
+        read_msrvtt(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda c: c["sentences"].append(dict(c["sentences"][0])), "has the sen_id 19 twice"),
+        (lambda c: c["sentences"].append({"video_id": "video0"}), "'caption'"),
+        (lambda c: c["sentences"].append("a man"), "has no attribute 'get'"),
+        (lambda c: c["sentences"][0].update(caption=None), "has no attribute 'split'"),
+        (lambda c: c["sentences"][0].update(sen_id="first"), "invalid literal"),
+        (lambda c: c["videos"].append({}), "'video_id'"),
+        (lambda c: c["videos"].append({"video_id": "video0", "split": "test"}), "two splits"),
+        (lambda c: c.update(videos=7), "not iterable"),
+    ],
+)
+def test_msrvtt_jsons_of_another_form_are_one_sentence(tmp_path: Path, spoil, words: str) -> None:
+    path = msrvtt(tmp_path) / "test_videodatainfo.json"
+    content = json.loads(path.read_text())
+    spoil(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"test_videodatainfo\.json' is no MSR-VTT json") as error:
+        read_msrvtt(tmp_path)
+    assert words in str(error.value)
+
+
+def test_two_files_of_one_video_are_refused(tmp_path: Path) -> None:
+    msrvtt(tmp_path)
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "video7010.avi").touch()
+    with pytest.raises(UserError, match="are both video7010 of MSR-VTT test: remove one"):
+        read_msrvtt(tmp_path)
+
+
+def test_webvid_reads_its_one_table(tmp_path: Path) -> None:
+    (tmp_path / "videos" / "p").mkdir(parents=True)
+    (tmp_path / "videos" / "p" / "7.mp4").touch()
+    (tmp_path / "metadata.csv").write_text("file_name,text\nvideos/p/7.mp4,other\n")
+    (tmp_path / "._results.csv").write_bytes(b"\x00\x05")
+    with pytest.raises(UserError, match=r"no WebVid csv .* lacks the columns videoid, name"):
+        read_webvid(tmp_path)
+    table = tmp_path / "results_10M_val.csv"
+    table.write_text('VideoID;Name\n7;"one, two"\n7;three\n7;three\n')
+    (tmp_path / "videos" / "p" / "8.mp4").touch()
+    notes: list[str] = []
+    found = read_webvid(tmp_path, notes.append)
+    assert [(v.name, v.captions) for v in found] == [("7", ("one, two", "three"))]
+    (note,) = [note for note in notes if "8.mp4" in note]
+    assert note.startswith("1 videos below ") and "are left out" in note
+    (tmp_path / "videos" / "results_10M_train.csv").write_text("videoid,name\n7,other\n")
+    with pytest.raises(UserError, match=r"There are 2 WebVid tables, such as .*: keep one there"):
+        read_webvid(tmp_path)
+    (tmp_path / "videos" / "results_10M_train.csv").write_text("videoid,name\n7,a, b\n")
+    with pytest.raises(UserError, match="line 2: the row has 3 fields"):
+        read_webvid(tmp_path)
+
+
+def test_ucf101_lists_and_files_as_people_have_them(tmp_path: Path) -> None:
+    root = touch_ucf101(tmp_path, {"Archery": 3, "YoYo": 2})
+    every = read_ucf101(root)
+    names = [f"{v.label}\\{v.path.name}" for v in every[:4]]
+    listed = "\ufeff" + "\r\n".join(f"{name} {n}" for n, name in enumerate(names)) + "\r\n"
+    for place, coding in (("", "utf-8"), ("lists", "utf-16-le")):
+        (root / place).mkdir(exist_ok=True)
+        (root / place / "trainlist01.txt").write_bytes(listed.encode(coding))
+    assert read_ucf101(root, "train01") == every[:4]  # two lists of the same text
+    (root / "lists" / "trainlist01.txt").write_text("YoYo/v_YoYo_g01_c01.avi 2\n")
+    with pytest.raises(UserError, match="are different lists: keep one"):
+        read_ucf101(root, "train01")
+    (root / "lists" / "trainlist01.txt").unlink()
+    (every[0].path).rename(every[0].path.with_suffix(".mp4"))
+    pictures = every[1].path.with_suffix("")
+    every[1].path.unlink()
+    pictures.mkdir()
+    (pictures / "frame1.jpg").touch()
+    found = read_ucf101(root, "train01")
+    assert [v.path.suffix for v in found] == [".mp4", "", ".avi", ".avi"]
+    assert [(v.name, v.label) for v in found] == [(v.name, v.label) for v in every[:4]]
+    every[1].path.touch()
+    with pytest.raises(UserError, match="are one video of UCF-101: remove one"):
+        read_ucf101(root)
+    every[1].path.unlink()
+    (root / "trainlist01.txt").write_bytes(b"Archery/\xff.avi")
+    with pytest.raises(UserError, match=r"list '.*trainlist01\.txt' is not UTF-8 text: byte 8"):
+        read_ucf101(root, "train01")
 
 
 def test_captions_of_a_folder_and_of_webvid(tmp_path: Path) -> None:

@@ -9,16 +9,21 @@ from pathlib import Path
 
 import torch
 
-from evaluation.compare import row_name
+from evaluation.compare import row_name, title
 from evaluation.generate import Generation, choose_devices
 from evaluation.generate import generate as make_videos
+from evaluation.inspection import inspect
 from evaluation.meters import Weights
+from evaluation.notes import quiet
 from evaluation.protocols import Protocol, get_protocol
 from evaluation.reference import DEFAULT_CACHE
+from evaluation.report.content import summary
 from evaluation.report.write import write_report
 from evaluation.result import Result
 from evaluation.score import Scoring
 from evaluation.score import score as measure
+from evaluation.sets import read_split, sampled
+from evaluation.videos import ClipRule
 from lightning_artv.errors import MissingWeightsError
 from lightning_artv.generate import choose_device
 
@@ -32,10 +37,10 @@ def generate(options: argparse.Namespace) -> int:
 
 
 def score(options: argparse.Namespace) -> int:
-    """`score`: write the result file and print it; 3 where weights were missing."""
+    """`score`: write the result file and print its numbers; 3 where weights were missing."""
     result = measure(_scoring(options, options.fake, options.name or options.fake.name))
     result.save(options.out)
-    print(options.out)
+    print(f"{summary(result)}{options.out}")
     return exit_code([result])
 
 
@@ -44,6 +49,9 @@ def run(options: argparse.Namespace) -> int:
 
     3 where weights of networks were missing, after all that could be done was done.
     """
+    protocol = _protocol(options)
+    reals = sampled(protocol, read_split(protocol, options.data, quiet), protocol.real_count)
+    inspect(reals, ClipRule.real(protocol), "real")  # before hours of generation
     results, skipped = [], {}
     for mode in options.modes:
         try:
@@ -56,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
             continue
         result = measure(_scoring(options, folder, options.name))
         result.save(folder / RESULT)
+        print(f"{title(result)}\n{summary(result)}")
         results.append(result)
     report = write_report(results, options.out, skipped, options.out / "tensorboard")
     print("\n".join(str(path) for path in report))

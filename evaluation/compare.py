@@ -19,13 +19,28 @@ def compare(paths: Sequence[str | Path]) -> str:
     results = [Result.load(path) for path in paths]
     check_comparable(results)
     metrics = list(dict.fromkeys(m.metric for result in results for m in result.measurements))
-    labels = {m.metric: m.label for result in results for m in result.measurements if m.value}
+    measured = [m for result in results for m in result.measurements if m.value is not None]
+    labels = {m.metric: m.label for m in measured}
     heads = [f"{labels.get(name, name.upper())} {DIRECTIONS[name]}".strip() for name in metrics]
     rows = [(title(result), *(number(result.of(name)) for name in metrics)) for result in results]
-    first = results[0]
-    counts = f"{first.sets['real']['used']} real and {first.sets['fake']['used']} generated videos"
-    protocol = f"Protocol {first.protocol['name']} ({first.protocol['hash'][:12]}), {counts}."
-    return f"{Table(('', *heads), tuple(rows)).markdown()}\n{protocol}\n"
+    table = Table(("", *heads), tuple(rows)).markdown()
+    return f"{table}\nProtocol {under(results[0])}.\n{_storage_note(results)}"
+
+
+def under(result: Result) -> str:
+    """The protocol and the numbers of videos that a result was measured with."""
+    real, fake = result.sets["real"]["used"], result.sets["fake"]["used"]
+    protocol = result.protocol
+    return f"{protocol['name']} ({protocol['hash'][:12]}), {real} real and {fake} generated videos"
+
+
+def _storage_note(results: Sequence[Result]) -> str:
+    """A warning where results are of videos that are stored differently."""
+    stored = {title(r): ", ".join(r.sets["fake"].get("stored", {})) for r in results}
+    if len(set(stored.values())) < 2:
+        return ""
+    each = "; ".join(f"{name}: {codecs or 'not known'}" for name, codecs in stored.items())
+    return f"warning: The generated videos are stored differently ({each}), which moves numbers.\n"
 
 
 def check_comparable(results: Sequence[Result]) -> None:

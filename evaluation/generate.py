@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evaluation.inspection import inspect
 from evaluation.manifest import open_manifest, versions
 from evaluation.plan import Sample, plan_samples
 from evaluation.protocols import Protocol
@@ -101,6 +102,9 @@ def generate(job: Generation, devices: Sequence[str]) -> Path:
         MissingWeightsError: weights that the checkpoint or the job names are not there.
     """
     samples = plan_samples(job.protocol, job.data, job.prompts)
+    if job.mode == "true-frame":
+        reals = list({sample.real.name: sample.real for sample in samples}.values())
+        inspect(reals, ClipRule.real(job.protocol), "real")
     open_manifest(job.out, _manifest(job, samples, devices[0]))
     write_atomically(job.out / METADATA, _metadata(samples))
     for left in (job.out / VIDEOS).glob(".*.part"):

@@ -52,7 +52,7 @@ def inspect(videos: Sequence[SetVideo], rule: ClipRule, side: str) -> list[Store
     if problems:
         more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
         raise UserError(
-            f"{len(problems)} of the {len(videos)} {side} videos cannot be scored: "
+            f"{len(problems)} of the {len(videos)} {side} videos cannot be used: "
             f"{'; '.join(problems[:LISTED])}{more}."
         )
     return [entry for entry in found if isinstance(entry, Stored)]

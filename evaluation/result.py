@@ -119,9 +119,9 @@ class Result:
             UserError: the place cannot be written.
         """
         content = {"format": FORMAT, **asdict(self)}
+        empty = asdict(Measurement("", "", ""))  # a value of 0 is a number and stays
         content["measurements"] = [
-            {k: v for k, v in m.items() if v not in (None, "", {}, False)}
-            for m in content["measurements"]
+            {k: v for k, v in m.items() if v != empty[k]} for m in content["measurements"]
         ]
         write_atomically(path, to_json(content))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation.compare import ROWS, check_comparable, title
+from evaluation.compare import ROWS, check_comparable, title, under
 from evaluation.report.blocks import Block, Figure, Heading, Note, Warnings
 from evaluation.report.published import PublishedTable
 from evaluation.report.table import EMPTY, Table, digits, number
@@ -91,12 +91,7 @@ def table1(
 
 def _measured_under(results: Sequence[Result]) -> str:
     """The heading above measured rows: without its protocol a number is worthless."""
-    under = [
-        f"{r.protocol['name']} ({r.protocol['hash'][:12]}), {r.sets['real']['used']} real and "
-        f"{r.sets['fake']['used']} generated videos"
-        for r in results
-    ]
-    return "; ".join(["Measured here", *dict.fromkeys(under)])
+    return "; ".join(["Measured here", *dict.fromkeys(under(result) for result in results)])
 
 
 def _mode_order(row: str) -> int:
@@ -123,28 +118,42 @@ def _cell(measurement: Measurement | None) -> str:
 
 
 def _details(result: Result, picture: str) -> list[Block]:
-    rows = [row for m in result.measurements for row in _rows(m)]
-    head = ("Metric", "Value", "sd", "N real", "N generated", "Network")
     blocks: list[Block] = [Heading(2, key(result))]
     if picture:
         blocks.append(Figure(picture, "The first generated videos."))
-    blocks.append(Table(head, rows))
+    blocks.append(_numbers(result))
     if sds := _sds(result.measurements):
         blocks.append(Note(f"Standard deviations: {sds}."))
-    reasons = dict.fromkeys(m.reason for m in result.measurements if m.reason)
-    skipped = [
-        f"{', '.join(m.label for m in result.measurements if m.reason == reason)}: skipped. "
-        f"{reason}"
-        for reason in reasons
-    ]
-    if result.warnings or skipped:
-        blocks.append(Warnings([*skipped, *result.warnings]))
+    if warnings := _warnings(result):
+        blocks.append(Warnings(warnings))
     drift = result.of("drift")
     if drift is not None and drift.curve:
         frames = list(range(len(next(iter(drift.curve.values())))))
         chart = line_chart("change against the first frames", frames, drift.curve, "frame")
         blocks.append(Figure(chart, "Means over the videos, in units of the full range."))
     return blocks
+
+
+def summary(result: Result) -> str:
+    """A result for a terminal: its numbers, its protocol, what was skipped, its warnings."""
+    warnings = "".join(f"warning: {sentence}\n" for sentence in _warnings(result))
+    return f"{_numbers(result).markdown()}\nProtocol {under(result)}.\n{warnings}"
+
+
+def _numbers(result: Result) -> Table:
+    head = ("Metric", "Value", "sd", "N real", "N generated", "Network")
+    return Table(head, [row for m in result.measurements for row in _rows(m)])
+
+
+def _warnings(result: Result) -> list[str]:
+    """What was skipped, and what a reader must know to judge the rest."""
+    reasons = dict.fromkeys(m.reason for m in result.measurements if m.reason)
+    skipped = [
+        f"{', '.join(m.label for m in result.measurements if m.reason == reason)}: skipped. "
+        f"{reason}"
+        for reason in reasons
+    ]
+    return [*skipped, *result.warnings]
 
 
 def _sds(measurements: Sequence[Measurement]) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from miniature import write_checkpoint, write_ucf101
@@ -173,6 +175,56 @@ def test_nothing_random_without_the_flag(
     assert main([*scoring, "metrics=fvd,is,fid"]) == 3
     with pytest.raises(AssertionError):
         main([*scoring, "metrics=fvd", "--random-features", "0"])
+
+
+def test_score_prints_its_numbers_and_warnings(
+    scoring: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fakes" / "sound.wav").touch()
+    assert main([*scoring, "metrics=fvd,motion,clipsim"]) == 3
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].startswith("| Metric | Value | sd |") and "| FVD ↓ | skipped |" in out
+    motion = Result.load(tmp_path / "result.json").of("motion")
+    assert motion is not None and motion.value == 0.0 and "| motion | 0.0000 |" in out
+    protocol = PRESETS["ucf101-2048"].with_changes(scoring[scoring.index("--set") + 1 :])
+    assert f"Protocol ucf101-2048* ({protocol.hash[:12]}), 2 real and 3 generated videos." in lines
+    assert lines[-1] == str(tmp_path / "result.json")
+    warnings = [line for line in lines if line.startswith("warning: ")]
+    for words in ("FVD: skipped. ", "CLIPSIM: skipped. ", "sound.wav", "3 real videos and there"):
+        assert sum(words in line for line in warnings) == 1, words
+    assert "sound.wav" in err and "CLIPSIM is skipped" in err
+
+
+def test_compare_names_another_way_of_storing(
+    scoring: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*scoring, "metrics=motion", "--name", "pictures"]) == 0
+    one = (tmp_path / "result.json").rename(tmp_path / "one.json")
+    for folder in sorted((tmp_path / "fakes").iterdir()):
+        frames = [np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]
+        np.save(folder.with_suffix(".npy"), np.stack(frames))
+        shutil.rmtree(folder)
+    assert main([*scoring, "metrics=motion", "--name", "arrays"]) == 0
+    capsys.readouterr()
+    assert main(["compare", str(one), str(tmp_path / "result.json")]) == 0
+    assert "stored differently (pictures: png; arrays: npy)" in capsys.readouterr().out
+    assert main(["compare", str(one), str(one)]) == 0
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_real_videos_that_are_too_short_stop_a_run_before_it_generates(
+    scoring: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(tmp_path / "data")
+    never = [str(tmp_path / "none.ckpt"), "--out", str(tmp_path / "out"), "--data", data]
+    for command in (["run"], ["generate", "--mode", "true-frame"]):
+        changes = ["--set", "count=2", "frames=9"]
+        assert main([*command, "--checkpoint", *never, *changes]) == 2
+        error = capsys.readouterr().err
+        assert "2 of the 2 real videos cannot be used: " in error
+        assert "has 3 frames and the protocol needs 9" in error
+    assert not (tmp_path / "out").exists()
 
 
 def test_compare_and_report_from_the_command_line(

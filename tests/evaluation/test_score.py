@@ -425,13 +425,13 @@ def test_all_that_cannot_be_scored_is_listed_before_anything_is(
     with pytest.raises(UserError) as error:
         score(dataclasses.replace(job, protocol=PIXELS.with_changes(["fake_count=9"])))
     said = str(error.value)
-    assert said.startswith("3 of the 7 generated videos cannot be scored: ") and "\n" not in said
+    assert said.startswith("3 of the 7 generated videos cannot be used: ") and "\n" not in said
     for words in ("'video1' has 8 frames", "'video4' has 8 frames", "bad.mp4' cannot be read"):
         assert words in said
     protocol = PROTOCOL.with_changes(["metrics=fvd", "frames=9", "stride=2"])
     fvd = dataclasses.replace(job, protocol=protocol, weights=Weights(i3d=i3d))
     fake = write_fakes(tmp_path / "good", 6)
-    with pytest.raises(UserError, match=r"6 of the 6 real videos cannot be scored: .*needs 17.*;"):
+    with pytest.raises(UserError, match=r"6 of the 6 real videos cannot be used: .*needs 17.*;"):
         score(dataclasses.replace(fvd, fake=fake))
 
 

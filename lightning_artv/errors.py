@@ -4,6 +4,11 @@ The command line prints only the message and exits with `exit_code`; from Python
 exceptions.
 """
 
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+
 
 class UserError(Exception):
     """Bad input: a missing file, a wrong size, an unknown option."""
@@ -27,3 +32,37 @@ class DataError(UserError):
     """Training data that cannot be used: no shards, or too many corrupt samples."""
 
     exit_code = 5
+
+
+MOST_FRAMES = 100_000
+"""Of one video: its pictures are numbered with five digits."""
+
+
+def check_frames(frames: object) -> None:
+    """Raises:
+    UserError: no number of frames that a video may have.
+    """
+    check_whole("A video needs at least 1 frame: the number of frames", frames, 1, MOST_FRAMES)
+
+
+def check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    """Raises:
+    UserError: no whole number, or one outside `least` .. `most`.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):
+        limits = f"from {least}" if most is None else f"from {least} to {most}"
+        raise UserError(f"{name} must be a whole number {limits}, got {value!r}.")
+
+
+def check_number(name: str, value: object, least: float, most: float = math.inf) -> None:
+    """Raises:
+    UserError: no number, not a finite one, or one outside `least` .. `most`.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise UserError(f"{name} must be a number, got {value!r}.")
+    if not (math.isfinite(value) and least <= value <= most):
+        bounds = [f" from {least:g}"] * math.isfinite(least) + [f" to {most:g}"] * math.isfinite(
+            most
+        )
+        raise UserError(f"{name} must be a finite number{''.join(bounds)}, got {value}.")

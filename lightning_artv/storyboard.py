@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from lightning_artv.errors import UserError
+from lightning_artv.errors import UserError, check_frames
 
 
 @dataclass(frozen=True)
@@ -16,15 +16,14 @@ class Shot:
     """`frames` frames of one video under one prompt; the first shot counts the first frame too.
 
     Raises:
-        UserError: fewer than 1 frame.
+        UserError: no number of frames that a video may have.
     """
 
     prompt: str
     frames: int
 
     def __post_init__(self) -> None:
-        if self.frames < 1:
-            raise UserError(f"A video needs at least 1 frame, got {self.frames}.")
+        check_frames(self.frames)
 
 
 def read_storyboard(path: str | Path) -> tuple[Shot, ...]:

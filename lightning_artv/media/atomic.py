@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from lightning_artv.errors import UserError
 
@@ -16,25 +17,31 @@ FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A hidden temporary name beside `path`: renamed to it at a successful end, else removed.
+def atomic_path(path: str | Path, partial: Path | None = None) -> Iterator[Path]:
+    """A temporary name beside `path`, renamed to it at a successful end.
 
     A file replaces a file of that name, a folder an empty folder; missing parent folders are made.
+
+    Args:
+        path: what is to appear, whole or not at all.
+        partial: a temporary name that is kept when the end is not successful. None: a hidden one,
+            which is removed then.
 
     Raises:
         UserError: the place cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = partial or path.with_name(f".{path.name}.{os.getpid()}.part")
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(temporary)
+        remove(temporary)
     try:
         yield temporary
         with writing_to(path):
             os.replace(temporary, path)
     finally:
-        _remove(temporary)
+        if partial is None:
+            remove(temporary)
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
@@ -45,6 +52,28 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     """
     with atomic_path(path) as temporary, writing_to(path):
         temporary.write_bytes(data)
+
+
+def replace_end(file: BinaryIO, at: int, data: bytes) -> None:
+    """Put `data` in the place of all that follows the first `at` bytes of an unbuffered file.
+
+    Where the disk refuses, what was there stays, so that a file is whole after every call.
+    """
+    file.seek(at)
+    old = file.read()
+    try:
+        _write(file, at, data)
+    except OSError:
+        _write(file, at, old)
+        raise
+
+
+def _write(file: BinaryIO, at: int, data: bytes) -> None:
+    file.seek(at)
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
+    file.truncate()
 
 
 @contextmanager
@@ -87,7 +116,8 @@ def os_error(error: BaseException) -> OSError | None:
     return next((found for first, *_ in ranks if (found := os_error(first)) is not None), None)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

@@ -16,57 +16,62 @@ import numpy as np
 from PIL import GifImagePlugin, Image
 from torch import Tensor
 
-from lightning_artv.media.atomic import write_atomically
+from lightning_artv.media.atomic import replace_end, write_atomically
 from lightning_artv.media.frames import as_clip
 
 PALETTE_FRAMES = 16
-"""The common palette is made from at most this many frames; a stream holds back no more."""
+"""The common palette is made from at most this many frames; a stream holds no more."""
+
+TRAILER = b";"
 
 
 class GifEncoder:
-    """Writes frames `[H, W, 3]` uint8 to an open binary file.
+    """Writes frames `[H, W, 3]` uint8 to an open binary file, which is whole after each of them.
 
     The palette is common to all frames, so that still areas do not flicker: 192 colours chosen from
-    the first frames and a coarse cube of 64 that also serves what appears later.
+    the first frames and a coarse cube of 64 that also serves what appears later. Until these frames
+    are there, the file has the palette of the first; then they are written again.
     """
 
     def __init__(self, file: BinaryIO, fps: float, palette: Image.Image | None = None) -> None:
         self._file = file
         self._fps = fps
         self._palette = palette
-        self._held: list[np.ndarray] = []
+        self._held: list[np.ndarray] | None = [] if palette is None else None
         self._written = 0
+        self._end = 0
 
     def add(self, image: np.ndarray) -> None:
-        """Write one frame, or hold it back while the palette's frames are collected."""
-        if self._palette is None and len(self._held) < PALETTE_FRAMES:
+        """Append one frame, in the place of the trailer, and the trailer."""
+        self._palette = self._palette or common_palette([image])
+        self._append(self._encoded(image))
+        if self._held is not None:
             self._held.append(image.copy())
-            return
-        self._release()
-        self._write(image)
+            if len(self._held) == PALETTE_FRAMES:
+                self.finish()
 
     def finish(self) -> None:
-        """Write what is held back and the trailer; the file stays open."""
-        self._release()
-        self._file.write(b";")
+        """Write the held frames with their common palette; the file stays open."""
+        held, self._held = self._held, None
+        if not held:
+            return
+        self._palette = common_palette(held)
+        self._written = self._end = 0
+        self._append(b"".join([self._encoded(image) for image in held]))
 
-    def _release(self) -> None:
-        held, self._held = self._held, []
-        if self._palette is None:
-            self._palette = common_palette(held)
-        for image in held:
-            self._write(image)
+    def _append(self, data: bytes) -> None:
+        replace_end(self._file, self._end, data + TRAILER)
+        self._end += len(data)
 
-    def _write(self, image: np.ndarray) -> None:
+    def _encoded(self, image: np.ndarray) -> bytes:
         assert self._palette is not None
-        if not self._written:
-            self._file.write(_header(image.shape[1], image.shape[0], self._palette))
+        header = b"" if self._written else _header(image.shape[1], image.shape[0], self._palette)
         self._written += 1
         # the format counts hundredths of a second: the times are rounded, so that no drift adds up
         start, end = (round(100 * n / self._fps) for n in (self._written - 1, self._written))
         indexed = Image.fromarray(image).quantize(palette=self._palette)
-        for part in GifImagePlugin.getdata(indexed, duration=10 * max(end - start, 2)):
-            self._file.write(part)
+        parts = GifImagePlugin.getdata(indexed, duration=10 * max(end - start, 2))
+        return header + b"".join(parts)
 
 
 def common_palette(images: Sequence[np.ndarray]) -> Image.Image:
@@ -96,7 +101,6 @@ def gif_bytes(frames: Tensor | np.ndarray, fps: float, scale: int = 1) -> bytes:
     encoder = GifEncoder(file, fps, common_palette(list(spread)))
     for image in clip:
         encoder.add(image.repeat(scale, axis=0).repeat(scale, axis=1))
-    encoder.finish()
     return file.getvalue()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -12,13 +14,27 @@ import av
 import numpy as np
 from PIL import Image
 
-from lightning_artv.errors import UserError
-from lightning_artv.media.atomic import atomic_path, writing_to
+from lightning_artv.errors import UserError, check_number
+from lightning_artv.media.atomic import (
+    atomic_path,
+    remove,
+    replace_end,
+    write_atomically,
+    writing_to,
+)
 from lightning_artv.media.frames import Frame, as_image
 from lightning_artv.media.gif import GifEncoder
 
 BT709 = 1
 """FFmpeg's number for the BT.709 matrix, primaries and transfer."""
+
+SLOWEST, FASTEST = 0.01, 1000
+"""Frames a second that all formats hold."""
+
+FRAGMENT = {
+    "movflags": "empty_moov+default_base_moof+frag_discont",
+    "avoid_negative_ts": "disabled",  # else each fragment would start at 0
+}
 
 
 class FrameWriter:
@@ -63,17 +79,26 @@ class Encoder(Protocol):
 
 
 @contextmanager
-def open_writer(path: str | Path, fps: float, size: tuple[int, int]) -> Iterator[FrameWriter]:
+def open_writer(
+    path: str | Path,
+    fps: float,
+    size: tuple[int, int],
+    keep_partial: bool = False,
+    record: bytes | None = None,
+) -> Iterator[FrameWriter]:
     """A writer for `.mp4` (H.264), `.gif`, or (no suffix) a folder of lossless `00000.png` on.
 
-    The result is made under a temporary name beside `path` and renamed at the successful end; after
-    an exception nothing of it remains and what was there before is untouched.
+    The result is made under another name beside `path` and renamed at the successful end; after an
+    exception what was there before is untouched.
 
     Args:
         path: where to; missing parent folders are made, a file is replaced, a folder must be empty
             or new.
         fps: frames per second.
         size: (height, width) of every frame.
+        keep_partial: make it as `partial_path(path)`, which can be played after every frame, and
+            stays there, with the frames that were made, after an exception or a killed process.
+        record: what made the video, for `record_path(path)`; it is never beside another one.
 
     Raises:
         UserError: an unknown suffix, a place that cannot be written, or no frame written.
@@ -84,13 +109,12 @@ def open_writer(path: str | Path, fps: float, size: tuple[int, int]) -> Iterator
         raise UserError(f"{path} is a folder with something in it: remove it or name another.")
     if path.is_file() and not path.suffix:
         raise UserError(f"{path} is a file: remove it, or name a .mp4, a .gif or a new folder.")
-    if fps <= 0:
-        raise UserError(f"The frame rate must be above 0, got {fps}.")
-    with atomic_path(path) as temporary:
+    check_number("The frame rate must be above 0 and", fps, SLOWEST, FASTEST)
+    with atomic_path(path, partial_path(path) if keep_partial else None) as temporary:
         with writing_to(path):
             encoder = make(temporary, fps, size)
+        writer = FrameWriter(path, size, encoder)
         try:
-            writer = FrameWriter(path, size, encoder)
             yield writer
             if not writer.frames:
                 raise UserError(f"No frame was made for {path}, so nothing was written.")
@@ -99,24 +123,55 @@ def open_writer(path: str | Path, fps: float, size: tuple[int, int]) -> Iterator
         finally:
             with writing_to(path):  # closing flushes, and a full disk refuses that too
                 encoder.close()
+            if not writer.frames:
+                remove(temporary)
+        with writing_to(path):
+            _put_record(path, record)
+
+
+def partial_path(path: Path) -> Path:
+    """The name of a video while it is made: `a.partial.mp4` for `a.mp4`."""
+    return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
+def record_path(path: Path) -> Path:
+    """The name of the record of what made a video: `a.mp4.json` for `a.mp4`."""
+    return path.with_name(f"{path.name}.json")
+
+
+def _put_record(path: Path, record: bytes | None) -> None:
+    """Before a video gets its name: at no moment is a record beside a video that it is not of."""
+    if path.is_file():
+        path.unlink()
+    if record is None:
+        record_path(path).unlink(missing_ok=True)
+    else:
+        write_atomically(record_path(path), record)
 
 
 class Mp4Encoder:
-    """H.264 in yuv420p, which plays everywhere; odd sizes grow by a repeated row or column."""
+    """H.264 in yuv420p, which plays everywhere; odd sizes grow by a repeated row or column.
+
+    Each frame is appended to the file as a fragment of its own, so that the file can be played
+    after each; the end puts all of them into one, with its index in front. FFmpeg's muxer holds
+    back the last fragment, hence a muxer a frame. An encoder that looks ahead would hold back
+    more.
+    """
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
         height, width = size
-        rate = Fraction(fps).limit_denominator(1001)
-        self._container = av.open(
-            f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"}
-        )
-        self._stream = self._container.add_stream("libx264", rate=rate)
-        self._stream.height, self._stream.width = height + height % 2, width + width % 2
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.options = {"crf": "17", "preset": "medium"}
-        context = self._stream.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = BT709
-        context.color_range = 1
+        self._path = path
+        self._file = path.open("w+b", buffering=0)
+        self._codec = av.VideoCodecContext.create("libx264", "w")
+        self._codec.height, self._codec.width = height + height % 2, width + width % 2
+        self._codec.pix_fmt = "yuv420p"
+        self._codec.framerate = Fraction(fps).limit_denominator(1001)
+        self._codec.time_base = 1 / self._codec.framerate
+        self._codec.options = {"crf": "17", "preset": "medium", "tune": "zerolatency"}
+        self._codec.thread_count = 1  # more would cut each frame into slices
+        self._codec.colorspace = self._codec.color_primaries = self._codec.color_trc = BT709
+        self._codec.color_range = 1
+        self._parameters: av.container.InputContainer | None = None
         self._next = 0
 
     def add(self, image: np.ndarray) -> None:
@@ -124,27 +179,61 @@ class Mp4Encoder:
         padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(padded, format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
-        frame.pts, self._next = self._next, self._next + 1
-        self._container.mux(self._stream.encode(frame))
+        frame.pts = self._next
+        (packet,) = self._codec.encode(frame)
+        replace_end(self._file, self._file.seek(0, os.SEEK_END), self._fragment(packet))
+        self._next += 1
 
     def finish(self) -> None:
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
+        """Put the fragments into one."""
+        with (
+            atomic_path(self._path) as whole,
+            av.open(f"file:{self._path}") as fragments,
+            av.open(
+                f"file:{whole}", "w", format="mp4", options={"movflags": "+faststart"}
+            ) as container,
+        ):
+            stream = container.add_stream_from_template(fragments.streams.video[0])
+            for packet in fragments.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    container.mux(packet)
 
     def close(self) -> None:
-        self._container.close()
+        self._file.close()
+        if self._parameters is not None:
+            self._parameters.close()
+
+    def _fragment(self, packet: av.Packet) -> bytes:
+        """The boxes `moof` and `mdat` of one frame; before the first, those of the header."""
+        first = self._parameters is None
+        if self._parameters is None:  # the first packet brings them
+            self._parameters = av.open(io.BytesIO(bytes(packet)), format="h264")
+        buffer = io.BytesIO()
+        options = {**FRAGMENT, "fragment_index": str(self._next + 1)}
+        with av.open(buffer, "w", format="mp4", options=options) as muxer:
+            stream = muxer.add_stream_from_template(self._parameters.streams.video[0])
+            stream.time_base = packet.time_base = self._codec.time_base
+            packet.duration, packet.stream = 1, stream
+            muxer.mux(packet)
+        kinds = {b"moof", b"mdat", *((b"ftyp", b"moov") if first else ())}
+        return b"".join(box for kind, box in _boxes(buffer.getvalue()) if kind in kinds)
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and bytes of each box of an MP4 file."""
+    while data:
+        length = int.from_bytes(data[:4], "big")
+        yield data[4:8], data[:length]
+        data = data[length:]
 
 
 class GifFileEncoder(GifEncoder):
     """An animated GIF in a file of its own."""
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
-        self._opened = path.open("wb")
+        self._opened = path.open("w+b", buffering=0)
         super().__init__(self._opened, fps)
-
-    def finish(self) -> None:
-        super().finish()
-        self._opened.close()
 
     def close(self) -> None:
         self._opened.close()
@@ -159,7 +248,12 @@ class PngFolderEncoder:
         self._next = 0
 
     def add(self, image: np.ndarray) -> None:
-        Image.fromarray(image).save(self._folder / f"{self._next:05d}.png")
+        unfinished = self._folder / ".unfinished.png"
+        try:
+            Image.fromarray(image).save(unfinished)
+            os.replace(unfinished, self._folder / f"{self._next:05d}.png")
+        finally:
+            unfinished.unlink(missing_ok=True)
         self._next += 1
 
     def finish(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import Generators
-from lightning_artv.errors import UserError
+from lightning_artv.errors import UserError, check_frames, check_number, check_whole
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ class Segment:
     frames: int
 
     def __post_init__(self) -> None:
-        if self.frames < 1:
-            raise UserError(f"A segment needs at least 1 frame, got {self.frames}.")
+        check_frames(self.frames)
         if not self.prompts:
             raise UserError("A segment needs at least one prompt.")
 
@@ -59,6 +59,10 @@ class Guidance:
     references: float = 0.25
     anchor: float = 0.25
     text: float = 6.5
+
+    def __post_init__(self) -> None:
+        for name in ("references", "anchor", "text"):
+            check_number(f"The guidance of the {name}", getattr(self, name), -math.inf)
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,12 @@ class SamplingSettings:
     clip_latents: float | None = None
     set_alpha_to_one: bool | None = None
     segment_anchor: bool = False
+
+    def __post_init__(self) -> None:
+        check_whole("The number of denoising steps", self.steps, 1)
+        check_whole("The noise level", self.noise_level, 0)
+        if self.clip_latents is not None:
+            check_number("The clamp of the latents", self.clip_latents, 1e-6)
 
 
 @dataclass(frozen=True)

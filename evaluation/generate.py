@@ -36,8 +36,8 @@ from lightning_artv.generation import (
     video_fps,
     video_size,
 )
+from lightning_artv.made_by import path_digest
 from lightning_artv.media.atomic import write_atomically
-from lightning_artv.networks.pretrained import sha256_of
 from lightning_artv.progress import Progress
 from lightning_artv.storyboard import Shot
 from lightning_artv.systems.base import SamplingSettings
@@ -205,6 +205,7 @@ def _count(job: Generation, samples: Sequence[Sample]) -> int:
 
 def _manifest(job: Generation, samples: Sequence[Sample], device: str) -> dict[str, Any]:
     """What moves the pixels; neither batch size nor number of devices does."""
+    pictures = _first_frames_digest(job, samples)
     plan = "\n".join(f"{s.name}\t{s.prompt}\t{s.real.name}" for s in samples)
     return {
         "protocol": job.protocol.name,
@@ -221,18 +222,31 @@ def _manifest(job: Generation, samples: Sequence[Sample], device: str) -> dict[s
         "videos": len(samples),
         "plan_sha256": hashlib.sha256(plan.encode()).hexdigest(),
         "versions": versions(),
+        **({} if pictures is None else {"first_frames_sha256": pictures}),
     }
+
+
+def _first_frames_digest(job: Generation, samples: Sequence[Sample]) -> str | None:
+    """sha256 of what first frames come from: a pipeline's folder, or the real videos' names and
+    sizes (their content would take too long); None for a hub id, and without first frames.
+    """
+    if job.mode == "text-to-image":
+        folder = Path(str(job.first_frame_model))
+        return path_digest(folder) if folder.is_dir() else None
+    if job.mode != "true-frame":
+        return None
+    files = [file for sample in samples for file in _files(sample.real.path)]
+    lines = [f"{file.parent.name}/{file.name} {file.stat().st_size}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _files(video: Path) -> list[Path]:
+    return sorted(video.iterdir()) if video.is_dir() else [video]
 
 
 def _digest(checkpoint: Path) -> str:
     """sha256 of a checkpoint's file; of a sharded one, of its files' names and digests."""
-    if checkpoint.is_file():
-        return sha256_of(checkpoint)
-    files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
-    if not files:
-        raise UserError(f"There is no checkpoint '{checkpoint}'.")
-    lines = [f"{path.relative_to(checkpoint).as_posix()} {sha256_of(path)}\n" for path in files]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return path_digest(checkpoint, "checkpoint")
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
+import unicodedata
 from pathlib import Path
 from typing import NoReturn
 
@@ -40,12 +40,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--prompt", metavar="P", help="what the video shows")
-    what.add_argument("--prompts", metavar="FILE", help="one prompt a line; --output is a folder")
+    what.add_argument(
+        "--prompts",
+        metavar="FILE",
+        help="one prompt a line; --output is a folder, in which finished videos are skipped",
+    )
     what.add_argument("--storyboard", metavar="S.yaml", help="a list of {prompt: ..., frames: ...}")
     first = parser.add_mutually_exclusive_group()
     first.add_argument("--image", metavar="F", help="the first frame; default: made from the text")
     first.add_argument("--first-frame-model", metavar="ID", help="diffusers text-to-image pipeline")
     add("--output", required=True, metavar="OUT", help="x.mp4, x.gif, or a folder")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="with --prompts: make videos anew that were made in another way",
+    )
     add("--frames", type=_positive, metavar="N", help=f"frames (default {DEFAULT_FRAMES})")
     add("--size", type=_size, metavar="HxW", help="in pixels (default: as trained)")
     add("--fps", type=float, help="frames a second of the file (default: as trained, else 8)")
@@ -77,7 +86,7 @@ Planned = tuple[int, tuple[Shot, ...], Path]
 
 
 def plan(options: argparse.Namespace) -> list[Planned]:
-    """The videos to make; those of a prompts file that are there already are left out.
+    """The videos that the options describe.
 
     Raises:
         UserError: options that contradict each other, or an unusable prompts file or storyboard.
@@ -89,23 +98,25 @@ def plan(options: argparse.Namespace) -> list[Planned]:
             raise UserError("--frames does not go with --storyboard, whose segments say their own.")
         return [(0, read_storyboard(options.storyboard), output)]
     if options.prompt is not None:
+        if not options.prompt.strip():
+            raise UserError("--prompt is empty: say what the video shows.")
         return [(0, (Shot(options.prompt, frames),), output)]
     if output.suffix or output.is_file():
         raise UserError(f"--prompts makes several videos, so --output '{output}' must be a folder.")
     prompts = read_prompts(options.prompts)
-    named: list[Planned] = [
+    return [
         (index, (Shot(prompt, frames),), output / f"{index:04d}-{slug(prompt)}.mp4")
         for index, prompt in enumerate(prompts)
     ]
-    videos = [video for video in named if not video[2].exists()]
-    if len(videos) < len(named):
-        print(f"{len(named) - len(videos)} of {len(named)} videos are there.", file=sys.stderr)
-    return videos
 
 
 def slug(prompt: str, length: int = 40) -> str:
-    """A file name from a prompt: lower-case ASCII letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:length].rstrip("-") or "video"
+    """A file name from a prompt: the letters (lower-case), marks and digits of every script, with
+    dashes between.
+    """
+    plain = unicodedata.normalize("NFC", prompt.lower())
+    kept = "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in plain)
+    return "-".join(kept.split())[:length].rstrip("-") or "video"
 
 
 def _positive(text: str) -> int:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.errors import UserError
-from lightning_artv.media import Picture, open_writer, picture
+from lightning_artv.made_by import to_json
+from lightning_artv.media import FrameWriter, Picture, open_writer, partial_path, picture
 from lightning_artv.storyboard import Shot
 from lightning_artv.systems.base import SamplingSettings, Segment, VideoSystem
 from lightning_artv.training.checkpoint import data_settings
@@ -32,12 +35,16 @@ class VideoRequest:
         output: `.mp4`, `.gif`, or a folder of pictures.
         seed: of all its noise; the same seed gives the same video in any batch.
         first_frame: uint8 `[3, H, W]`, or None to have the system make its own.
+        record: what makes it, to be put beside it, or None.
+        keep_partial: whether its frames are kept where the work ends early.
     """
 
     shots: tuple[Shot, ...]
     output: Path
     seed: int = 0
     first_frame: Tensor | None = None
+    record: Mapping[str, Any] | None = None
+    keep_partial: bool = True
 
 
 def generate_video(
@@ -86,7 +93,10 @@ def generate_videos(
     settings: SamplingSettings | None = None,
     on_frame: OnFrame | None = None,
 ) -> None:
-    """Make a batch of videos with the same frame counts; nothing half-written is left behind.
+    """Make a batch of videos with the same frame counts.
+
+    Frames are written as they are made. Where the work ends early, those of each video are kept
+    under another name (`partial_path`), which a line on stderr tells.
 
     Raises:
         UserError: requests that do not fit in one batch, or an output that cannot be written.
@@ -94,14 +104,35 @@ def generate_videos(
     segments = _segments(requests)
     generators = [generators_for(request.seed, ["video"])[0] for request in requests]
     first = _first_frames(requests)
-    with ExitStack() as stack:
-        frames = system.generate(segments, generators, size, first, settings)
-        writers = [stack.enter_context(open_writer(r.output, fps, size)) for r in requests]
-        for batch in _in_inference(frames):
-            for writer, frame in zip(writers, batch.cpu(), strict=True):
-                writer.write(frame)
-            if on_frame is not None:
-                on_frame(len(requests))
+    writers: list[FrameWriter] = []
+    try:
+        with ExitStack() as stack:
+            frames = system.generate(segments, generators, size, first, settings)
+            for request in requests:
+                writers.append(stack.enter_context(_writer(request, size, fps)))
+            for batch in _in_inference(frames):
+                for writer, frame in zip(writers, batch.cpu(), strict=True):
+                    writer.write(frame)
+                if on_frame is not None:
+                    on_frame(len(requests))
+    except BaseException:
+        for writer in writers:
+            _tell_kept(writer, sum(segment.frames for segment in segments))
+        raise
+
+
+def _writer(
+    request: VideoRequest, size: tuple[int, int], fps: float
+) -> AbstractContextManager[FrameWriter]:
+    record = None if request.record is None else to_json(request.record)
+    return open_writer(request.output, fps, size, request.keep_partial, record)
+
+
+def _tell_kept(writer: FrameWriter, total: int) -> None:
+    kept = partial_path(writer.path)
+    if writer.frames and kept.exists():
+        count = f"{writer.frames} of {total} frames of {writer.path}"
+        print(f"{count} are finished and kept in {kept}.", file=sys.stderr, flush=True)
 
 
 def video_size(system: VideoSystem, size: tuple[int, int] | None) -> tuple[int, int]:
@@ -130,9 +161,14 @@ def video_fps(system: VideoSystem) -> float:
     return data_settings(system).fps or DEFAULT_FPS
 
 
+def in_bfloat16(device: torch.device, precision: str) -> bool:
+    """Whether to generate in bfloat16; precision `auto` is that on CUDA, else float32."""
+    return precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """The context to generate in; precision `auto` is bfloat16 on CUDA, else float32."""
-    if precision == "bfloat16" or (precision == "auto" and device.type == "cuda"):
+    """The context to generate in."""
+    if in_bfloat16(device, precision):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
 

@@ -7,7 +7,7 @@ clip is `[T, H, W, 3]`.
 from lightning_artv.media.gif import gif_bytes, write_gif
 from lightning_artv.media.grid import grid
 from lightning_artv.media.reading import Picture, picture, read_image, read_video
-from lightning_artv.media.writing import FrameWriter, open_writer
+from lightning_artv.media.writing import FrameWriter, open_writer, partial_path
 
 __all__ = [
     "FrameWriter",
@@ -15,6 +15,7 @@ __all__ = [
     "gif_bytes",
     "grid",
     "open_writer",
+    "partial_path",
     "picture",
     "read_image",
     "read_video",

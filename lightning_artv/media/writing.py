@@ -41,12 +41,13 @@ class FrameWriter:
     """Takes the frames of one video; made by `open_writer`.
 
     Attributes:
+        path: of the finished video.
         frames: how many were written.
     """
 
     def __init__(self, path: Path, size: tuple[int, int], encoder: Encoder) -> None:
         self.frames = 0
-        self._path = path
+        self.path = path
         self._size = size
         self._encoder = encoder
 
@@ -59,8 +60,8 @@ class FrameWriter:
         """
         image = as_image(frame)
         if image.shape[:2] != self._size:
-            raise ValueError(f"{self._path} holds {self._size} frames, got {image.shape[:2]}.")
-        with writing_to(self._path):
+            raise ValueError(f"{self.path} holds {self._size} frames, got {image.shape[:2]}.")
+        with writing_to(self.path):
             self._encoder.add(image)
         self.frames += 1
 

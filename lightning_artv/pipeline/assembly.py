@@ -37,7 +37,7 @@ from lightning_artv.pipeline.schedulers import (
 from lightning_artv.systems.artv.masking import StaticNoise
 from lightning_artv.systems.artv.system import ARTV
 from lightning_artv.systems.base import Guidance, SamplingSettings, VideoSystem
-from lightning_artv.training.checkpoint import DataSettings
+from lightning_artv.training.checkpoint import DataSettings, note_origin
 
 
 def plain_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
@@ -220,7 +220,9 @@ def _assemble(pipeline: DiffusionPipeline) -> ARTV:
         sampling_from(scheduler, _sampling(config.sampling)),
     )
     size = None if config.frame_size is None else (config.frame_size[0], config.frame_size[1])
-    object.__setattr__(system, "_data_settings", DataSettings(size, config.fps))
+    kept = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
+    kept |= {field.name: config[field.name] for field in dataclasses.fields(Settings)}
+    note_origin(system, DataSettings(size, config.fps), kept)
     return system.eval()
 
 

@@ -8,6 +8,7 @@ It is read with `weights_only=True` and nothing else.
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,17 +93,30 @@ def load_system(
             f"'{path}' has checkpoint format {config.get('format')!r}, but this version reads "
             f"{FORMAT}: use the version that wrote it."
         )
-    system = instantiate_system(config["system"], trusted_packages)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # a frozen network without a file is the same each time
+        system = instantiate_system(config["system"], trusted_packages)
     restore_weights(system, checkpoint, weights, str(path))
     merge_lora(system)
-    object.__setattr__(system, "_data_settings", _data_settings(config["data"]))
+    note_origin(system, _data_settings(config["data"]), config["system"])
     return system.to(device).eval()
+
+
+def note_origin(system: VideoSystem, data: DataSettings, configuration: Mapping[str, Any]) -> None:
+    """Note in a system, for `data_settings` and `description`, where it comes from."""
+    object.__setattr__(system, "_data_settings", data)
+    object.__setattr__(system, "_description", json.dumps(configuration, sort_keys=True))
 
 
 def data_settings(system: VideoSystem) -> DataSettings:
     """The data settings that `load_system` found; empty for a system made otherwise."""
     settings = getattr(system, "_data_settings", None)
     return settings if isinstance(settings, DataSettings) else DataSettings()
+
+
+def description(system: VideoSystem) -> str:
+    """How a system was configured, in one line; empty for a system that was made by hand."""
+    return str(getattr(system, "_description", ""))
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

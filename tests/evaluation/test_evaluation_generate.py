@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,31 @@ def test_text_to_image_without_a_model_is_missing_weights(job: Generation, tmp_p
     with pytest.raises(MissingWeightsError, match="no text-to-image pipeline"):
         generate(absent, ["cpu"])
     assert not list((job.out / "videos").glob("*"))
+
+
+def test_other_first_frames_under_the_same_names_are_refused(
+    job: Generation, sd_folder: Path, tmp_path: Path
+) -> None:
+    data, model = tmp_path / "data", tmp_path / "model"
+    shutil.copytree(job.data, data)
+    shutil.copytree(sd_folder, model)
+    jobs = [
+        dataclasses.replace(job, data=data, mode="true-frame", out=tmp_path / "true"),
+        dataclasses.replace(
+            job, mode="text-to-image", first_frame_model=str(model), out=tmp_path / "drawn"
+        ),
+    ]
+    samples = module.plan_samples(PROTOCOL, job.data)
+    before = [module._manifest(one, module.plan_samples(PROTOCOL, one.data), "cpu") for one in jobs]
+    for one, manifest in zip(jobs, before, strict=True):
+        open_manifest(one.out, manifest)
+        open_manifest(one.out, module._manifest(one, samples, "cpu"))  # a copy elsewhere is equal
+    real = next(path for path in data.rglob("*") if path.stem == Path(samples[0].real.name).name)
+    for changed in (real, model / "unet" / "config.json"):
+        changed.write_bytes(changed.read_bytes() + b" ")
+    for one in jobs:
+        with pytest.raises(UserError, match=r"other first_frames_sha256\)"):
+            generate(one, ["cpu"])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -59,6 +61,16 @@ def plan_samples(
         Sample(index, f"{index:0{digits}d}-{slug(prompt)}", prompt, real)
         for index, (prompt, real) in enumerate(pairs)
     ]
+
+
+def prompts_digest(videos: Sequence[SetVideo]) -> str | None:
+    """sha256 of the videos' captions, whatever the videos are called; None where none has any.
+
+    Two results of one protocol compare only if their models were given the same prompts.
+    """
+    captions = sorted(list(video.captions) for video in videos if video.captions)
+    text = json.dumps(captions, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest() if captions else None
 
 
 def _class_sentences(

@@ -82,7 +82,8 @@ class Result:
         name: of the model.
         mode: where first frames came from (`evaluation.generate.MODES`), or empty.
         protocol: name, hash, settings, assumed.
-        sets: of `real` and `fake`: how many videos were found and used, and a digest.
+        sets: of `real` and `fake`: how many videos were found and used, and a digest; of `fake`
+            also a digest of the prompts (None: no captions).
         measurements: in the protocol's order.
         warnings: what a reader must know to judge the numbers.
         versions: of the packages.
@@ -157,7 +158,7 @@ class Result:
 def incomparable(results: Sequence[Result]) -> list[str]:
     """What keeps results from standing in one column: fields that differ from the first result's.
 
-    Protocols, numbers of videos and weights all move numbers, so all of them must agree.
+    Protocols, prompts, numbers of videos and weights all move numbers, so all of them must agree.
     """
     fields: list[str] = []
     for other in results[1:]:
@@ -166,11 +167,13 @@ def incomparable(results: Sequence[Result]) -> list[str]:
 
 
 def _conditions(result: Result, other: Result) -> dict[str, Any]:
-    """What must agree; weights, of the metrics that both have."""
+    """What must agree; prompts and weights, of those that both have."""
     shared = {m.metric for m in other.measurements if m.status == MEASURED}
     measured = [m for m in result.measurements if m.status == MEASURED and m.metric in shared]
+    prompts = [one.sets["fake"].get("prompts_sha256") for one in (result, other)]
     return {
         **result.protocol["settings"],
+        "prompts": prompts[0] if all(prompts) else None,
         "real videos": result.sets["real"]["used"],
         "generated videos": result.sets["fake"]["used"],
         "weights": {m.metric: dict(m.weights) for m in measured},

@@ -22,6 +22,7 @@ from evaluation.inspection import count_codecs, inspect, inspect_some, storage_w
 from evaluation.manifest import read_manifest, versions
 from evaluation.meters import METERS, DistanceMeter, Meter, Weights
 from evaluation.notes import Notes, on_stderr
+from evaluation.plan import prompts_digest
 from evaluation.protocols import METRICS, Protocol
 from evaluation.reference import fingerprint, load_cached, save_cached
 from evaluation.result import LABELS, SKIPPED, Measurement, Result
@@ -94,6 +95,7 @@ def score(job: Scoring) -> Result:
                 "found": len(found),
                 "used": len(fakes),
                 "sha256": digest,
+                "prompts_sha256": prompts_digest(fakes),
                 "stored": count_codecs(stored_fakes),
             },
         },

@@ -22,6 +22,11 @@ from evaluation.result import Measurement, Result
 from lightning_artv.errors import UserError
 from lightning_artv.media import open_writer
 
+SETS: dict[str, dict[str, Any]] = {
+    "real": {"found": 13320, "used": 2048},
+    "fake": {"found": 2048, "used": 2048, "prompts_sha256": "ab"},
+}
+
 
 def described(protocol: Protocol) -> dict[str, Any]:
     return {
@@ -50,7 +55,7 @@ def result(
         name=name,
         mode=mode,
         protocol=described(PRESETS[preset]),
-        sets={"real": {"found": 13320, "used": 2048}, "fake": {"found": 2048, "used": 2048}},
+        sets=SETS,
         measurements=measurements,
         warnings=("a < b & c",),
         versions={"torch": "2.12.1"},
@@ -88,6 +93,7 @@ def test_compare_is_a_table_of_one_protocol(tmp_path: Path) -> None:
             result(sets={"real": {"used": 2048}, "fake": {"used": 505}}),
             "generated videos",
         ),
+        (result(sets={**SETS, "fake": {**SETS["fake"], "prompts_sha256": "cd"}}), ": prompts differ"),
         (with_fvd(result(), weights={"i3d.pt": "cd" * 32}), "weights.fvd.i3d.pt"),
         (with_fvd(result(), label="random-FVD", weights={}), "weights.fvd"),
     ],
@@ -103,9 +109,9 @@ def test_what_does_not_compare_is_refused_by_field(
 
 
 def test_what_one_result_lacks_does_not_keep_the_others_apart(tmp_path: Path) -> None:
-    table = compare(
-        saved(tmp_path, result("a"), with_fvd(result("b"), status="skipped", value=None))
-    )
+    other = with_fvd(result("b"), status="skipped", value=None)
+    other = dataclasses.replace(other, sets={**SETS, "fake": {"found": 2048, "used": 2048}})
+    table = compare(saved(tmp_path, result("a"), other))
     assert "| a without image | 123.46" in table and "| b without image | skipped" in table
 
 

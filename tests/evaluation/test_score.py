@@ -301,6 +301,20 @@ def test_captions_reach_clipsim_by_the_protocols_rule(
     assert seen == [[f"one {name}", f"two {name}"] for name in names]
 
 
+def test_the_result_knows_its_prompts_whatever_the_videos_are_called(job: Scoring) -> None:
+    def digest(lines: list[str]) -> str | None:
+        (job.fake / "metadata.csv").write_text("file_name,text\n" + "\n".join(lines))
+        found: str | None = score(job).sets["fake"]["prompts_sha256"]
+        return found
+
+    names = [v.name for v in find_videos(job.fake)]
+    assert score(job).sets["fake"]["prompts_sha256"] is None
+    first = digest([f"{name},caption {n}" for n, name in enumerate(names)])
+    assert first is not None and len(first) == 64
+    assert digest([f"{name},caption {n}" for n, name in enumerate(reversed(names))]) == first
+    assert digest([f"{name},caption {n + 1}" for n, name in enumerate(names)]) != first
+
+
 def test_the_digest_is_of_the_videos_that_were_scored(job: Scoring) -> None:
     before = score(job).sets["fake"]["sha256"]
     assert score(job).sets["fake"]["sha256"] == before

@@ -129,15 +129,20 @@ def read_yaml(path: str | Path, what: str = "file") -> Any:
         raise UserError(f"The {what} '{path}' is not YAML: {_one_line(error)}.") from error
 
 
-def read_json(path: str | Path, what: str = "file") -> Any:
+def read_json(path: str | Path, what: str = "file", surrogates: bool = False) -> Any:
     """The content of a JSON file.
+
+    Args:
+        path: of the file.
+        what: the noun for it in messages.
+        surrogates: see `parse_json`.
 
     Raises:
         UserError: no such file, no JSON, a key that is there twice, or half of a surrogate pair.
     """
     text = read_text(path, what)
     try:
-        return parse_json(text)
+        return parse_json(text, surrogates)
     except ValueError as error:
         raise UserError(f"The {what} '{path}' is not JSON: {_one_line(error)}.") from error
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from data_prep.rows import Problem, VideoEntry, key_of
 from lightning_artv.errors import UserError
+from lightning_artv.files import read_json
 
 
 def listed(path: Path) -> Iterator[VideoEntry | Problem]:
@@ -45,12 +45,7 @@ def _text(item: Any, key: str) -> str:
 
 
 def _load(path: Path) -> dict[str, list[Any]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"The list {path} cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no JSON in UTF-8 ({error}).") from error
+    content = read_json(path, "list", surrogates=True)
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), list) for key in ("videos", "sentences")
     ):

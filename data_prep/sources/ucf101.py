@@ -12,28 +12,61 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_prep.rows import Problem, VideoEntry, key_of
+from lightning_artv.data.members import VIDEO_KEYS
 from lightning_artv.errors import UserError
 
 _SPELT = {"HandStandPushups": "HandstandPushups"}  # some copies rename the folder like its files
 
 
 def listed(path: Path) -> Iterator[VideoEntry | Problem]:
-    """Every avi of every class folder, sorted; the caption is the class in words.
+    """Every video of every class folder, sorted; the caption is the class in words.
+
+    Copies as other files than `.avi` are read as well; folders of pictures, and videos outside of
+    class folders, are problems.
 
     Raises:
-        UserError: no such folder, or no class folder with avi files in it.
+        UserError: no such folder, or no class folder with videos in it.
     """
     if not path.is_dir():
         raise UserError(f"The folder {path} does not exist.")
-    empty = True
-    for folder in sorted(child for child in path.iterdir() if child.is_dir()):
-        label = _SPELT.get(folder.name, folder.name)
-        for file in sorted(folder.glob("*.avi")):
-            empty = False
-            name = f"{folder.name}/{file.name}"
+    found = [
+        item
+        for place in _visible(path)
+        for item in (_of_class(place) if place.is_dir() else _outside(place))
+    ]
+    if not any(isinstance(item, VideoEntry) for item in found):
+        problem = next((item for item in found if isinstance(item, Problem)), None)
+        reason = f" ({problem.path}: {problem.reason})" if problem else ""
+        raise UserError(
+            f"{path} holds no class folders with videos, such as Archery/v_Archery_g01_c01.avi"
+            f"{reason}; name UCF-101's folder."
+        )
+    yield from found
+
+
+def _of_class(folder: Path) -> Iterator[VideoEntry | Problem]:
+    label = _SPELT.get(folder.name, folder.name)
+    for file in _visible(folder):
+        name = f"{folder.name}/{file.name}"
+        if file.is_dir():
+            reason = "it is a folder, not a video: encode its pictures (ffmpeg -i %d.jpg x.avi)"
+            yield Problem(key_of(name), name, "bad_row", reason)
+        elif _is_video(file):
             yield VideoEntry(key_of(file.name), name, words(label), label=label)
-    if empty:
-        raise UserError(f"{path} holds no class folders with .avi files; name UCF-101's folder.")
+
+
+def _outside(file: Path) -> Iterator[Problem]:
+    if _is_video(file):
+        reason = "it is in no class folder, so that its class is not known: move it into one"
+        yield Problem(key_of(file.name), file.name, "bad_row", reason)
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _is_video(file: Path) -> bool:
+    return file.suffix[1:].lower() in VIDEO_KEYS
 
 
 def words(label: str) -> str:

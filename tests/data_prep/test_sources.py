@@ -251,6 +251,25 @@ def test_ucf101_labels_are_folders_whatever_the_files_are_called(tmp_path: Path)
     assert words("PlayingDhol") == "playing dhol"
 
 
+def test_ucf101_in_other_files_is_read_and_what_is_not_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no class folders with videos, such as Archery/"):
+        listing("ucf101", tmp_path)
+    touch(tmp_path / "Archery/v_Archery_g01_c01/00001.jpg")
+    with pytest.raises(UserError, match=r"Archery/v_Archery_g01_c01: it is a folder, not a video"):
+        listing("ucf101", tmp_path)
+    names = ("Archery/v_Archery_g01_c02.mp4", "Archery/._v.avi", "Archery/x.txt", "stray.MP4")
+    touch(*(tmp_path / name for name in names))
+    entries, problems = split(listing("ucf101", tmp_path))
+    assert [(e.key, e.label) for e in entries] == [("v_Archery_g01_c02", "Archery")]
+    assert [(p.key, p.kind) for p in problems] == [
+        ("Archery%2Fv_Archery_g01_c01", "bad_row"),
+        ("stray", "bad_row"),
+    ]
+    touch(tmp_path / "Archery/v_Archery_g01_c02.avi")  # in both: both are kept
+    keys = [entry.key for entry in split(listing("ucf101", tmp_path))[0]]
+    assert keys == ["v_Archery_g01_c02", "v_Archery_g01_c02%2Emp4"]
+
+
 def test_msrvtt(tmp_path: Path) -> None:
     path = tmp_path / "test_videodatainfo.json"
     content = {
@@ -261,6 +280,7 @@ def test_msrvtt(tmp_path: Path) -> None:
             {"id": 4},
         ],
         "sentences": [
+            {"video_id": "video3", "caption": "half a pair \ud83d"},
             {"video_id": "video2", "caption": "  ", "sen_id": 0},
             {"video_id": "video2", "caption": "second is first", "sen_id": 1},
             {"video_id": "video1", "caption": "a man", "sen_id": 2},
@@ -275,7 +295,7 @@ def test_msrvtt(tmp_path: Path) -> None:
         ("video1", "a man", "train", 9.5),
         ("video2", "second is first", "test", None),
     ]
-    assert [problem.kind for problem in problems] == ["empty_caption", "bad_row"]
+    assert [problem.kind for problem in problems] == ["not_utf8", "bad_row"]
 
 
 def shard(path: Path, files: list[tuple[str, bytes]]) -> None:
@@ -358,11 +378,12 @@ def test_a_video_that_is_twice_in_a_shard_comes_with_its_own_caption(tmp_path: P
     ("kind", "content", "words"),
     [
         ("webvid", None, "cannot be read"),
+        ("msrvtt", None, "There is no list"),
         ("webvid", b"", "lacks the columns videoid, name, page_dir"),
         ("webvid", b"videoid,name\n1,a\n", "lacks the column page_dir"),
         ("webvid", WEBVID.encode("utf-16-le"), "not UTF-8"),
         ("openvid", b"video\n", "lacks the column caption"),
-        ("msrvtt", b"{", "no JSON"),
+        ("msrvtt", b"{", "not JSON"),
         ("msrvtt", b"[]", "needs `videos` and `sentences`"),
         ("folder", b"file", "does not exist"),
         ("ucf101", b"file", "does not exist"),

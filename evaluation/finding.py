@@ -119,6 +119,7 @@ _UNREADABLE = "folders that cannot be read"
 _EMPTY = "folders without a file"
 _IN_ROOT = "pictures in the folder itself, where frames of a video need a folder of their own"
 _BESIDE = "pictures beside videos, taken for thumbnails"
+_UNFINISHED = "unfinished videos (*.partial), which an interrupted `lightning generate` left"
 _OTHER = "files that are no videos"
 
 
@@ -131,6 +132,8 @@ def _videos_of(
 ) -> list[Path]:
     """The videos that a folder holds or is; the rest is put into `left_out`."""
     suffixes = (*VIDEO_SUFFIXES, ARRAY_SUFFIX)
+    left_out[_UNFINISHED] += [path for path in files if path.stem.endswith(".partial")]
+    files = [path for path in files if not path.stem.endswith(".partial")]
     videos = [path for path in files if path.suffix.lower() in suffixes]
     pictures = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
     known = {*suffixes, *PICTURE_SUFFIXES, *DOCUMENTS}
@@ -138,6 +141,9 @@ def _videos_of(
     if not (files or has_folders or is_root):
         left_out[_EMPTY].append(folder)
     if pictures and not videos and not is_root:
+        if folder.name.endswith(".partial"):
+            left_out[_UNFINISHED].append(folder)
+            return []
         return [folder]
     left_out[_BESIDE if videos else _IN_ROOT] += pictures
     return videos

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from lightning_artv.errors import UserError
+from lightning_artv.errors import UserError, check_number
 from lightning_artv.storyboard import Shot, read_prompts, read_storyboard
 
 DEFAULT_FRAMES = 16
@@ -57,8 +59,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--frames", type=_positive, metavar="N", help=f"frames (default {DEFAULT_FRAMES})")
     add("--size", type=_size, metavar="HxW", help="in pixels (default: as trained)")
-    add("--fps", type=float, help="frames a second of the file (default: as trained, else 8)")
-    add("--seed", type=int, default=0, help="video i uses seed + i (default 0)")
+    add(
+        "--fps",
+        type=_number(0.01, 1000),
+        help="frames a second of the file (default: as trained, else 8)",
+    )
+    add("--seed", type=_whole(), default=0, help="video i uses seed + i (default 0)")
     _add_sampling(parser)
     add("--weights", choices=["ema", "raw"], default="ema", help="which weights (default ema)")
     add("--device", default="auto", help="cpu, cuda, mps, ... (default: the best there is)")
@@ -73,11 +79,11 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=_positive, help="denoising steps a frame")
     add("--sampler", choices=["ddim", "dpm-solver++"])
     add("--guidance", type=_guidance, metavar="R,A,T", help="references, anchor and text weights")
-    add("--guidance-references", type=float, metavar="R")
-    add("--guidance-anchor", type=float, metavar="A")
-    add("--guidance-text", type=float, metavar="T")
-    add("--noise-level", type=int, help="noise on references and anchor (t_test, Sec. 3.3)")
-    add("--clip", type=float, help="clamp predicted clean latents to [-CLIP, CLIP]")
+    add("--guidance-references", type=_number(), metavar="R")
+    add("--guidance-anchor", type=_number(), metavar="A")
+    add("--guidance-text", type=_number(), metavar="T")
+    add("--noise-level", type=_whole(0), help="noise on references and anchor (t_test, Sec. 3.3)")
+    add("--clip", type=_number(1e-6), help="clamp predicted clean latents to [-CLIP, CLIP]")
     add("--segment-anchor", action="store_true", help="anchor each storyboard segment on its start")
 
 
@@ -119,18 +125,41 @@ def slug(prompt: str, length: int = 40) -> str:
     return "-".join(kept.split())[:length].rstrip("-") or "video"
 
 
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got '{text}'")
-    return value
+def _whole(least: int | None = None) -> Callable[[str], int]:
+    """A type for argparse: whole numbers in ASCII digits, from `least` on."""
+
+    def parse(text: str) -> int:
+        found = re.fullmatch(r"[+-]?[0-9]{1,4000}", text.strip())
+        if not found or (least is not None and int(text) < least):
+            limit = "" if least is None else " above 0" if least == 1 else f" from {least}"
+            raise argparse.ArgumentTypeError(f"must be a whole number{limit}, got '{text}'")
+        return int(text)
+
+    return parse
+
+
+_positive = _whole(1)
+
+
+def _number(least: float = -math.inf, most: float = math.inf) -> Callable[[str], float]:
+    """A type for argparse: finite numbers from `least` to `most`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text if text.isascii() else "nan")
+            check_number("it", value, least, most)
+        except (ValueError, UserError) as error:
+            bounds = f" from {least:g}" * (least > -math.inf) + f" to {most:g}" * (most < math.inf)
+            raise argparse.ArgumentTypeError(
+                f"must be a finite number{bounds}, got '{text}'"
+            ) from error
+        return value
+
+    return parse
 
 
 def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([0-9]+)x([0-9]+)", text)
+    found = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
     if not found:
         raise argparse.ArgumentTypeError(f"must be HEIGHTxWIDTH, such as 320x320, got '{text}'")
     return int(found.group(1)), int(found.group(2))
@@ -138,8 +167,8 @@ def _size(text: str) -> tuple[int, int]:
 
 def _guidance(text: str) -> tuple[float, float, float]:
     try:
-        references, anchor, words = (float(part) for part in text.split(","))
-    except ValueError as error:
+        references, anchor, words = (_number()(part) for part in text.split(","))
+    except (ValueError, argparse.ArgumentTypeError) as error:
         raise argparse.ArgumentTypeError(
             f"must be three numbers R,A,T, such as 0.25,0.25,6.5, got '{text}'"
         ) from error

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lightning_artv.errors import UserError, check_frames
+from lightning_artv.files import read_lines, read_yaml
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,7 @@ def read_storyboard(path: str | Path) -> tuple[Shot, ...]:
     Raises:
         UserError: no such file, no YAML, or anything but that form; it names the segment.
     """
-    try:
-        content = yaml.safe_load(_read(path, "storyboard"))
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"The storyboard '{path}' is not YAML: {reason}.") from error
+    content = read_yaml(path, "storyboard")
     if isinstance(content, dict):
         if set(content) != {"segments"}:
             raise UserError(
@@ -47,17 +42,18 @@ def read_storyboard(path: str | Path) -> tuple[Shot, ...]:
         content = content["segments"]
     if not isinstance(content, list) or not content:
         raise UserError(f"The storyboard '{path}' must hold a list of segments with at least one.")
-    return tuple(_shot(entry, f"'{path}', segment {i + 1}") for i, entry in enumerate(content))
+    shots = tuple(_shot(entry, f"'{path}', segment {i + 1}") for i, entry in enumerate(content))
+    check_frames(sum(shot.frames for shot in shots))
+    return shots
 
 
 def read_prompts(path: str | Path) -> tuple[str, ...]:
-    """The prompts of a text file, one a line; empty lines are skipped.
+    """The prompts of a text file, one a line, as `read_lines` reads them.
 
     Raises:
-        UserError: no such file, or no prompt in it.
+        UserError: no such file, no text, or no prompt in it.
     """
-    lines = [line.strip() for line in _read(path, "prompts file").splitlines()]
-    prompts = tuple(line for line in lines if line)
+    prompts = tuple(read_lines(path, "prompts file"))
     if not prompts:
         raise UserError(f"The prompts file '{path}' is empty: write one prompt a line.")
     return prompts
@@ -70,18 +66,14 @@ def _shot(entry: Any, where: str) -> Shot:
     prompt, frames = entry["prompt"], entry["frames"]
     if not isinstance(prompt, str):
         raise UserError(f"{where}: 'prompt' must be text, got {prompt!r}.")
+    if not prompt.strip():
+        raise UserError(f"{where}: 'prompt' is empty: say what the segment shows.")
     if isinstance(frames, bool) or not isinstance(frames, int) or frames < 1:
         raise UserError(f"{where}: 'frames' must be a whole number above 0, got {frames!r}.")
-    return Shot(prompt, frames)
-
-
-def _read(path: str | Path, what: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise UserError(f"There is no {what} '{path}'.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"The {what} '{path}' is not UTF-8 text.") from error
+        return Shot(prompt, frames)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def _names(mapping: dict[Any, Any]) -> str:

@@ -106,6 +106,17 @@ def test_storyboard_frames_add_up(checkpoint: Path, tmp_path: Path) -> None:
         (["--prompt", "p", "--frames", "0"], "must be a whole number above 0"),
         (["--prompt", "p", "--image", "none.png"], "none.png"),
         (["--prompt", "p", "--guidance", "1,2"], "three numbers R,A,T"),
+        (["--prompt", "p", "--guidance", "nan,0,0"], "--guidance: must be three numbers"),
+        (["--prompt", "p", "--guidance-text", "inf"], "must be a finite number, got 'inf'"),
+        (["--prompt", "p", "--fps", "nan"], "--fps: must be a finite number from 0.01 to 1000"),
+        (["--prompt", "p", "--fps", "0"], "--fps: must be a finite number"),
+        (["--prompt", "p", "--clip", "-1"], "--clip: must be a finite number from 1e-06"),
+        (["--prompt", "p", "--noise-level", "-1"], "must be a whole number from 0, got '-1'"),
+        (["--prompt", "p", "--seed", "1.5"], "--seed: must be a whole number, got '1.5'"),
+        (["--prompt", "p", "--frames", "1" + "0" * 23], "from 1 to 100000"),
+        (["--prompt", "p", "--frames", "\u0663"], "must be a whole number above 0"),
+        (["--prompt", "p", "--steps", "\u00b2"], "must be a whole number above 0"),
+        (["--prompt", " "], "--prompt is empty"),
         (["--prompt", "p", "--stepz", "3"], "--stepz"),
         (["--prompt", "p", "--device", "warp"], "no device 'warp'"),
         (["--prompt", "p", "--prompts", "f"], "not allowed with"),
@@ -263,6 +274,12 @@ def test_a_config_of_another_version_is_one_sentence() -> None:
         ("[]", "at least one"),
         ("a: [", "is not YAML"),
         ("!!python/object/apply:os.system ['true']", "is not YAML"),
+        ("- {prompt: 2020-13-45, frames: 1}", "is not YAML"),
+        ("- {prompt: 2020-12-15, frames: 1}", "'prompt' must be text"),
+        ("- {prompt: a, frames: 1, prompt: b}", "the key 'prompt' is there twice"),
+        ("- {prompt: ' ', frames: 1}", "segment 1: 'prompt' is empty"),
+        ("- {prompt: a, frames: 100000000000000000000000}", "segment 1: A video needs"),
+        ("- {prompt: a, frames: 60000}\n- {prompt: b, frames: 60000}", "from 1 to 100000"),
     ],
 )
 def test_storyboards_are_checked_strictly(text: str, words: str, tmp_path: Path) -> None:
@@ -276,10 +293,13 @@ def test_storyboards_are_checked_strictly(text: str, words: str, tmp_path: Path)
 
 def test_storyboard_and_prompts_are_read(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
-    path.write_text("segments:\n- {prompt: a, frames: 2}\n- {prompt: '', frames: 1}\n")
-    assert read_storyboard(path) == (Shot("a", 2), Shot("", 1))
-    (tmp_path / "p.txt").write_text("one \n\n two\n")
-    assert read_prompts(tmp_path / "p.txt") == ("one", "two")
+    path.write_text("segments:\n- {prompt: a, frames: 2}\n- {prompt: '2020', frames: 1}\n")
+    assert read_storyboard(path) == (Shot("a", 2), Shot("2020", 1))
+    path.write_bytes(b"\xef\xbb\xbf- {prompt: a, frames: 2}\r\n")
+    assert read_storyboard(path) == (Shot("a", 2),)
+    lines = b"\xef\xbb\xbfone \r\n\r\n# a comment\r\n two\r\\#3 #4\n"
+    (tmp_path / "p.txt").write_bytes(lines)
+    assert read_prompts(tmp_path / "p.txt") == ("one", "two", "#3 #4")
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(UserError, match="is empty"):
         read_prompts(tmp_path / "empty.txt")

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent / "training"))
 
 from stub_system import StubSystem
 
+from evaluation.finding import find_videos
 from lightning_artv import cli, generate
 from lightning_artv.errors import UserError
 from lightning_artv.generation import generate_video
@@ -289,6 +290,9 @@ def test_the_next_run_takes_the_place_of_an_unfinished_video(
         assert run(checkpoint, *arguments) == 130
     kept = ["0000-a-cat.partial.mp4", "0001-another.partial.mp4"]
     assert sorted(os.listdir(tmp_path / "out")) == kept
+    said: list[str] = []
+    with pytest.raises(UserError, match=r"holds no video, but unfinished videos"):
+        find_videos(tmp_path / "out", said.append)
     assert run(checkpoint, *arguments) == 0
     names = ["0000-a-cat.mp4", "0000-a-cat.mp4.json", "0001-another.mp4", "0001-another.mp4.json"]
     assert sorted(os.listdir(tmp_path / "out")) == names

@@ -22,6 +22,15 @@ def count_videos(path: Path) -> int | None:
     return len(array) if array.ndim == 5 else None
 
 
+def holds_videos(path: Path) -> bool:
+    """Whether an array is one of videos; others lie beside videos as their features or labels."""
+    try:
+        open_array(path)
+    except UserError:
+        return False
+    return True
+
+
 def open_array(path: Path, index: int | None = None) -> NDArray[np.uint8]:
     """A video `[T, 3, H, W]`, or several `[N, T, 3, H, W]`; read from the disk where it is used.
 

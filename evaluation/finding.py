@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.arrays import ARRAY_SUFFIX, count_videos
+from evaluation.arrays import ARRAY_SUFFIX, count_videos, holds_videos, open_array
 from evaluation.notes import Warn, on_stderr
 from lightning_artv.errors import UserError
 from lightning_artv.numbers import whole_number
@@ -78,7 +78,7 @@ def find_videos(root: str | Path, warn: Warn = on_stderr) -> list[SetVideo]:
         warn: takes a sentence on each kind of thing that is left out.
 
     Raises:
-        UserError: no such folder, no video in it, or an array that is none of videos.
+        UserError: no such folder, or no video in it.
     """
     root = Path(root)
     if not root.is_dir():
@@ -88,6 +88,8 @@ def find_videos(root: str | Path, warn: Warn = on_stderr) -> list[SetVideo]:
     for folder, has_folders, files in _walk(root, left_out[_UNREADABLE]):
         found += _videos_of(folder, folder == root, files, has_folders, left_out)
     if not found:
+        for path in left_out[_ARRAYS]:
+            open_array(path)  # says what it holds instead
         instead = [f", but {reason} ({len(paths)})" for reason, paths in left_out.items() if paths]
         raise UserError(
             f"'{root}' holds no video{''.join(instead)}: give files such as .mp4, .avi, .webm or "
@@ -120,6 +122,7 @@ _EMPTY = "folders without a file"
 _IN_ROOT = "pictures in the folder itself, where frames of a video need a folder of their own"
 _BESIDE = "pictures beside videos, taken for thumbnails"
 _UNFINISHED = "unfinished videos (*.partial), which an interrupted `lightning generate` left"
+_ARRAYS = "arrays that are no videos, which are uint8 [T, H, W, 3] or [N, T, H, W, 3]"
 _OTHER = "files that are no videos"
 
 
@@ -131,12 +134,14 @@ def _videos_of(
     left_out: dict[str, list[Path]],
 ) -> list[Path]:
     """The videos that a folder holds or is; the rest is put into `left_out`."""
-    suffixes = (*VIDEO_SUFFIXES, ARRAY_SUFFIX)
     left_out[_UNFINISHED] += [path for path in files if path.stem.endswith(".partial")]
     files = [path for path in files if not path.stem.endswith(".partial")]
-    videos = [path for path in files if path.suffix.lower() in suffixes]
+    arrays = [path for path in files if path.suffix.lower() == ARRAY_SUFFIX]
+    of_videos = [path for path in arrays if holds_videos(path)]
+    videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES] + of_videos
     pictures = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
-    known = {*suffixes, *PICTURE_SUFFIXES, *DOCUMENTS}
+    known = {*VIDEO_SUFFIXES, ARRAY_SUFFIX, *PICTURE_SUFFIXES, *DOCUMENTS}
+    left_out[_ARRAYS] += [path for path in arrays if path not in of_videos]
     left_out[_OTHER] += [path for path in files if path.suffix.lower() not in known]
     if not (files or has_folders or is_root):
         left_out[_EMPTY].append(folder)

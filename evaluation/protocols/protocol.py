@@ -62,7 +62,7 @@ class Protocol:
         ddof: covariances of FVD and FID over N - ddof.
         splits: parts that the Inception Score is computed in.
         division: how videos are divided into these: `averaged` over 20 random divisions, or `once`:
-            shuffled once with the seed and cut, as torch-fidelity and papers do it.
+            shuffled once with the seed and cut, as torch-fidelity does it.
         clip_model: for CLIPSIM.
         fid_skip: leading frames that FID and the curves leave out: the first may be given.
         seed: of the sampling of videos and clips, and of generation (video i uses seed + i).

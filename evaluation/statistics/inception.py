@@ -27,7 +27,7 @@ def inception_score(
     `averaged` draws 20 divisions, because a single one moves the mean of ten splits by about 0.9 by
     chance alone. The order of the rows does not matter: they are ordered by their values first.
 
-    `once` is what torch-fidelity and papers compute: the rows as they come are shuffled once, by
+    `once` is what torch-fidelity computes: the rows as they come are shuffled once, by
     numpy's `RandomState(seed).permutation`, and cut at `i * N // splits`. The same rows in the same
     order with the same seed give the same number.
 

@@ -161,6 +161,16 @@ def test_other_arrays_are_one_sentence(array: np.ndarray, tmp_path: Path) -> Non
     assert "\n" not in str(error.value)
 
 
+def test_arrays_beside_videos_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "frames", clip(2))
+    np.save(tmp_path / "frames" / "poses.npy", np.zeros((2, 4, 4)))
+    np.save(tmp_path / "labels.npy", np.array(["a", None], dtype=object))
+    said: list[str] = []
+    assert [v.name for v in find_videos(tmp_path, said.append)] == ["frames"]
+    assert len(said) == 1 and "arrays that are no videos" in said[0]
+    assert said[0].endswith("(2; the first is 'frames/poses.npy').")
+
+
 def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
     write(tmp_path / "elsewhere" / "v1", clip(2))
     (tmp_path / "set" / "sub").mkdir(parents=True)

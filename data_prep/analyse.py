@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,10 @@ import cv2
 
 from data_prep import motion, quality
 from data_prep.decode_pass import DecodePass
-from data_prep.files import BadVideo, open_video, read_source, words
+from data_prep.files import BadVideo, failure, open_video, read_source, words
 from data_prep.rows import VideoEntry
 from lightning_artv.errors import UserError
+from lightning_artv.media.container import video_stream
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ def analyse(entry: VideoEntry, options: AnalyseOptions) -> dict[str, Any]:
     """
     try:
         row = _analysis(entry.path, options)
-    except BadVideo as bad:
-        row = Analysis("failed", bad.kind, str(bad))
+    except Exception as error:  # whatever it is: the other videos are to be analysed
+        row = Analysis("failed", *failure(error))
     return dict(vars(row))
 
 
@@ -108,16 +110,16 @@ def _analysis(path: str, options: AnalyseOptions) -> Analysis:
     source = read_source(path)
     cv2.setNumThreads(1)  # one process a core is the engine's business
     with open_video(source) as container:
-        stream = container.streams.video[0]
+        stream = video_stream(container)
+        assert stream is not None
         stream.codec_context.thread_count = 1
         stream.thread_type = "NONE"
-        seen = DecodePass(stream, options.step)
+        seen = DecodePass(container, stream, options.step)
         try:
-            for packet in container.demux():  # of all streams: the longest tells of a missing end
-                seen.note(packet)
-                if packet.stream_index == stream.index:
-                    for frame in packet.decode():
-                        seen.add(frame)
+            # all streams' packets: the longest tells of a missing end
+            for packet in itertools.chain(seen.packets(container.demux()), [None]):
+                for frame in stream.decode(packet):
+                    seen.add(frame)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise BadVideo(seen.damage, f"frame {seen.frames}: {words(error)}") from error
         seen.check((container.duration or 0) / av.time_base)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_prep.files import BadVideo, open_video, read_source
+from data_prep.files import failure, open_video, read_source
 from data_prep.rows import VideoEntry
-from lightning_artv.data.decode import DecodeError, Video
+from lightning_artv.data.decode import Video
 from lightning_artv.errors import UserError
 from lightning_artv.networks.clip import CLIP
 
@@ -99,9 +99,8 @@ class ClipScorer:
         for index, entry in enumerate(entries):
             try:
                 clips[index] = even_frames(entry.path, self.options.frames)
-            except DecodeError as error:
-                kind = error.kind if isinstance(error, BadVideo) else "damaged"
-                failed[index] = ClipScore("failed", kind, str(error))
+            except Exception as error:  # the batch's other videos are to be scored
+                failed[index] = ClipScore("failed", *failure(error))
         scores = self._scores(clips, [entry.caption for entry in entries])
         rows = failed | {
             index: ClipScore("ok", None, None, score, len(clips[index]), self._model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -9,11 +10,18 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
 from data_prep.files import BadVideo, ErrorKind
 from data_prep.motion import ContentScore, analysis_size
 from data_prep.quality import EvenSample
+from lightning_artv.media.container import (
+    STORED_UPRIGHT,
+    orientation,
+    playable,
+    promised_packets,
+)
 
 _COMPLETE = 0.95  # of the frames that the header counts; edit lists may hide a few
 
@@ -41,6 +49,7 @@ class DecodePass:
     """Takes every decoded frame of a stream once.
 
     Args:
+        container: what it is of.
         stream: the video stream, on one thread.
         step: every how many frames one is scored; the others are only counted.
 
@@ -52,23 +61,28 @@ class DecodePass:
         damage: what a frame that cannot be decoded means: `damaged`, or `truncated`.
     """
 
-    def __init__(self, stream: av.VideoStream, step: int) -> None:
+    def __init__(self, container: InputContainer, stream: av.VideoStream, step: int) -> None:
         self.frames = 0
         self.content = ContentScore()
         self.sample = EvenSample(stream.frames // step)
         self.codec = stream.codec_context.name
         self.damage: ErrorKind = "damaged"
         self._stream = stream
-        self._expected = stream.frames
+        self._avi = container.format.name == "avi"
+        self._promised = promised_packets(container, stream)
+        self._slots = stream.frames if self._avi else 0
+        self._packets = 0
+        self._due: list[int] = []
         self._step = step
         self._times: list[int | None] = []
         self._reformatter = VideoReformatter()
         self._size: tuple[int, int] | None = None
         self._reduced: tuple[int, int] | None = None
         self._small: Any = None
-        self._rotation = 0
+        self._orientation = STORED_UPRIGHT
         self._corrupt = 0
         self._end = 0.0
+        self._slots_seen = 0
 
     def add(self, frame: av.VideoFrame) -> None:
         """Take the next frame; its picture is converted at most once."""
@@ -79,20 +93,37 @@ class DecodePass:
         if self._size is None:
             self._size = (frame.width, frame.height)
             self._reduced = analysis_size(*self._size)
-            self._rotation = round(frame.rotation) % 360
+            self._orientation = orientation(frame)
         # PySceneDetect leaves out frames of another size too
         if position % self._step == 0 and (frame.width, frame.height) == self._size:
             picture = self._picture(frame)
             self.content.add(picture)
             self.sample.offer(picture)
 
-    def note(self, packet: av.Packet) -> None:
-        """Take note of when a packet of any stream ends, and whether the file ends inside it."""
+    def packets(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+        """The stream's own among a container's packets, from the first keyframe on; note is taken
+        of when each one of any stream ends, and of whether the file ends inside it.
+        """
+        for packet in playable(filter(self._note, packets)):
+            time = packet.pts if packet.pts is not None else packet.dts
+            if time is not None and not packet.is_discard:
+                self._due.append(time)
+            yield packet
+
+    def _note(self, packet: av.Packet) -> bool:
+        """Whether a packet is one of the stream."""
+        # PyAV's last packets, which are empty, all say that they are of stream 0
+        own = packet.size > 0 and packet.stream is self._stream
+        self._packets += own
         if packet.is_corrupt:
             self.damage = "truncated"
-        if not self._expected and packet.pts is not None and packet.time_base:
-            end = (packet.pts + (packet.duration or 0)) * packet.time_base
-            self._end = max(self._end, float(end))
+        if packet.pts is not None and packet.time_base:
+            end = packet.pts + (packet.duration or 0)
+            if own and self._avi:
+                self._slots_seen = max(self._slots_seen, end)
+            if not self._promised:
+                self._end = max(self._end, float(end * packet.time_base))
+        return own
 
     def check(self, seconds: float) -> None:
         """Whether the whole video was there.
@@ -103,21 +134,37 @@ class DecodePass:
         Raises:
             BadVideo: damaged, truncated, or fewer than 2 frames to score.
         """
-        expected = self._expected
         if self._corrupt:
             raise BadVideo(self.damage, f"{self._corrupt} of {self.frames} frames are damaged")
-        if self.frames < _COMPLETE * expected - 1:
-            raise BadVideo("truncated", f"it has {self.frames} of {expected} frames")
-        if not expected and self._end < _COMPLETE * seconds - 0.5:
+        self._check_count()
+        if self._slots_seen < _COMPLETE * self._slots - 1:
+            raise BadVideo(
+                "truncated", f"it ends after {self._slots_seen} of {self._slots} frames' time"
+            )
+        if not self._promised and not self._avi and self._end < _COMPLETE * seconds - 0.5:
             raise BadVideo("truncated", f"it ends after {self._end:.1f} of {seconds:.1f} s")
         if not self.content.scores:
             raise BadVideo("too_few_frames", f"it has {self.frames} frames, too few for motion")
 
+    def _check_count(self) -> None:
+        if not self._promised:
+            return
+        if self._packets < _COMPLETE * self._promised - 1:
+            raise BadVideo("truncated", f"it has {self.frames} of {self._promised} frames")
+        first = min((time for time in self._times if time is not None), default=0)
+        due = sum(time >= first for time in set(self._due))  # none before a keyframe is
+        if self.frames < _COMPLETE * due - 1:
+            raise BadVideo("damaged", f"{self.frames} of {due} frames can be decoded")
+
     def clock(self) -> Clock:
-        """The times of at least 2 frames; counted where the container's do not ascend (avi)."""
+        """The times of at least 2 frames; counted where there are none.
+
+        An H.264 avi's frames have the times at which they are decoded, which do not ascend; they
+        are shown in the order in which they come.
+        """
         rate = Fraction(self._stream.guessed_rate or self._stream.average_rate or 25)
         base = self._stream.time_base
-        times = [time for time in self._times if time is not None]
+        times = sorted(time for time in self._times if time is not None)
         gaps = np.diff(times)
         if base is None or len(times) < self.frames or gaps.min() <= 0:
             return Clock(list(range(self.frames)), 1 / rate, rate, float(rate), False)
@@ -127,10 +174,8 @@ class DecodePass:
     def shown(self) -> tuple[int, int, int]:
         """(width, height, rotation): pixels after a rotation by degrees, in [0, 360)."""
         assert self._size is not None
-        width, height = self._size
-        if round(self._rotation / 90) % 2:
-            width, height = height, width
-        return width, height, self._rotation
+        height, width = self._orientation.of_shown(*self._size[::-1])
+        return width, height, 90 * self._orientation.quarter_turns
 
     def _picture(self, frame: av.VideoFrame) -> Any:
         """BGR `[H, W, 3 or 4]`, reduced as PySceneDetect does it; it may be the frame's memory.

@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-import io
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
 
 import av
 from av.container import InputContainer
 
+from data_prep.failure import ERROR_KINDS, BadVideo, ErrorKind, failure, words
 from data_prep.rows import MEMBER
-from lightning_artv.data.decode import DecodeError
 from lightning_artv.data.members import DamagedShard, headers
+from lightning_artv.media.container import open_container, video_stream
 
-ErrorKind = Literal[
-    "missing_file",
-    "unreadable_file",  # permission, an I/O error, a damaged shard
-    "empty_file",
-    "not_a_video",  # no container that is known
-    "no_video_stream",  # audio only
-    "damaged",  # its index is missing, or a packet or frame cannot be decoded
-    "truncated",  # fewer frames than its header says
-    "too_few_frames",  # fewer than 2 that are analysed: there is no motion
+__all__ = [
+    "ERROR_KINDS",
+    "BadVideo",
+    "ErrorKind",
+    "failure",
+    "open_video",
+    "read_source",
+    "words",
 ]
-ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
 
-# What is probed. FFmpeg knows hundreds of formats, among them playlists, which open other files.
-_FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,flv,asf,ogg,ivf,mxf,gif,wav,mp3,aac"
 _SIGNATURES = (b"ftyp", b"moov", b"mdat", b"RIFF", b"\x1a\x45\xdf\xa3")
-
-
-class BadVideo(DecodeError):  # noqa: N818 - what the data is, not what the code did
-    """Why a video cannot be used.
-
-    Attributes:
-        kind: one of `ERROR_KINDS`.
-    """
-
-    def __init__(self, kind: ErrorKind, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
 
 
 def read_source(path: str) -> bytes | Path:
@@ -67,30 +50,20 @@ def read_source(path: str) -> bytes | Path:
 
 
 def open_video(source: bytes | Path) -> InputContainer:
-    """The container of a video, to be closed by the caller.
-
-    Metadata in a legacy encoding, such as cp1251, is ignored; formats that are no videos, among
-    them playlists that would open other files, are not probed.
+    """The container of a video (see `open_container`), to be closed by the caller.
 
     Raises:
         BadVideo: no video container, a damaged one, or one without a video stream.
     """
-    file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
-    options = {"format_whitelist": _FORMATS}
     try:
-        container = av.open(file, "r", options=options, metadata_errors="ignore")
+        container = open_container(source)
     except (av.FFmpegError, OSError, ValueError) as error:
         kind: ErrorKind = "damaged" if _has_signature(source) else "not_a_video"
         raise BadVideo(kind, f"it cannot be opened as a video ({words(error)})") from error
-    if not container.streams.video:
+    if video_stream(container) is None:
         container.close()
         raise BadVideo("no_video_stream", "it has no video stream")
     return container
-
-
-def words(error: Exception) -> str:
-    """One line of a library's message, without the file's path."""
-    return " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
 
 
 def _has_signature(source: bytes | Path) -> bool:

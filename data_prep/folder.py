@@ -6,10 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.files import failure
 from data_prep.metadata import Entry, read_metadata
 from data_prep.output import building
 from data_prep.transcode import Limits, Prepared, prepare
-from lightning_artv.data.decode import DecodeError
 from lightning_artv.data.members import VIDEO_KEYS
 from lightning_artv.data.tar import ShardWriter
 from lightning_artv.errors import DataError, UserError
@@ -30,6 +30,7 @@ class Report:
         encoded: videos stored as new H.264.
         skipped: (file name, reason) of the others.
         unlisted: videos in the folder that its metadata does not list.
+        lossy: (file name, how many frames could not be decoded) of those stored without some.
     """
 
     out: Path
@@ -38,6 +39,7 @@ class Report:
     encoded: int
     skipped: tuple[tuple[str, str], ...]
     unlisted: tuple[str, ...] = ()
+    lossy: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
         lines = [
@@ -50,6 +52,9 @@ class Report:
         if self.unlisted:
             lines.append(f"Left out {len(self.unlisted)} that the metadata does not list:")
             lines.extend(f"  {name}" for name in self.unlisted)
+        if self.lossy:
+            lines.append(f"Stored without the frames that cannot be decoded {len(self.lossy)}:")
+            lines.extend(f"  {name}: {count} of its frames lost" for name, count in self.lossy)
         return "\n".join(lines)
 
 
@@ -86,6 +91,7 @@ def write_folder(
         raise UserError(f"The shards cannot replace {source}, their source; choose another folder.")
     skipped = [(entry.file_name, "the file does not exist") for entry in missing]
     kinds: list[bool] = []
+    lossy: list[tuple[str, int]] = []
     progress = Progress(len(present), "video")
     with building(out, overwrite) as folder:
         with ShardWriter(folder, samples_per_shard) as writer:
@@ -93,6 +99,8 @@ def write_folder(
                 prepared = _prepare(path, entry, limits or Limits(), skipped)
                 if prepared is not None:
                     kinds.append(prepared.copied)
+                    if "lost" in prepared.meta:
+                        lossy.append((entry.file_name, prepared.meta["lost"]))
                     meta = {**prepared.meta, "source": entry.file_name}
                     writer.write(f"{len(kinds) - 1:08d}", prepared.video, entry.text, meta)
                 progress(1)
@@ -105,7 +113,15 @@ def write_folder(
             )
     unlisted = _unlisted(source, {path for _, path in present})
     copied = sum(kinds)
-    return Report(out, len(writer.shards), copied, len(kinds) - copied, tuple(skipped), unlisted)
+    return Report(
+        out,
+        len(writer.shards),
+        copied,
+        len(kinds) - copied,
+        tuple(skipped),
+        unlisted,
+        tuple(lossy),
+    )
 
 
 def _unlisted(source: Path, listed: Collection[Path]) -> tuple[str, ...]:
@@ -127,6 +143,6 @@ def _prepare(
 ) -> Prepared | None:
     try:
         return prepare(path, limits)
-    except DecodeError as error:
-        skipped.append((entry.file_name, str(error)))
+    except Exception as error:  # whatever it is: the other videos are to be written
+        skipped.append((entry.file_name, failure(error)[1]))
         return None

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from data_prep.files import failure
 from lightning_artv.data import latents
 from lightning_artv.data.captions import BadCaption, caption_of, facts_of, require_captions
 from lightning_artv.data.clips import timeline
@@ -139,8 +140,11 @@ def _encode_shard(
         try:
             data = _encode(raw, autoencoder, options, batch)
             caption = caption_of(raw.files).text
-        except (DecodeError, BadCaption) as error:
-            skipped.append((printable(raw.key) or source.name, str(error)))
+        except UserError:  # not the video's fault
+            raise
+        except Exception as error:
+            reason = str(error) if isinstance(error, BadCaption) else failure(error)[1]
+            skipped.append((printable(raw.key) or source.name, reason))
             continue
         silent += not caption
         writer.write(raw.key, data, caption, _meta(raw, options), LATENTS_KEY)

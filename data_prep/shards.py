@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from data_prep.engine import EngineOptions, Work, map_rows
-from data_prep.files import BadVideo, read_source
+from data_prep.files import failure, read_source
 from data_prep.log import note
 from data_prep.provenance import MARK, claim, is_claimed, sweep
 from data_prep.shard_files import (
@@ -99,10 +99,9 @@ class Encode:
         try:
             source = read_source(row["path"])
             clips = prepare_clips(source, self.options.limits, cuts, self.options.min_seconds)
-        except BadVideo as error:
-            return {"status": "failed", "error_kind": error.kind, "error": str(error)}
         except DecodeError as error:
-            return {"status": "failed", "error_kind": "damaged", "error": str(error)}
+            kind, reason = failure(error)
+            return {"status": "failed", "error_kind": kind, "error": reason}
         if not clips:
             reason = f"no scene lasts {self.options.min_seconds:g} s"
             return {"status": "failed", "error_kind": "too_short", "error": reason}

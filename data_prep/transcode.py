@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,9 @@ from data_prep.x264 import ClipEncoder, Quality
 from lightning_artv.data.clips import timeline
 from lightning_artv.data.decode import DecodeError, Video
 from lightning_artv.errors import UserError
+from lightning_artv.media.container import open_container, video_stream
 
+COMPLETE = 0.95  # of the frames that the index promises; the others are counted as lost
 _AHEAD = 8  # frames that are decoded before they are encoded
 
 
@@ -52,7 +53,8 @@ class Prepared:
     Attributes:
         video: its bytes.
         copied: whether they are the source's, unchanged.
-        meta: width, height, fps, frames and duration (seconds) for `key.json`.
+        meta: width, height, fps, frames and duration (seconds) for `key.json`; `lost` too, where
+            frames between its first and last could not be decoded, which it holds without them.
         start: seconds into the source.
     """
 
@@ -63,10 +65,12 @@ class Prepared:
 
 
 def prepare(source: Path | bytes, limits: Limits) -> Prepared:
-    """Copy an mp4 byte for byte where it is within the limits; else encode it as H.264.
+    """Copy an mp4 byte for byte where it is within the limits and decodes as a whole; else encode
+    what it holds as H.264.
 
     Raises:
-        DecodeError: the file is no readable video, or has fewer than 2 frames.
+        DecodeError: the file is no readable video, or has fewer than 2 frames, or damaged ones, or
+            fewer than 95 % of those that its index promises.
     """
     clips = prepare_clips(source, limits)
     if not clips:
@@ -87,14 +91,18 @@ def prepare_clips(
             2 frames.
 
     Raises:
-        DecodeError: the file is no readable video, or has fewer than 2 frames.
+        DecodeError: as `prepare`.
     """
     data = source if isinstance(source, bytes) else _read(source)
     with Video(data) as video:
         times = video.timestamps
         if len(times) < 2:
             raise DecodeError("it has only 1 frame")
-        if not cuts and "mp4" in video.container and _within(video, data, limits):
+        if len(times) < COMPLETE * (len(times) + video.absent) - 1:
+            whole = len(times) + video.absent
+            raise DecodeError(f"it is truncated: it has {len(times)} of {whole} frames")
+        copied = not cuts and "mp4" in video.container and _within(video, data, limits)
+        if copied and _is_whole(video):
             height, width = video.frames([0]).shape[-2:]
             return [Prepared(data, True, _meta(width, height, times))]
         rate = min(video.fps, limits.fps or video.fps)
@@ -110,10 +118,10 @@ def longest_gop(video: bytes) -> int:
         DecodeError: no readable video.
     """
     try:
-        with av.open(io.BytesIO(video), "r", metadata_errors="ignore") as reader:
-            packets = (p for p in reader.demux(reader.streams.video[0]) if p.size)
+        with open_container(video) as reader:
+            packets = (p for p in reader.demux(video_stream(reader)) if p.size)
             keys = [position for position, p in enumerate([*packets, None]) if _starts(p)]
-    except (av.FFmpegError, OSError, IndexError) as error:
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(f"the container is damaged ({error})") from error
     return max((after - before for before, after in itertools.pairwise(keys)), default=0)
 
@@ -157,40 +165,65 @@ def _pieces(
     return pieces
 
 
+def _is_whole(video: Video) -> bool:
+    """Whether every frame is there and can be decoded."""
+    try:
+        sound = sum(not frame.is_corrupt for frame in video.decode())
+    except av.FFmpegError:
+        return False
+    return sound == len(video.timestamps) and not video.absent
+
+
 def _encode(
     video: Video, pieces: Sequence[Sequence[int]], rate: float, limits: Limits
 ) -> list[Prepared]:
     """Encode each piece's frames at their own times, counted from the piece's first."""
-    times = video.timestamps
     piece_of = {index: number for number, piece in enumerate(pieces) for index in piece}
-    starts = [times[piece[0]] for piece in pieces]
-    last = max(piece_of, default=-1)
     encoders = [ClipEncoder(rate, limits.gop or 12, limits.size, limits.quality) for _ in pieces]
+    found: list[list[int]] = [[] for _ in pieces]
     try:
-        needed = itertools.islice(video.decode(), last + 1)
-        for index, frame in enumerate(_ahead(needed)):
+        for index, frame in _frames(video, max(piece_of, default=-1)):
             number = piece_of.get(index)
             if number is not None:
-                encoders[number].add(frame, video.aspect, times[index] - starts[number])
+                found[number].append(index)
+                time = video.timestamps[index] - video.timestamps[found[number][0]]
+                encoders[number].add(frame, video.aspect, time)
                 if index == pieces[number][-1]:
                     encoders[number].finish()
-        for encoder in encoders:
-            encoder.finish()
+        return [
+            _prepared(video, encoder, len(piece) - len(indices), indices[0])
+            for piece, encoder, indices in zip(pieces, encoders, found, strict=True)
+            if len(indices) > 1
+        ]
     except (av.FFmpegError, OSError) as error:
         raise DecodeError(f"it cannot be re-encoded ({error})") from error
-    return [
-        Prepared(encoder.video, False, _meta(*encoder.size, encoder.times), round(start, 4))
-        for encoder, start in zip(encoders, starts, strict=True)
-        if len(encoder.times) > 1
-    ]
 
 
-def _ahead(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """The frames, decoded a few at a time: taking turns with x264 at every frame, the decoder finds
+def _prepared(video: Video, encoder: ClipEncoder, lost: int, first: int) -> Prepared:
+    encoder.finish()
+    meta = _meta(*encoder.size, encoder.times) | ({"lost": lost} if lost else {})
+    return Prepared(encoder.video, False, meta, round(video.timestamps[first], 4))
+
+
+def _frames(video: Video, last: int) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The frames up to one, each with its index.
+
+    They are decoded a few at a time: taking turns with x264 at every frame, the decoder finds
     nothing of its own left in the processor's caches, and is a tenth slower.
+
+    Raises:
+        DecodeError: damaged frames, or too few of an mp4's, whose index is exact.
     """
-    while few := list(itertools.islice(frames, _AHEAD)):
-        yield from few
+    seen = damaged = 0
+    decoded = itertools.takewhile(lambda frame: video.index(frame) <= last, video.decode())
+    while few := list(itertools.islice(decoded, _AHEAD)):
+        seen += len(few)
+        damaged += sum(frame.is_corrupt for frame in few)
+        yield from ((video.index(frame), frame) for frame in few)
+    if damaged:
+        raise DecodeError(f"{damaged} of {seen} frames are damaged")
+    if "mp4" in video.container and seen < COMPLETE * (last + 1) - 1:
+        raise DecodeError(f"{seen} of {last + 1} frames can be decoded")
 
 
 def _meta(width: int, height: int, times: Sequence[float]) -> dict[str, Any]:

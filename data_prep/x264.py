@@ -9,9 +9,11 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from numpy.typing import NDArray
 
 from lightning_artv.data.decode import DecodeError
 from lightning_artv.errors import UserError
+from lightning_artv.media.container import STORED_UPRIGHT, Orientation, orientation, to_rgb
 
 TICKS = 90000
 """In a second; times in a stored mp4 are whole ticks, which every usual frame rate divides."""
@@ -69,6 +71,7 @@ class ClipEncoder:
         self._buffer = io.BytesIO()
         self._writer: av.container.OutputContainer | None = None
         self._scaler = VideoReformatter()
+        self._shape = (0, 0, STORED_UPRIGHT)
         self.times: list[float] = []
         self.size = (0, 0)
         self.video = b""
@@ -81,11 +84,16 @@ class ClipEncoder:
             aspect: width of a stored pixel over its height.
             time: seconds since the clip's first frame, ascending.
         """
-        first = self._writer is None
-        if first:
-            self.size = _even_size(frame, aspect, self._short_side)
-        upright = _upright(frame, *self.size, self._scaler)
-        if first:
+        lies = orientation(frame)
+        shape = (frame.width, frame.height, lies)
+        if self._writer is None:
+            self._shape = shape
+            self.size = _even_size(frame, aspect, lies, self._short_side)
+        elif shape != self._shape:  # the stream changes its size in the middle
+            pixels = to_rgb(frame, self.size[::-1], aspect, lies)
+            frame, lies = _of_rgb(pixels), STORED_UPRIGHT
+        upright = _upright(frame, lies, *self.size, self._scaler)
+        if self._writer is None:
             self._start(upright)
         ticks = round(time * TICKS)
         upright.pts, upright.time_base = ticks, TICK
@@ -128,24 +136,25 @@ class ClipEncoder:
         context.colorspace, context.color_range = upright.colorspace, upright.color_range
 
 
-def _even_size(frame: av.VideoFrame, aspect: float, short_side: int | None) -> tuple[int, int]:
+def _even_size(
+    frame: av.VideoFrame, aspect: float, lies: Orientation, short_side: int | None
+) -> tuple[int, int]:
     """(width, height) of the upright frame within the limit; even, because of 4:2:0 chroma."""
-    height, width = frame.height, round(frame.width * aspect)
-    if round(frame.rotation / 90) % 2:
-        height, width = width, height
+    height, width = lies.of_shown(frame.height, round(frame.width * aspect))
     scale = min(1.0, short_side / min(height, width)) if short_side else 1.0
     return max(2, 2 * round(width * scale / 2)), max(2, 2 * round(height * scale / 2))
 
 
+def _of_rgb(pixels: NDArray[np.uint8]) -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+
+
 def _upright(
-    frame: av.VideoFrame, width: int, height: int, scaler: VideoReformatter
+    frame: av.VideoFrame, lies: Orientation, width: int, height: int, scaler: VideoReformatter
 ) -> av.VideoFrame:
     """The frame in yuv420p of a size; a scaler that is kept plans its work only once."""
-    quarter_turns = round(frame.rotation / 90) % 4
-    if quarter_turns:
-        turned = np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns)
-        pixels = np.ascontiguousarray(turned, dtype=np.uint8)
-        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+    if lies != STORED_UPRIGHT:
+        frame = _of_rgb(lies.upright(frame.to_ndarray(format="rgb24")))
     matrix = Colorspace.ITU601 if frame.colorspace == _RGB else None
     return scaler.reformat(
         frame,

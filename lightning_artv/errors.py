@@ -34,6 +34,10 @@ class DataError(UserError):
     exit_code = 5
 
 
+class DecodeError(ValueError):
+    """A video that cannot be read; the message says why. Others go on without it."""
+
+
 MOST_FRAMES = 100_000
 """Of one video: its pictures are numbered with five digits."""
 

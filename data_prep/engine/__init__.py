@@ -15,12 +15,13 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
+from data_prep.failure import failure
 from data_prep.tables import Row
 from lightning_artv.errors import UserError
 
 Work = Callable[[list[Row]], list[Row]]
-"""A batch of a table's rows -> one result each, in order. It must not raise for a bad video, but
-give `status` "failed" with `error_kind` and `error`."""
+"""A batch of a table's rows -> one result each, in order. For a bad video it gives `status`
+"failed" with `error_kind` and `error`; where it raises, the engine does so for it (`attempt`)."""
 
 
 class Job(Protocol):
@@ -72,13 +73,32 @@ class EngineOptions:
         return self.processes or len(os.sched_getaffinity(0))
 
 
+def attempt(work: Work, rows: list[Row]) -> list[Row]:
+    """The results of work that may raise: only the row that it raises for fails, with the reason.
+
+    A batch is tried again row by row. What is no `Exception` (an exit, a decoder's crash) ends the
+    process, and the engine finds out about that.
+    """
+    try:
+        results = work(rows)
+        if len(results) != len(rows):
+            raise ValueError(f"{len(results)} results for {len(rows)} rows")
+        return results
+    except Exception as error:
+        if len(rows) > 1:
+            return [result for row in rows for result in attempt(work, [row])]
+        kind, reason = failure(error)
+        return [{"status": "failed", "error_kind": kind, "error": reason}]
+
+
 def map_rows(
     job: Job, table: Path, numbers: Sequence[int], options: EngineOptions
 ) -> Iterator[Row]:
     """The job's results for rows of a table, in order, as they become ready.
 
     A process that dies (out of memory, a decoder's crash) or hangs costs the video that it was
-    working on, after a second try alone; the others go on.
+    working on, after a second try alone; an exception costs the row that it was raised for. The
+    others go on.
 
     Args:
         job: what to do.

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from data_prep.engine import Job
+from data_prep.engine import Job, attempt
 from data_prep.tables import Row, TableReader
 from lightning_artv.errors import UserError
 
@@ -135,7 +135,7 @@ class Pool:
         worker.task = task
         if worker.ready:
             worker.deadline = time.monotonic() + self._timeout * len(task.items)
-        with contextlib.suppress(BrokenPipeError):  # it died; its pipe's end says so next
+        with contextlib.suppress(OSError):  # it died; its pipe's end says so next
             worker.pipe.send([number for _, number in task.items])
 
     def _collect(self) -> list[tuple[_Task, list[Row] | None]]:
@@ -156,7 +156,7 @@ class Pool:
     def _receive(self, worker: _Worker) -> tuple[_Task, list[Row] | None] | None:
         try:
             answer = worker.pipe.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # OSError: it died in the middle of an answer
             worker.process.join(5)
             return self._lose(worker, f"the process reading it died ({_cause(worker)})")
         if isinstance(answer, BaseException):
@@ -203,12 +203,12 @@ def _work(pipe: Connection, job: Job, table: Path) -> None:
         pipe.send(None)
         while True:
             numbers = pipe.recv()
-            pipe.send(work([reader.row(number) for number in numbers]))
+            pipe.send(attempt(work, [reader.row(number) for number in numbers]))
     except EOFError:
         return
     except UserError as error:
         pipe.send(error)
-    except Exception:  # whatever it is, the parent must stop and show it
+    except Exception:  # in what all rows need: the parent must stop and show it
         pipe.send(RuntimeError(traceback.format_exc()))
 
 

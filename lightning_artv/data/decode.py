@@ -6,24 +6,33 @@ needed frame, stops at the last needed one, and only needed frames are converted
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import av
 import numpy as np
 import torch
-from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_artv.errors import UserError
+from lightning_artv.errors import DecodeError, UserError
+from lightning_artv.media.container import (
+    open_container,
+    orientation,
+    playable,
+    promised_packets,
+    to_rgb,
+    video_stream,
+)
 
+__all__ = ["DecodeError", "Video", "square"]
 
-class DecodeError(ValueError):
-    """A video that cannot be read; the message says why."""
+_PACKED = re.compile(rb"DivX\d+(?:Build|b)\d+p")
+"""What an encoder writes that puts two pictures of an avi into one packet."""
+
+_HEADER_BYTES = 512
 
 
 def square(size: int | Sequence[int]) -> tuple[int, int]:
@@ -43,11 +52,13 @@ class Video:
         source: the container's bytes, or a path; mp4, mkv, avi, webm, ...
 
     Attributes:
-        timestamps: seconds since the first frame, ascending, one per frame.
+        timestamps: seconds since the first frame, ascending, one per frame. A frame that is shown
+            before the first keyframe, and so cannot be decoded, is none.
         container: FFmpeg's name of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`.
         size: stored (height, width) in pixels, before any rotation.
         aspect: width of a stored pixel over its height.
         decoded: how many frames were decoded so far.
+        absent: how many packets the file's index promises that are not in it.
 
     Raises:
         DecodeError: the container cannot be opened, or holds no video frames.
@@ -55,10 +66,8 @@ class Video:
 
     def __init__(self, source: bytes | str | Path) -> None:
         self.decoded = 0
-        file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
         try:
-            # Metadata in a legacy encoding must not make a video unreadable.
-            self._container = av.open(file, "r", metadata_errors="ignore")
+            self._container = open_container(source)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(f"not a readable video ({_reason(error)})") from error
         try:
@@ -68,27 +77,65 @@ class Video:
             raise
 
     def _read_packets(self) -> None:
-        if not self._container.streams.video:
+        stream = video_stream(self._container)
+        if stream is None:
             raise DecodeError("the file has no video stream")
-        self._stream = self._container.streams.video[0]
-        self._stream.codec_context.thread_count = 1
-        self._stream.thread_type = "NONE"
+        self._stream = stream
+        stream.codec_context.thread_count = 1
+        stream.thread_type = "NONE"
+        self.size = (stream.height, stream.width)
+        promised = promised_packets(self._container, stream)
         try:
-            self._packets = [p for p in self._container.demux(self._stream) if p.size]
+            packets = [p for p in self._container.demux(stream) if p.size]
         except av.FFmpegError as error:
             raise DecodeError(f"the container is damaged ({_reason(error)})") from error
-        shown = {_time(p) for p in self._packets if not p.is_discard}
-        self._times = sorted(time for time in shown if time is not None)
-        if not self._times or self._stream.time_base is None:
-            raise DecodeError("the video stream has no frames")
-        base = float(self._stream.time_base)
-        self.timestamps = [(time - self._times[0]) * base for time in self._times]
+        self.absent = max(0, promised - len(packets))
+        self._packets = list(playable(packets))
+        self._read_times()
+
+    def _read_times(self) -> None:
+        rate = self._stream.guessed_rate or self._stream.average_rate or 25
+        base = self._stream.time_base
         self.container = self._container.format.name
-        # An avi numbers its packets in decoding order, so the times of B-frames are wrong: its
-        # frames are counted from the start, in the order in which the decoder shows them.
-        self._counted = self.container == "avi"
+        shown = [_time(packet) for packet in self._packets if not packet.is_discard]
+        known = {time for time in shown if time is not None}
+        if base is None or not shown:
+            raise DecodeError("the video stream has no frames")
+        self._counted = self._lacks_times_of_display()
+        if None in shown:  # a raw stream
+            self._counted = True
+            known = {round(k / rate / base) for k in range(len(shown))}
+        self._times = sorted(known)
+        if not self._counted:
+            self._times = self._decodable(self._times)
+        self._index = {time: index for index, time in enumerate(self._times)}
+        self.timestamps = [float((time - self._times[0]) * base) for time in self._times]
         self.aspect = float(self._stream.sample_aspect_ratio or 1)
-        self.size = (self._stream.height, self._stream.width)
+
+    def _lacks_times_of_display(self) -> bool:
+        """Whether packets have the times at which they are decoded, as those of an avi have.
+
+        FFmpeg reckons the times of display of MPEG-4, but not of H.264, nor where B-frames are
+        packed with others. Frames are then counted, in the order in which the decoder shows them.
+        """
+        if not self._stream.codec_context.has_b_frames:
+            return False
+        if any(packet.pts is None for packet in self._packets):
+            return True
+        times = [packet.pts or 0 for packet in self._packets]
+        packed = _PACKED.search(bytes(self._packets[0])[:_HEADER_BYTES]) is not None
+        return self.container == "avi" and (packed or times == sorted(times))
+
+    def _decodable(self, times: list[int]) -> list[int]:
+        """Times without those before the first keyframe's for which the decoder gives no frame."""
+        key = _time(self._packets[0])
+        if key is None or times[0] >= key:
+            return times
+        try:
+            found = {frame.pts for frame in self._decode(0, key, set(times))}
+        except av.FFmpegError as error:
+            raise DecodeError(f"decoding failed ({_reason(error)})") from error
+        return [time for time in times if time >= key or time in found]
 
     def __enter__(self) -> Video:
         return self
@@ -114,19 +161,32 @@ class Video:
     def decode(self) -> Iterator[av.VideoFrame]:
         """Every frame as it is stored, in the order of `timestamps`; decoded when it is asked for.
 
+        Where packets were lost there may be fewer of them: `index` says which one a frame is.
+
         Raises:
             av.FFmpegError: a frame is damaged.
         """
-        for _, frame in self._decode(0, self._times[-1]):
-            yield frame
+        before = -1
+        for frame in self._decode(0, self._times[-1], self._index):
+            if self.index(frame) > before:  # a time that occurs twice counts once
+                before = self.index(frame)
+                yield frame
+
+    def index(self, frame: av.VideoFrame) -> int:
+        """Where in `timestamps` a frame of `decode` stands."""
+        assert frame.pts is not None
+        return self._index[frame.pts]
 
     def frames(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> Tensor:
         """Frames by their index in `timestamps`, in the order asked for, repetitions allowed.
 
+        Upright, with square pixels.
+
         Args:
             indices: into `timestamps`.
             size: (height, width); frames are resized (antialiased) to cover it and cropped at the
-                centre. None keeps the stored size.
+                centre. None is the size at which the container says that it is to be shown; frames
+                of another size, which a stream may have, are brought to it.
 
         Returns:
             uint8 `[N, 3, H, W]` in [0, 255].
@@ -138,16 +198,37 @@ class Video:
         images: dict[int, NDArray[np.uint8]] = {}
         try:
             for start, times in self._runs(sorted(wanted)).items():
-                for time, frame in self._decode(start, times[-1]):
-                    if time in wanted:
-                        images[wanted[time]] = _to_rgb(frame, size, self.aspect)
+                self._collect(start, times, size, images)
+            # after a keyframe that is none quite (open group, gradual refresh)
+            missing = sorted(wanted.keys() - images.keys())
+            if missing:
+                self._collect(0, missing, size, images)
         except (av.FFmpegError, ValueError) as error:
             raise DecodeError(f"decoding failed ({_reason(error)})") from error
-        for index in wanted.values():
-            if index not in images:
+        for time, index in wanted.items():
+            if time not in images:
                 raise DecodeError(f"frame {index} of {len(self._times)} could not be decoded")
-        stacked = np.stack([images[index] for index in indices])
+        stacked = np.stack([images[self._times[index]] for index in indices])
         return torch.from_numpy(np.ascontiguousarray(stacked.transpose(0, 3, 1, 2)))
+
+    def _collect(
+        self,
+        start: int,
+        times: Sequence[int],
+        size: tuple[int, int] | None,
+        images: dict[int, NDArray[np.uint8]],
+    ) -> None:
+        """Decode from packet `start`, and keep the pictures of these times."""
+        wanted = set(times)
+        for frame in self._decode(start, times[-1], wanted):
+            images[frame.pts or 0] = self._picture(frame, size)
+
+    def _picture(self, frame: av.VideoFrame, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+        lies = orientation(frame)
+        if size is None:
+            stored = (self.size[0], max(1, round(self.size[1] * self.aspect)))
+            size = lies.of_shown(*stored)
+        return to_rgb(frame, size, self.aspect, lies)
 
     def _runs(self, times: Sequence[int]) -> dict[int, list[int]]:
         """Ascending times, grouped by the position of the keyframe packet to start decoding
@@ -166,56 +247,37 @@ class Video:
             runs.setdefault(start, []).append(wanted)
         return runs
 
-    def _decode(self, start: int, last: int) -> Iterator[tuple[int | None, av.VideoFrame]]:
-        """Times and frames, as shown, from packet `start` until the decoder is past `last`."""
+    def _decode(self, start: int, last: int, wanted: Container[int]) -> Iterator[av.VideoFrame]:
+        """The frames of the wanted times, as shown, from packet `start` until the decoder is past
+        `last`; each has its own time as its pts.
+        """
         context = self._stream.codec_context
         if self.decoded:
             context.flush_buffers()
-        counted = iter(self._times)
+        position = 0
         for packet in [*self._packets[start:], None]:
             for frame in context.decode(packet):
                 self.decoded += 1
-                given = frame.pts if frame.pts is not None else frame.dts
-                time = next(counted, None) if self._counted else given
-                yield time, frame
+                if frame.pts is None:
+                    frame.pts = frame.dts
+                if self._counted:
+                    position = self._count(frame, position)
+                time = frame.pts  # whoever takes the frame may give it another
+                if time in wanted:
+                    yield frame
                 if time is not None and time >= last:
                     return
+
+    def _count(self, frame: av.VideoFrame, position: int) -> int:
+        """Give a frame the time of its position, and return the next one's."""
+        if frame.key_frame:  # it tells how many were lost before
+            position = max(position, self._index.get(frame.pts, 0))
+        frame.pts = self._times[position] if position < len(self._times) else None
+        return position + 1
 
 
 def _time(packet: av.Packet) -> int | None:
     return packet.pts if packet.pts is not None else packet.dts
-
-
-def _to_rgb(frame: av.VideoFrame, size: tuple[int, int] | None, aspect: float) -> NDArray[np.uint8]:
-    """The frame upright, as uint8 `[H, W, 3]`, covering `size` and cropped to it.
-
-    `aspect` is the width of a stored pixel over its height; it counts where `size` is given.
-    """
-    quarter_turns = round(frame.rotation / 90) % 4
-    if size is None:
-        return np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns)
-    height, width = size if quarter_turns % 2 == 0 else size[::-1]
-    shown_width = frame.width * aspect
-    if (frame.height, frame.width) == (height, width) and aspect == 1:
-        image = frame.to_ndarray(format="rgb24")
-    else:
-        scale = max(height / frame.height, width / shown_width)
-        # Averaging over areas is what antialiases a reduction; an enlargement wants a smooth
-        # kernel.
-        kernel = Interpolation.AREA if scale < 1 else Interpolation.BICUBIC
-        resized = frame.reformat(
-            width=max(width, round(shown_width * scale)),
-            height=max(height, round(frame.height * scale)),
-            format="rgb24",
-            interpolation=kernel,
-        )
-        image = _centre_crop(resized.to_ndarray(), height, width)
-    return np.rot90(image, quarter_turns)
-
-
-def _centre_crop(image: NDArray[Any], height: int, width: int) -> NDArray[np.uint8]:
-    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    return image[top : top + height, left : left + width]
 
 
 def _reason(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from lightning_artv.errors import UserError
+from lightning_artv.media.container import open_container, orientation, to_rgb, video_stream
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """What `read_image` opens. Pillow knows more, among them EPS, for which it runs Ghostscript."""
@@ -69,7 +70,8 @@ def picture(image: Picture, size: tuple[int, int] | None = None) -> Tensor:
 
 
 def read_video(path: str | Path) -> Tensor:
-    """All frames of a video, uint8 `[T, H, W, 3]`; for tests and pages: memory grows with length.
+    """All frames of a video, upright, uint8 `[T, H, W, 3]`; for tests and pages: memory grows with
+    length.
 
     Raises:
         UserError: no such file, or no video.
@@ -78,17 +80,23 @@ def read_video(path: str | Path) -> Tensor:
     if not path.is_file():
         raise UserError(f"There is no video {path}: check the path.")
     try:
-        with av.open(f"file:{path}", metadata_errors="ignore") as container:
-            frames = [_rgb(frame) for frame in container.decode(video=0)]
-    except (av.FFmpegError, IndexError) as error:
+        with open_container(path) as container:
+            stream = video_stream(container)
+            frames = list(_pictures(container.decode(stream))) if stream else []
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise UserError(f"{path} is not a video that can be read: {error}.") from error
     if not frames:
         raise UserError(f"{path} holds no frame.")
     return torch.from_numpy(np.stack(frames))
 
 
-def _rgb(frame: av.VideoFrame) -> np.ndarray:
-    return frame.to_ndarray(format="rgb24")
+def _pictures(frames: Iterable[av.VideoFrame]) -> Iterator[np.ndarray]:
+    """The frames as `[H, W, 3]`, in the size of the first."""
+    size = None
+    for frame in frames:
+        lies = orientation(frame)
+        size = size or lies.of_shown(frame.height, frame.width)
+        yield to_rgb(frame, size, 1.0, lies)
 
 
 @contextmanager

@@ -36,7 +36,8 @@ class Lengths:
         return self._work
 
     def _work(self, rows: list[Row]) -> list[Row]:
-        return [self._one(row, len(rows)) for row in rows]
+        results = [self._one(row, len(rows)) for row in rows]
+        return [result for result in results if result]
 
     def _one(self, row: Row, rows: int) -> Row:
         time.sleep(self.seconds)
@@ -49,6 +50,16 @@ class Lengths:
             time.sleep(60)
         if row["caption"] == "bug":
             raise ZeroDivisionError("planted")
+        if row["caption"] == "no memory":
+            raise MemoryError
+        if row["caption"] == "exit":
+            raise SystemExit(3)
+        if row["caption"] == "ctrl-c":
+            raise KeyboardInterrupt
+        if row["caption"] == "bad letters":
+            raise OSError("x\udcff")
+        if row["caption"] == "no answer":
+            return {}
         if row["caption"] == "bad":
             return {"status": "failed", "error_kind": "no_video", "error": "it is bad"}
         return {"length": len(row["path"]), "calls": rows, "status": "ok"}

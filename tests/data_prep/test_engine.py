@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from prep_jobs import Lengths
@@ -54,10 +56,32 @@ def test_a_job_without_its_weights_stops_everything(tmp_path: Path) -> None:
         lengths(table, [0, 1], processes=2, weights=False)
 
 
-def test_a_bug_in_a_job_is_shown_with_its_place(tmp_path: Path) -> None:
-    table = listing(tmp_path / "t", [{**PATHS[0], "caption": "bug"}])
-    with pytest.raises(RuntimeError, match=r"(?s)prep_jobs\.py.*ZeroDivisionError: planted"):
-        lengths(table, [0], processes=1)
+MISFORTUNES = {
+    "bug": ("error", r"ZeroDivisionError: planted \(prep_jobs.py, line \d+\)"),
+    "no memory": ("error", "MemoryError"),
+    "no answer": ("error", "ValueError: 0 results for 1 rows"),
+    "bad letters": ("error", r"OSError: x\\udcff"),
+    "exit": ("crash", r"died \(exit code 3\)"),
+    "ctrl-c": ("crash", r"died \(exit code 1\)"),
+}
+
+
+@pytest.mark.parametrize("kind", ["local", "ray"])
+def test_whatever_is_raised_for_a_video_costs_that_video(
+    tmp_path: Path, kind: Literal["local", "ray"]
+) -> None:
+    if kind == "ray":
+        pytest.importorskip("ray")
+    rows = [dict(row) for row in PATHS]
+    for number, misfortune in enumerate(MISFORTUNES, 2):
+        rows[number]["caption"] = misfortune
+    table = listing(tmp_path / "t", rows)
+    options = EngineOptions(kind, processes=1)
+    results = list(map_rows(Lengths(batch=3), table, range(11), options))
+    assert [row["length"] for row in results if row["status"] == "ok"] == [0, 1, 8, 9, 10]
+    for row, (error_kind, reason) in zip(results[2:8], MISFORTUNES.values(), strict=True):
+        assert row["error_kind"] == error_kind
+        assert re.search(reason, row["error"])
 
 
 def test_closing_early_ends_the_workers(tmp_path: Path) -> None:

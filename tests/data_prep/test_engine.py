@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import Literal
 
+import pyarrow as pa
 import pytest
 from prep_jobs import Lengths
 from prep_videos import listing
 
-from data_prep.engine import EngineOptions, map_rows
+from data_prep.engine import EngineOptions, attempt, map_rows
+from data_prep.engine.ray import _Actor
+from data_prep.tables import Row
 from lightning_artv.errors import MissingWeightsError, UserError
 
 PATHS = [{"key": f"v{i}", "path": "x" * i} for i in range(11)]
@@ -66,22 +68,40 @@ MISFORTUNES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["local", "ray"])
-def test_whatever_is_raised_for_a_video_costs_that_video(
-    tmp_path: Path, kind: Literal["local", "ray"]
-) -> None:
-    if kind == "ray":
-        pytest.importorskip("ray")
+def misfortunes(tmp_path: Path) -> Path:
     rows = [dict(row) for row in PATHS]
     for number, misfortune in enumerate(MISFORTUNES, 2):
         rows[number]["caption"] = misfortune
-    table = listing(tmp_path / "t", rows)
-    options = EngineOptions(kind, processes=1)
-    results = list(map_rows(Lengths(batch=3), table, range(11), options))
+    return listing(tmp_path / "t", rows)
+
+
+def check_misfortunes(results: list[Row]) -> None:
     assert [row["length"] for row in results if row["status"] == "ok"] == [0, 1, 8, 9, 10]
     for row, (error_kind, reason) in zip(results[2:8], MISFORTUNES.values(), strict=True):
         assert row["error_kind"] == error_kind
         assert re.search(reason, row["error"])
+
+
+def test_whatever_is_raised_for_a_video_costs_that_video(tmp_path: Path) -> None:
+    table = misfortunes(tmp_path)
+    check_misfortunes(list(map_rows(Lengths(batch=3), table, range(11), EngineOptions())))
+
+
+def test_a_ray_actor_survives_what_is_raised_for_a_video(tmp_path: Path) -> None:
+    actor = _Actor(Lengths(batch=3), misfortunes(tmp_path), timeout=600)
+    with actor._pool:
+        blocks = [range(start, min(start + 3, 11)) for start in range(0, 11, 3)]
+        answers = [actor(pa.table({"number": list(block)})) for block in blocks]
+    check_misfortunes([row for answer in answers for row in answer.to_pylist()])
+
+
+def test_a_batch_is_tried_again_row_by_row() -> None:
+    def work(rows: list[Row]) -> list[Row]:
+        return [{"length": 1 // row["n"], "status": "ok"} for row in rows]
+
+    results = attempt(work, [{"n": 1}, {"n": 0}, {"n": 1}])
+    assert [row["status"] for row in results] == ["ok", "failed", "ok"]
+    assert "ZeroDivisionError" in results[1]["error"]
 
 
 def test_closing_early_ends_the_workers(tmp_path: Path) -> None:

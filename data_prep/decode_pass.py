@@ -105,7 +105,7 @@ class DecodePass:
         of when each one of any stream ends, and of whether the file ends inside it.
         """
         for packet in playable(filter(self._note, packets)):
-            time = packet.pts if packet.pts is not None else packet.dts
+            time = packet.dts if self._avi or packet.pts is None else packet.pts
             if time is not None and not packet.is_discard:
                 self._due.append(time)
             yield packet
@@ -159,12 +159,14 @@ class DecodePass:
     def clock(self) -> Clock:
         """The times of at least 2 frames; counted where there are none.
 
-        An H.264 avi's frames have the times at which they are decoded, which do not ascend; they
-        are shown in the order in which they come.
+        An avi knows when its packets are decoded, and its frames are shown at those times in the
+        order in which they come.
         """
         rate = Fraction(self._stream.guessed_rate or self._stream.average_rate or 25)
         base = self._stream.time_base
-        times = sorted(time for time in self._times if time is not None)
+        times = [time for time in self._times if time is not None]
+        if self._avi and len(self._due) == self.frames:
+            times = sorted(self._due)
         gaps = np.diff(times)
         if base is None or len(times) < self.frames or gaps.min() <= 0:
             return Clock(list(range(self.frames)), 1 / rate, rate, float(rate), False)

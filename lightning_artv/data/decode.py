@@ -97,15 +97,16 @@ class Video:
         rate = self._stream.guessed_rate or self._stream.average_rate or 25
         base = self._stream.time_base
         self.container = self._container.format.name
-        shown = [_time(packet) for packet in self._packets if not packet.is_discard]
-        known = {time for time in shown if time is not None}
+        shown = [packet for packet in self._packets if not packet.is_discard]
         if base is None or not shown:
             raise DecodeError("the video stream has no frames")
         self._counted = self._lacks_times_of_display()
-        if None in shown:  # a raw stream
+        times = [_time(packet) for packet in shown]
+        self._position = {time: number for number, time in enumerate(times) if time is not None}
+        if None in times:  # a raw stream
             self._counted = True
-            known = {round(k / rate / base) for k in range(len(shown))}
-        self._times = sorted(known)
+            times = [round(k / rate / base) for k in range(len(shown))]
+        self._times = sorted({time for time in times if time is not None})
         if not self._counted:
             self._times = self._decodable(self._times)
         self._index = {time: index for index, time in enumerate(self._times)}
@@ -113,18 +114,22 @@ class Video:
         self.aspect = float(self._stream.sample_aspect_ratio or 1)
 
     def _lacks_times_of_display(self) -> bool:
-        """Whether packets have the times at which they are decoded, as those of an avi have.
+        """Whether the packets only have the times at which they are decoded, as in an avi, and
+        frames change places; they are then counted, in the order in which the decoder shows them.
 
-        FFmpeg reckons the times of display of MPEG-4, but not of H.264, nor where B-frames are
-        packed with others. Frames are then counted, in the order in which the decoder shows them.
+        FFmpeg reckons the times of display of MPEG-4, but not of H.264, nor where pictures are
+        packed.
         """
-        if not self._stream.codec_context.has_b_frames:
-            return False
-        if any(packet.pts is None for packet in self._packets):
-            return True
-        times = [packet.pts or 0 for packet in self._packets]
-        packed = _PACKED.search(bytes(self._packets[0])[:_HEADER_BYTES]) is not None
-        return self.container == "avi" and (packed or times == sorted(times))
+        packets = self._packets
+        unknown = any(packet.pts is None for packet in packets)
+        if self.container == "avi" and not unknown:
+            times = [packet.pts or 0 for packet in packets]
+            packed = _PACKED.search(bytes(packets[0])[:_HEADER_BYTES]) is not None
+            unknown = packed or times == sorted(times)
+        if unknown:
+            for packet in packets:
+                packet.pts = packet.dts
+        return unknown and bool(self._stream.codec_context.has_b_frames)
 
     def _decodable(self, times: list[int]) -> list[int]:
         """Times without those before the first keyframe's for which the decoder gives no frame."""
@@ -271,7 +276,7 @@ class Video:
     def _count(self, frame: av.VideoFrame, position: int) -> int:
         """Give a frame the time of its position, and return the next one's."""
         if frame.key_frame:  # it tells how many were lost before
-            position = max(position, self._index.get(frame.pts, 0))
+            position = max(position, self._position.get(frame.pts, 0))
         frame.pts = self._times[position] if position < len(self._times) else None
         return position + 1
 

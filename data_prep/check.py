@@ -15,10 +15,11 @@ from data_prep.shard_files import MANIFEST, Shard, finish_shard, read_manifest, 
 from data_prep.shards import Plan, ShardOptions, stream, write_clip
 from data_prep.tables import STATUS, Row, read_rows, sha256, write_rows
 from data_prep.transcode import longest_gop
-from lightning_artv.data.captions import BadCaption, caption_of, one_line
+from lightning_artv.data.captions import BadCaption, caption_of
 from lightning_artv.data.decode import DecodeError, Video
 from lightning_artv.data.tar import RawSample, ShardWriter, read_shard, tars_in
 from lightning_artv.errors import DataError, UserError
+from lightning_artv.files import one_line
 from lightning_artv.progress import Progress
 
 _MOST_PROBLEMS = 20

@@ -255,7 +255,7 @@ def _plain(value: Any) -> Any:
 
 def _metadata(samples: Sequence[Sample]) -> bytes:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text)  # its own line end: with another, a \r in a prompt is not quoted
     writer.writerow(["file_name", "text"])
     writer.writerows((f"{VIDEOS}/{s.name}", s.prompt) for s in samples)
     return text.getvalue().encode()

@@ -169,6 +169,11 @@ def parse_json(text: str, surrogates: bool = False) -> Any:
     return value
 
 
+def one_line(text: str) -> str:
+    """The words of a text with single blanks between them, without a byte order mark in front."""
+    return " ".join(text.replace("\0", " ").split()).lstrip("\ufeff ")
+
+
 def has_surrogates(text: str) -> bool:
     """Whether bytes that are no UTF-8 went into a text (read with `surrogateescape`), or half of
     an escaped pair did; such a text cannot be written."""

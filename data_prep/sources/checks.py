@@ -18,8 +18,7 @@ from data_prep.rows import (
     is_unsafe,
     with_suffix,
 )
-from lightning_artv.data.captions import one_line
-from lightning_artv.files import find_file, has_surrogates
+from lightning_artv.files import find_file, has_surrogates, one_line
 
 
 def usable(found: Iterator[VideoEntry | Problem], root: Path) -> Iterator[VideoEntry | Problem]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lightning_artv.errors import DataError, UserError
-from lightning_artv.files import decode_text, has_surrogates
+from lightning_artv.files import decode_text, has_surrogates, one_line
 
 FIELDS = ("caption", "text", "prompt", "description")
 
@@ -87,11 +87,6 @@ def _decoded(data: bytes) -> str:
         return decode_text(data, "its .txt")
     except UserError as error:
         raise BadCaption(f"the caption is no text: {error}".rstrip(".")) from error
-
-
-def one_line(text: str) -> str:
-    """The words of a text with single blanks between them."""
-    return " ".join(text.replace("\0", " ").split())
 
 
 class Samples(Protocol):

@@ -23,8 +23,8 @@ from data_prep.sources import KINDS, list_source
 from data_prep.sources.checks import Seen
 from data_prep.sources.ucf101 import words
 from data_prep.sources.webvid import seconds
-from lightning_artv.data.captions import one_line
 from lightning_artv.errors import UserError
+from lightning_artv.files import one_line
 
 WEBVID = "videoid,name,page_idx,page_dir,duration,contentUrl"
 OPENVID = (
@@ -112,9 +112,9 @@ def test_captions_of_any_script_survive(tmp_path: Path, texts: list[str], bom: b
     found = listing("webvid", path)
     assert len(found) == len(texts)
     for item, text in zip(found, texts, strict=True):
-        if text.split():
+        if one_line(text):
             assert isinstance(item, VideoEntry)
-            assert item.caption == " ".join(text.split())
+            assert item.caption == one_line(text)
         else:
             assert isinstance(item, Problem) and item.kind == "empty_caption"
 

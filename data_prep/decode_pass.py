@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -151,10 +152,11 @@ class DecodePass:
             return
         if self._packets < _COMPLETE * self._promised - 1:
             raise BadVideo("truncated", f"it has {self.frames} of {self._promised} frames")
-        first = min((time for time in self._times if time is not None), default=0)
-        due = sum(time >= first for time in set(self._due))  # none before a keyframe is
-        if self.frames < _COMPLETE * due - 1:
-            raise BadVideo("damaged", f"{self.frames} of {due} frames can be decoded")
+        times = [time for time in self._times if time is not None]
+        due = sum(time >= min(times, default=0) for time in set(self._due))  # none before a key's
+        shown = len(set(itertools.accumulate(times, max)))  # one that comes too late is not shown
+        if shown < _COMPLETE * due - 1:
+            raise BadVideo("damaged", f"{shown} of {due} frames can be decoded")
 
     def clock(self) -> Clock:
         """The times of at least 2 frames; counted where there are none.

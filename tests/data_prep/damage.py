@@ -31,13 +31,15 @@ def encode(
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
     title: bytes = b"",
+    x264: str = "",
 ) -> bytes:
     """Frames as H.264 with B-frames, at `fps` or at the given times; odd sizes need yuv444p."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as writer:
         if title:
             writer.metadata["title"] = title.decode("ascii")
-        stream = writer.add_stream(codec, rate=fps, options={"preset": "ultrafast", "bf": "2"})
+        options = {"preset": "ultrafast", "bf": "2", **({"x264-params": x264} if x264 else {})}
+        stream = writer.add_stream(codec, rate=fps, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pix_fmt
         stream.codec_context.thread_count = 1

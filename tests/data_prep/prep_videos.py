@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data_prep.engine import EngineOptions, Job
+from data_prep.engine import EngineOptions, Job, attempt
 from data_prep.listing import LISTING
 from data_prep.tables import Row, TableReader, write_rows
 from lightning_artv.data.encode import encode_lossless
@@ -65,7 +65,7 @@ def map_here(
     """An engine without processes."""
     work, reader = job.open(), TableReader(table)
     for start in range(0, len(numbers), job.batch):
-        yield from work([reader.row(n) for n in numbers[start : start + job.batch]])
+        yield from attempt(work, [reader.row(n) for n in numbers[start : start + job.batch]])
 
 
 def tree(folder: Path, without: str = ".log.json") -> dict[str, bytes]:

@@ -93,7 +93,10 @@ def test_compare_is_a_table_of_one_protocol(tmp_path: Path) -> None:
             result(sets={"real": {"used": 2048}, "fake": {"used": 505}}),
             "generated videos",
         ),
-        (result(sets={**SETS, "fake": {**SETS["fake"], "prompts_sha256": "cd"}}), ": prompts differ"),
+        (
+            result(sets={**SETS, "fake": {**SETS["fake"], "prompts_sha256": "cd"}}),
+            ": prompts differ",
+        ),
         (with_fvd(result(), weights={"i3d.pt": "cd" * 32}), "weights.fvd.i3d.pt"),
         (with_fvd(result(), label="random-FVD", weights={}), "weights.fvd"),
     ],

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from dataclasses import fields as fields_of
 from pathlib import Path
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from data_prep.accounts import summary
@@ -18,6 +17,7 @@ from data_prep.report import write_report
 from data_prep.select import SelectOptions, select
 from data_prep.shards import ShardOptions
 from lightning_artv.errors import UserError
+from lightning_artv.files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,7 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         UserError: no such file, no YAML, an unknown key or a value of the wrong type.
     """
-    try:
-        fields = yaml.safe_load(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"The recipe {path} cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}).") from error
+    fields = read_yaml(path, "recipe")
     names = {f.name for f in fields_of(Recipe)}
     if not isinstance(fields, dict) or fields.keys() - names:
         found = ", ".join(map(str, fields)) if isinstance(fields, dict) else type(fields).__name__

@@ -124,9 +124,21 @@ def read_yaml(path: str | Path, what: str = "file") -> Any:
     """
     text = read_text(path, what)
     try:
+        return parse_yaml(text)
+    except ValueError as error:
+        raise UserError(f"The {what} '{path}' is not YAML: {error}.") from error
+
+
+def parse_yaml(text: str) -> Any:
+    """The value that a YAML text stands for, see `read_yaml`.
+
+    Raises:
+        ValueError: no YAML, a key that is there twice, or a value that is none.
+    """
+    try:
         return _StrictLoader(text).get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"The {what} '{path}' is not YAML: {_one_line(error)}.") from error
+        raise ValueError(" ".join(str(error).split()).rstrip(".")) from error
 
 
 def read_json(path: str | Path, what: str = "file", surrogates: bool = False) -> Any:
@@ -144,7 +156,7 @@ def read_json(path: str | Path, what: str = "file", surrogates: bool = False) ->
     try:
         return parse_json(text, surrogates)
     except ValueError as error:
-        raise UserError(f"The {what} '{path}' is not JSON: {_one_line(error)}.") from error
+        raise UserError(f"The {what} '{path}' is not JSON: {error}.") from error
 
 
 def parse_json(text: str, surrogates: bool = False) -> Any:
@@ -264,10 +276,6 @@ def _not_text(data: bytes, coding: str, error: UnicodeDecodeError) -> str:
         f"is not {form} text: byte {at} (line {line}) is 0x{data[at]:02x}; save it as UTF-8, "
         "such as with iconv -f latin1 -t utf-8"
     )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lightning_artv.errors import UserError
+from lightning_artv.files import read_yaml
 from lightning_artv.numbers import whole_number
 from lightning_artv.training.extends import chain
 
@@ -274,10 +273,7 @@ def overlay(name: str) -> Path:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"There is no {path}: run the command in the project folder.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}): mend it.") from error
+    content = read_yaml(path, "configuration file")
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no settings: write 'key: value' lines.")
     return content

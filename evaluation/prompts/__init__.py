@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from lightning_artv.errors import UserError
+from lightning_artv.files import read_yaml
 from lightning_artv.storyboard import read_prompts
 
 UCF101 = Path(__file__).with_name("ucf101.yaml")
@@ -48,12 +47,7 @@ def ucf101_classes() -> list[str]:
 
 
 def _from_yaml(path: Path) -> dict[str, str]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"There is no prompts file '{path}'.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"The prompts file '{path}' is not YAML in UTF-8.") from error
+    content = read_yaml(path, "prompts file")
     if not isinstance(content, dict) or not all(
         isinstance(k, str) and isinstance(v, str) and v.strip() for k, v in content.items()
     ):

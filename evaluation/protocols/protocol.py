@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from lightning_artv.errors import UserError
+from lightning_artv.files import parse_yaml
 
 DATASETS = ("ucf101", "msrvtt", "webvid", "folder")
 METRICS = ("fvd", "kvd", "is", "fid", "clipsim", "flicker", "drift", "motion")
@@ -182,8 +181,8 @@ def _parse(change: str) -> tuple[str, Any]:
             f"--set takes field=value with one of count, {', '.join(known)}; got '{change}'."
         )
     try:
-        return name, yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return name, parse_yaml(text)
+    except ValueError as error:
         raise UserError(f"--set {name}: '{text}' is not a value that YAML knows.") from error
 
 

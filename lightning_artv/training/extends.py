@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from lightning_artv.errors import UserError
+from lightning_artv.files import read_yaml
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
@@ -47,11 +46,7 @@ def chain(path: Path, seen: tuple[Path, ...] = ()) -> list[Path]:
 
 
 def _base(path: Path) -> str | None:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} is not YAML ({reason}): mend it.") from error
+    content = read_yaml(path, "configuration file")
     base = content.get("extends") if isinstance(content, dict) else None
     if base is not None and not isinstance(base, str):
         raise UserError(f"`extends` in {path} is {base!r}: give the path of one file.")

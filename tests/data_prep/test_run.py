@@ -211,8 +211,9 @@ def test_every_real_clip_is_accounted_for(tmp_path: Path, here: None, clip_folde
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (None, "cannot be read"),
+        (None, "There is no recipe"),
         ("source: [", "is not YAML"),
+        ("out: a\nout: b\n", "the key .out. is there twice"),
         ("out: x", "source"),
         ("{source: {kind: folder, path: x}, out: y, slect: {}}", "slect"),
         ("{source: {kind: folder, path: x}, out: y, shards: {gop: near}}", "gop"),

@@ -9,7 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from data_prep.commands import add_steps
+from data_prep.commands import INPUTS, add_steps
+from lightning_artv.errors import DataError
+from lightning_artv.exit_codes import exit_code
+from lightning_artv.given import SHARDS, check_given, check_weights_given
 
 _WHOLE = ("folder", "shapes")
 """Commands that write all or nothing."""
@@ -18,18 +21,16 @@ _WHOLE = ("folder", "shapes")
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 on success, else an exit code and one sentence on stderr."""
     options = _parser().parse_args(arguments)
-    from lightning_artv.errors import UserError
+    left = "nothing was written" if options.command in _WHOLE else "run it again to go on"
+    return exit_code(lambda: _run(options), f"Stopped by Ctrl-C; {left}.")
 
-    try:
-        code: int = options.call(options)
-        return code
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        left = "nothing was written" if options.command in _WHOLE else "run it again to go on"
-        print(f"error: interrupted; {left}.", file=sys.stderr)
-        return 130
+
+def _run(options: argparse.Namespace) -> int:
+    check_given(options, INPUTS.get(options.command, {}))
+    check_given(options, {"shards": SHARDS}, DataError)
+    check_weights_given(getattr(options, "pretrained", None))
+    code: int = options.call(options)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,6 +12,19 @@ from typing import Any
 
 KINDS = ("webvid", "openvid", "folder", "video2dataset", "ucf101", "msrvtt")
 
+_TABLE = {"table": "table: run the step that makes it first"}
+INPUTS: dict[str, dict[str, str]] = {
+    "run": {"recipe": "recipe"},
+    "folder": {"source": "folder"},
+    "motion": {"source": "list or folder", "videos": "folder of videos"},
+    "clip": _TABLE,
+    "select": _TABLE,
+    "shards": _TABLE,
+    "check": {"folder": "folder of shards", "repair": "table"},
+    "report": {"folder": "folder that `run` wrote"},
+}
+"""Command -> its options that name an input -> what a message calls it."""
+
 Parsers = Any  # argparse keeps the class of its sub-parsers private
 
 

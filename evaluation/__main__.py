@@ -6,29 +6,20 @@ Each command's code is imported only when it runs, so that `--help` answers at o
 from __future__ import annotations
 
 import argparse
-import errno
 import sys
 from collections.abc import Sequence
 
-from evaluation.options import build_parser
+from evaluation.options import INPUTS, build_parser
 from evaluation.protocols import PRESETS, get_protocol
-from lightning_artv.errors import UserError
+from lightning_artv.exit_codes import exit_code
+from lightning_artv.given import check_given, check_weights_given
 
 STOPPED = "Stopped by Ctrl-C; what was finished is kept, and the same command goes on from there."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 on success, else an exit code and one sentence on stderr."""
-    try:
-        return dispatch(build_parser().parse_args(arguments))
-    except UserError as error:
-        return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail(STOPPED, 130)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        return _fail("The disk is full: free some space and run the command again.", 2)
+    return exit_code(lambda: dispatch(build_parser().parse_args(arguments)), STOPPED)
 
 
 def dispatch(options: argparse.Namespace) -> int:
@@ -37,6 +28,8 @@ def dispatch(options: argparse.Namespace) -> int:
     Raises:
         UserError: whatever the user can mend.
     """
+    check_given(options, INPUTS.get(options.command, {}))
+    check_weights_given(getattr(options, "first_frame_model", None))
     if options.command in ("run", "generate", "score"):
         from evaluation import commands
 
@@ -96,11 +89,6 @@ def _protocols(options: argparse.Namespace) -> str:
         assumed = f"  (assumed: {protocol.assumed[name]})" if name in protocol.assumed else ""
         lines.append(f"  {name}: {value}{assumed}\n")
     return "".join(lines)
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -15,6 +15,30 @@ from lightning_artv.numbers import whole_number
 DEFAULT_PROTOCOL = "ucf101-2048"
 MODES = ("none", "text-to-image", "true-frame")
 
+_REAL = "folder of real videos"
+_GENERATION = {"checkpoint": "checkpoint", "data": _REAL, "prompts": "prompts file"}
+_RESULTS = {"results": "result: make it with the score command"}
+_GRID = {"out": "folder of a grid: run the ablations command first"}
+INPUTS: dict[str, dict[str, str]] = {
+    "run": _GENERATION,
+    "generate": _GENERATION,
+    "score": {"data": _REAL, "fake": "folder of generated videos"},
+    "compare": _RESULTS,
+    "report": _RESULTS,
+    "shapes": {"checkpoint": "checkpoint"},
+    "ablations": {"config": "configuration file"},
+    "ablations-report": _GRID,
+    "ablations-shots": _GRID,
+    "ablations-full": {
+        "checkpoints": "folder of checkpoints",
+        "data_ucf101": _REAL,
+        "data_msrvtt": _REAL,
+        "data_webvid": _REAL,
+        "prompts": "prompts file",
+    },
+}
+"""Command -> its options that name an input -> what a message calls it."""
+
 
 class _Parser(argparse.ArgumentParser):
     """Raises a UserError where argparse prints its usage."""

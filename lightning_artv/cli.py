@@ -6,13 +6,22 @@ Nothing heavy is imported before the subcommand is known, so that `--help` answe
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Sequence
 
 from lightning_artv.errors import UserError
+from lightning_artv.exit_codes import exit_code
+from lightning_artv.given import check_given, check_training, check_weights_given
 
 TRAINING = ("fit", "validate", "test", "predict")
+
+INPUTS = {
+    "checkpoint": "checkpoint",
+    "prompts": "prompts file",
+    "storyboard": "storyboard",
+    "image": "image",
+}
+"""Options that name an input -> what a message calls it."""
 
 STOPPED = "Stopped by Ctrl-C; what was finished before is complete and kept."
 
@@ -45,21 +54,7 @@ configuration.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; a user's errors are one line on stderr."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        return dispatch(arguments)
-    except UserError as error:
-        return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail(STOPPED, 130)
-    except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
-            raise
-        return _fail(STOPPED, 130)  # Lightning turns Ctrl-C during training into exit 1
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        where = f" while writing '{error.filename}'" if error.filename else ""
-        return _fail(f"The disk is full{where}: free some space and run the command again.", 2)
+    return exit_code(lambda: dispatch(arguments), STOPPED)
 
 
 def dispatch(arguments: list[str]) -> int:
@@ -81,6 +76,8 @@ def dispatch(arguments: list[str]) -> int:
         from lightning_artv.generate_options import build_parser
 
         options = build_parser().parse_args(arguments[1:])  # before anything heavy is imported
+        check_given(options, INPUTS)
+        check_weights_given(options.first_frame_model)
         from lightning_artv import generate
 
         return generate.run(options)
@@ -88,14 +85,21 @@ def dispatch(arguments: list[str]) -> int:
         from lightning_artv.export_options import build_parser as build_export_parser
 
         options = build_export_parser().parse_args(arguments[1:])
+        check_given(options, INPUTS)
         from lightning_artv import export
 
         return export.run(options)
     if command == "consolidate":
         from lightning_artv.training import consolidate
 
-        return consolidate.run(consolidate.build_parser().parse_args(arguments[1:]))
+        options = consolidate.build_parser().parse_args(arguments[1:])
+        check_given(options, INPUTS)
+        return consolidate.run(options)
     if command in TRAINING:
+        from lightning_artv.training.extends import expand
+
+        expand(arguments)
+        check_training(arguments)
         from lightning_artv.training import command as training_command
 
         training_command.run(arguments)
@@ -110,11 +114,6 @@ def _unknown(command: str) -> str:
     close = difflib.get_close_matches(command, names, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"use one of {', '.join(names)}."
     return f"There is no command '{command}'; {hint}"
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_artv.errors import MissingWeightsError
+from lightning_artv.given import check_weights_given
 from lightning_artv.media import picture
 from lightning_artv.networks.pretrained import without_bars
 from lightning_artv.networks.weight_files import pipeline_variant
@@ -53,6 +54,7 @@ def _load(name: str, device: torch.device) -> Any:
     from diffusers import AutoPipelineForText2Image
 
     without_bars()
+    check_weights_given(name)
     folder = Path(name).expanduser()
     local = folder.is_dir()
     failures = []

@@ -10,23 +10,24 @@ import argparse
 import sys
 from pathlib import Path
 
-from lightning_artv.errors import UserError
+from lightning_artv.exit_codes import exit_code
+from lightning_artv.given import check_given
+
+STOPPED = "Stopped by Ctrl-C; run the same command again to go on from here."
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run all stages and say where to look."""
     options = _parser().parse_args(arguments)
+    return exit_code(lambda: _run(options), STOPPED)
+
+
+def _run(options: argparse.Namespace) -> int:
+    check_given(options, {"config": "configuration file"})
     from lightning_artv.demo.stages import Demo
 
-    try:
-        demo = Demo(options.out, options.config, options.train_clips, options.heldout_clips)
-        demo.run(options.override)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("Stopped; run the same command again to go on from here.", file=sys.stderr)
-        return 130
+    demo = Demo(options.out, options.config, options.train_clips, options.heldout_clips)
+    demo.run(options.override)
     return 0
 
 

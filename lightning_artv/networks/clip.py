@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
+from lightning_artv.given import is_hub_id
 from lightning_artv.networks.pretrained import (
     find_model,
-    is_hub_id,
     load_model,
     load_tensors,
     snapshot,

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
+from lightning_artv.given import check_weights_given, is_hub_id
 from lightning_artv.networks import weight_files
 from lightning_artv.networks.weight_files import (
     DIFFUSERS_STEM,
@@ -228,11 +229,7 @@ def resolve(
                 f"by diffusers' save_pretrained, or a .safetensors file."
             )
         return folder
-    if not is_hub_id(pretrained):
-        raise MissingWeightsError(
-            f"Weights folder {pretrained} does not exist: give a diffusers folder or a hub id "
-            f"(owner/name)."
-        )
+    check_weights_given(pretrained)
     return snapshot(pretrained, subfolder, revision, [f"*.{ending}" for ending in endings])
 
 
@@ -280,12 +277,6 @@ def _find_on_hub(
         f"{hub_id} has no {subfolder or 'model'} in safetensors ({first_line(missing)}); if its "
         f"weights are .bin files, convert them once: {convert}"
     ) from missing
-
-
-def is_hub_id(pretrained: str) -> bool:
-    """`owner/name`, unless it is a path or there is such a folder."""
-    path_like = pretrained.startswith((".", "/", "~")) or pretrained.count("/") != 1
-    return not path_like and not Path(pretrained).exists()
 
 
 def _is_single_file(pretrained: str) -> bool:

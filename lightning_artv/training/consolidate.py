@@ -41,6 +41,8 @@ def consolidate(folder: Path, output: Path) -> None:
 
     if output.is_dir():
         raise UserError(f"'{output}' is a folder: name a file.")
+    if folder.is_file():
+        raise UserError(f"'{folder}' is one file, an ordinary checkpoint: use it as it is.")
     checkpoint = read(folder)
     with atomic_path(output) as temporary, writing_to(output):
         save_file(checkpoint, temporary)

@@ -285,7 +285,7 @@ def test_ctrl_c_says_how_to_go_on(
 
     monkeypatch.setattr("data_prep.run.run", interrupted)
     assert main(["run", str(recipe(tmp_path, tmp_path))]) == 130
-    assert capsys.readouterr().err == "error: interrupted; run it again to go on.\n"
+    assert capsys.readouterr().err == "error: Stopped by Ctrl-C; run it again to go on.\n"
 
 
 @pytest.mark.skipif(not SLOW, reason="minutes; set DATA_PREP_KILLS=10")

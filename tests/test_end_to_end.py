@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
+from waiting import GUARD, wait_until
 
 from lightning_artv.cli import main
 from lightning_artv.data.synthetic import scene_at
@@ -69,11 +69,7 @@ def test_fit_killed_and_resumed_then_generate(
     last = out / "checkpoints" / "last.ckpt"
 
     first = _run(*arguments, "--trainer.max_steps=100000")
-    deadline = time.monotonic() + 120
-    while not last.exists():
-        assert first.poll() is None, first.communicate()[1].decode()
-        assert time.monotonic() < deadline, "no checkpoint"
-        time.sleep(0.05)
+    wait_until(last.exists, "no checkpoint", first)
     first.send_signal(signal.SIGKILL)
     first.wait()
     reached = int(read_checkpoint(last)["global_step"])
@@ -118,7 +114,7 @@ def test_two_processes_train_and_save_one_checkpoint(shapes_shards: Path, tmp_pa
     arguments += [*_checkpoint_every(2, tmp_path), "--trainer.max_steps=2"]
     run = _run(*arguments, "--trainer.devices=2", "--trainer.strategy=ddp")
     try:
-        assert run.wait(timeout=180) == 0, run.communicate()[1].decode()
+        assert run.wait(timeout=GUARD) == 0, run.communicate()[1].decode()
     finally:
         run.kill()
     assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 2

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from waiting import GUARD
 
 from lightning_artv.errors import UserError
 from lightning_artv.media import (
@@ -240,7 +241,7 @@ except UserError as error:
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, name):
     """A limit on the size of files stands for the disk: the system refuses to write more."""
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / name)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=GUARD)
     assert done.stdout.startswith(f"Cannot write {tmp_path / name}: ")
     assert done.stdout.count("\n") == 1 and not done.stderr
     assert os.listdir(tmp_path) == []
@@ -266,7 +267,7 @@ print(peaks[1] - peaks[0])
 def test_memory_does_not_grow_with_frames(tmp_path, name):
     """2,000 frames are 24 MB of pixels; the process may not grow by 6 after the first 200."""
     command = [sys.executable, "-c", MEMORY, str(tmp_path / name)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=GUARD)
     assert int(done.stdout) < 6 * 1024
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from waiting import GUARD
 
 from lightning_artv.data.encode import encode_lossless
 from lightning_artv.data.synthetic import scene_at
@@ -96,7 +97,7 @@ class Run:
 
     def finish(self) -> None:
         process = self.start()
-        process.join(120)
+        process.join(GUARD)
         process.kill()
         assert process.exitcode == 0, self.log.read_text()
 
@@ -110,9 +111,9 @@ class Run:
 
     def wait(self, process: ForkServerProcess, steps: int) -> None:
         """Until so many micro-batches more are trained on."""
-        before, deadline = len(self.lines()), time.monotonic() + 90
+        before, end = len(self.lines()), time.monotonic() + GUARD
         while len(self.lines()) < before + steps:
-            assert process.is_alive() and time.monotonic() < deadline, self.log.read_text()
+            assert process.is_alive() and time.monotonic() < end, self.log.read_text()
             time.sleep(0.01)
 
 
@@ -229,7 +230,7 @@ def test_a_signal_saves_within_one_step_and_exits(
     assert process.pid is not None
     os.kill(process.pid, number)
     before = len(run.lines())
-    process.join(60)
+    process.join(GUARD)
     assert process.exitcode == code, run.log.read_text()
     done = len(run.lines())
     assert (

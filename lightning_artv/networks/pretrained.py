@@ -26,6 +26,9 @@ from lightning_artv.networks.weight_files import (
 )
 from lightning_artv.networks.weight_files import check_sha256 as check_sha256
 from lightning_artv.networks.weight_files import sha256_of as sha256_of
+from lightning_artv.quiet import silence
+
+silence()  # of what diffusers says about the models that are loaded here
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 

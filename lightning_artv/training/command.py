@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_artv.data.datamodule import VideoDataModule
 from lightning_artv.errors import UserError
+from lightning_artv.quiet import silence
 from lightning_artv.training.atomic_io import AtomicCheckpointIO
 from lightning_artv.training.checkpoint import check_checkpoint, embedded_config
 from lightning_artv.training.config_errors import explain
@@ -146,6 +147,7 @@ def run(arguments: Sequence[str]) -> VideoCLI:
     Raises:
         UserError: a key, class, value or file that does not exist, in one sentence.
     """
+    silence()
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     mode = {"parser_mode": "omegaconf+", "allow_abbrev": False}
     return VideoCLI(

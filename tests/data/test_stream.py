@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from videos import write_shards
+from waiting import GUARD
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.data.encode import encode_lossless
@@ -242,8 +243,8 @@ def test_workers_outlive_signals_to_their_group_and_end_with_the_run() -> None:
     assert all(worker.is_alive() for worker in workers)
     iterator.close()  # type: ignore[attr-defined]
     for worker in workers:
-        worker.join(4)  # not by the loader's last resort, which it takes after 5 s
-        assert worker.exitcode == 0
+        worker.join(GUARD)
+        assert worker.exitcode == 0  # the loader's last resort would be SIGTERM
 
 
 def test_a_process_that_leaves_a_stream_open_ends() -> None:
@@ -253,5 +254,5 @@ def test_a_process_that_leaves_a_stream_open_ends() -> None:
         "from test_stream import Numbers, stream\n"
         "iterator = iter(stream(Numbers(50), 2, workers=2)); next(iterator); next(iterator)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True)
+    ended = subprocess.run([sys.executable, "-c", code], timeout=GUARD, capture_output=True)
     assert (ended.returncode, ended.stderr.decode()) == (0, "")

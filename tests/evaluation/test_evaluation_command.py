@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 import torch
 from miniature import write_checkpoint, write_ucf101
 from PIL import Image
+from waiting import wait_until
 from weight_files import write_c3d, write_i3d, write_inception, write_mean
 
 from evaluation.__main__ import main
@@ -68,13 +68,6 @@ def _alive(pid: int) -> bool:
     return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def _wait(condition: object, seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-
-
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc for child processes")
 def test_a_miniature_run_killed_and_resumed_gives_the_same_report(
     arguments: list[str], tmp_path: Path
@@ -86,11 +79,11 @@ def test_a_miniature_run_killed_and_resumed_gives_the_same_report(
         [*command, "--devices", "2"], cwd=ROOT, env=environment, stderr=subprocess.PIPE
     )
     videos = killed / "none" / "videos"
-    _wait(lambda: len(list(videos.glob("0*"))) >= 2, 180, "no video was made")
+    wait_until(lambda: len(list(videos.glob("0*"))) >= 2, "no video was made", process)
     workers = _children(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    _wait(lambda: not any(map(_alive, workers)), 20, "workers outlive their killed parent")
+    wait_until(lambda: not any(map(_alive, workers)), "workers outlive their killed parent")
     done = {path: path.stat().st_mtime_ns for path in videos.glob("0*/*.png")}
     assert 2 * 16 <= len(done) < 16 * 16 and len(workers) >= 2
 
@@ -217,7 +210,8 @@ def test_real_videos_that_are_too_short_stop_a_run_before_it_generates(
     scoring: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = str(tmp_path / "data")
-    never = [str(tmp_path / "none.ckpt"), "--out", str(tmp_path / "out"), "--data", data]
+    (tmp_path / "never.ckpt").touch()  # is not read
+    never = [str(tmp_path / "never.ckpt"), "--out", str(tmp_path / "out"), "--data", data]
     for command in (["run"], ["generate", "--mode", "true-frame"]):
         changes = ["--set", "count=2", "frames=9"]
         assert main([*command, "--checkpoint", *never, *changes]) == 2

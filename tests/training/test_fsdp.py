@@ -18,6 +18,7 @@ import pytest
 import torch
 from distributed_run import SAVE_AT, STEPS, system
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from waiting import GUARD
 
 from lightning_artv.errors import UserError
 from lightning_artv.training import sharded_checkpoint
@@ -36,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
     command = [sys.executable, distributed_run.__file__, str(out)]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=1100
+        command, env=environment, capture_output=True, text=True, check=False, timeout=GUARD
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return out

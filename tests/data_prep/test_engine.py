@@ -41,13 +41,13 @@ def test_a_dead_or_hanging_worker_costs_its_video_only(tmp_path: Path) -> None:
     marks.mkdir()
     job = Lengths(batch=2, marks=str(marks))
     # long enough for the others' batches on a busy machine
-    options = EngineOptions(processes=2, timeout=15)
+    options = EngineOptions(processes=2, timeout=5)
     results = list(map_rows(job, table, range(11), options))
     assert [row["status"] for row in results] == [
         "failed" if n in (4, 6, 8) else "ok" for n in range(11)
     ]
     assert results[4]["error"] == "the process reading it died (SIGKILL)"
-    assert results[6]["error"] == "it took longer than 15 s"
+    assert results[6]["error"] == "it took longer than 5 s"
     assert results[4]["error_kind"] == results[6]["error_kind"] == "crash"
     assert results[8]["error_kind"] == "no_video"
     assert (marks / "v4").read_text() == "xx"  # a second try, alone

@@ -23,7 +23,8 @@ _DEFAULT_BONUS = 5_000_000  # pixels; ffmpeg's own weight of a stream's flag "de
 # What is probed. FFmpeg knows hundreds of formats, among them playlists, which open other files.
 _FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,obu,ivf,flv,asf,ogg,mxf,nut,dv,rm,wtv,"
-    "yuv4mpegpipe,mjpeg,gif,apng,wav,mp3,aac,flac"
+    "yuv4mpegpipe,mjpeg,jpeg_pipe,gif,apng,gxf,nuv,nsv,roq,bink,smk,flic,cavsvideo,avs2,avs3,vc1,"
+    "vvc,dirac,live_flv,wav,mp3,aac,flac"
 )
 
 

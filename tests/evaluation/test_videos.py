@@ -110,6 +110,7 @@ def test_everything_that_is_left_out_is_said(
         *((".ts", "mpeg2video"), (".flv", "flv1"), (".m2ts", "mpeg2video"), (".3gp", "mpeg4")),
         *((".MPG", "mpeg2video"), (".wmv", "wmv2"), (".vob", "mpeg2video"), (".mkv", "mjpeg")),
         *((".mxf", "mpeg2video"), (".apng", "apng"), (".nut", "ffv1"), (".f4v", "mpeg4")),
+        (".mjpeg", "mjpeg"),
     ],
 )
 def test_what_ffmpeg_reads_is_a_video(suffix: str, codec: str, tmp_path: Path) -> None:

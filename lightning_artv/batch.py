@@ -35,6 +35,7 @@ class VideoBatch:
         keys: the sample's name in its shard, one a window, for messages and randomness.
         position: how many samples of its rank's stream are taken once this batch is, unusable ones
             included; None for a batch that comes from no stream.
+        padding: whether it only keeps this rank in step with others, and counts for nothing.
     """
 
     frames: Tensor
@@ -42,6 +43,7 @@ class VideoBatch:
     captions: tuple[str, ...]
     keys: tuple[str, ...]
     position: int | None = None
+    padding: bool = False
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 5 or self.frames.dtype not in (torch.uint8, torch.float16):

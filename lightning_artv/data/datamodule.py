@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,9 +17,11 @@ from lightning_artv.data.position import Position
 from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.stream import BatchStream
 from lightning_artv.data.tar import expand
+from lightning_artv.data.together import Together
 from lightning_artv.errors import UserError
 
 Paths = str | list[str]
+Evaluation = BatchStream | Together | list[BatchStream]
 
 
 class VideoDataModule(LightningDataModule):
@@ -28,8 +31,8 @@ class VideoDataModule(LightningDataModule):
     over the data, each sample once a pass over all ranks and workers. Its position is part of each
     checkpoint, so a resumed run goes on within the pass: with the same batches on as many ranks,
     whatever the number of workers; with what is left, each once, on another number. Validation runs
-    over each sample once, in a fixed order and with fixed frames. Test and prediction use the
-    validation shards.
+    over each sample once, over any number of ranks, in a fixed order and with fixed frames. Test
+    and prediction use the validation shards.
 
     Args:
         train: folder, brace pattern or list of shards to train on.
@@ -113,30 +116,29 @@ class VideoDataModule(LightningDataModule):
             self._train, windows, self.num_workers, self._ranks()[0], self._begin, endless=True
         )
 
-    def val_dataloader(self) -> BatchStream | list[BatchStream]:
+    def val_dataloader(self) -> Evaluation:
         """Each validation sample once, always the same; no loader where no validation shards are
-        configured.
+        configured. All ranks get as many batches, see `Together`.
         """
-        if self.val_shards is None:
-            return []
-        dataset = self._dataset(self.val_shards, self.clips, shuffle=0)
-        rank, ranks = self._ranks()
-        return BatchStream(
-            dataset,
-            self.val_batch_size,
-            self.num_workers,
-            rank,
-            lambda: Position((0,) * ranks),
-            endless=False,
-        )
+        stream = self.predict_dataloader()
+        if self._ranks()[1] == 1 or not isinstance(stream, BatchStream):
+            return stream
+        assert self.trainer is not None
+        return Together(stream, partial(self.trainer.strategy.reduce_boolean_decision, all=False))
 
-    def test_dataloader(self) -> BatchStream | list[BatchStream]:
+    def test_dataloader(self) -> Evaluation:
         """The validation data."""
         return self.val_dataloader()
 
     def predict_dataloader(self) -> BatchStream | list[BatchStream]:
-        """The validation data."""
-        return self.val_dataloader()
+        """The validation data; each rank has its part alone."""
+        if self.val_shards is None:
+            return []
+        dataset = self._dataset(self.val_shards, self.clips, shuffle=0)
+        rank, ranks = self._ranks()
+        begin = partial(Position, (0,) * ranks)
+        size = self.val_batch_size
+        return BatchStream(dataset, size, self.num_workers, rank, begin, endless=False)
 
     def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:
         """Notes the position of a batch that training is about to use."""

@@ -251,4 +251,6 @@ class VideoModule(LightningModule):
     def _evaluate(self, batch: VideoBatch, name: str) -> None:
         keys = [f"validation:{key}" for key in batch.each_target(batch.keys)]
         output = self.system.loss(batch, generators_for(self.seed, keys))
-        self.log(name, output.loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
+        # Lightning averages the ranks' weights as integers, rounding down: multiples stay exact.
+        weight = 0 if batch.padding else len(batch) * self.trainer.world_size
+        self.log(name, output.loss, prog_bar=True, batch_size=weight, sync_dist=True)

@@ -213,7 +213,7 @@ def test_every_real_clip_is_accounted_for(tmp_path: Path, here: None, clip_folde
     [
         (None, "There is no recipe"),
         ("source: [", "is not YAML"),
-        ("out: a\nout: b\n", "the key .out. is there twice"),
+        ("out: a\nout: b\n", "is there twice"),
         ("out: x", "source"),
         ("{source: {kind: folder, path: x}, out: y, slect: {}}", "slect"),
         ("{source: {kind: folder, path: x}, out: y, shards: {gop: near}}", "gop"),

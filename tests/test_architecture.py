@@ -20,6 +20,9 @@ PACKAGES = ("lightning_artv", "data_prep", "evaluation")
 # and may import all of these, but never the command line.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "quiet": set(),
+    "given": {"errors"},
+    "exit_codes": {"errors"},
     "files": {"errors"},
     "tables": {"errors", "files"},
     "numbers": set(),
@@ -28,10 +31,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "media": {"errors", "files"},
     "progress": set(),
     "data": {"errors", "files", "batch", "progress", "media", "diffusion"},
-    "networks": {"errors", "files", "batch", "diffusion"},
+    "networks": {"errors", "quiet", "given", "files", "batch", "diffusion"},
     "systems": {"errors", "batch", "diffusion", "networks"},
     "training": {
-        *("errors", "files", "batch", "progress", "media"),
+        *("errors", "quiet", "files", "batch", "progress", "media"),
         *("diffusion", "data", "networks", "systems"),
     },
 }

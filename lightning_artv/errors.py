@@ -49,24 +49,32 @@ def check_frames(frames: object) -> None:
     check_whole("A video needs at least 1 frame: the number of frames", frames, 1, MOST_FRAMES)
 
 
-def check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
+def check_whole(
+    name: str, value: object, least: int | None = None, most: int | None = None
+) -> None:
     """Raises:
     UserError: no whole number, or one outside `least` .. `most`.
     """
+    low, high = -math.inf if least is None else least, math.inf if most is None else most
     whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):
-        limits = f"from {least}" if most is None else f"from {least} to {most}"
-        raise UserError(f"{name} must be a whole number {limits}, got {value!r}.")
+    if not whole or not low <= value <= high:
+        limits = _from("" if least is None else least, "" if most is None else most)
+        raise UserError(f"{name} must be a whole number{limits}, got {value!r}.")
 
 
-def check_number(name: str, value: object, least: float, most: float = math.inf) -> None:
+def check_number(
+    name: str, value: object, least: float = -math.inf, most: float = math.inf
+) -> None:
     """Raises:
     UserError: no number, not a finite one, or one outside `least` .. `most`.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise UserError(f"{name} must be a number, got {value!r}.")
     if not (math.isfinite(value) and least <= value <= most):
-        bounds = [f" from {least:g}"] * math.isfinite(least) + [f" to {most:g}"] * math.isfinite(
-            most
-        )
-        raise UserError(f"{name} must be a finite number{''.join(bounds)}, got {value}.")
+        low, high = (f"{bound:g}" if math.isfinite(bound) else "" for bound in (least, most))
+        raise UserError(f"{name} must be a finite number{_from(low, high)}, got {value}.")
+
+
+def _from(least: object, most: object) -> str:
+    """` from 1 to 9`, or what there is of it."""
+    return f" from {least}" * (least != "") + f" to {most}" * (most != "")

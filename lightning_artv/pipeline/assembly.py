@@ -39,6 +39,8 @@ from lightning_artv.systems.artv.system import ARTV
 from lightning_artv.systems.base import Guidance, SamplingSettings, VideoSystem
 from lightning_artv.training.checkpoint import DataSettings, note_origin
 
+REQUIRED = ("vae", "text_encoder", "unet", "conditioning", "scheduler")
+
 
 def plain_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     """`unet` without anchor attention and noise level: Stable Diffusion's; tensors are shared."""
@@ -172,6 +174,9 @@ def assembled(pipeline: DiffusionPipeline) -> Iterator[ARTV]:
     Raises:
         UserError: parts that do not fit together.
     """
+    missing = [name for name in REQUIRED if getattr(pipeline, name) is None]
+    if missing:
+        raise UserError(f"The pipeline has no {missing[0]}: give one.")
     if pipeline.device.type == "meta":
         raise UserError("Sequential CPU offload does not fit frame-by-frame generation.")
     with ExitStack() as stack:

@@ -13,7 +13,7 @@ from lightning_artv.pipeline.folder import CARD, checksums
 
 USAGE = """\
 ```python
-from lightning_artv import ARTVPipeline
+from lightning_artv import ARTVPipeline  # also before DiffusionPipeline.from_pretrained
 
 pipeline = ARTVPipeline.from_pretrained("{name}")
 frames = pipeline("{prompt}", num_frames=16, seed=0).frames[0]

@@ -7,7 +7,7 @@ pipelines. diffusers finds these here by module and class name (`model_index.jso
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from diffusers import AutoencoderKL, ConfigMixin, ModelMixin, UNet2DConditionModel
@@ -82,6 +82,28 @@ class Conditioning(ModelMixin, ConfigMixin):
         for name, attention in cross_attentions(network.unet).items():
             conditioning.anchor_attention[key(name)] = attention.processor
         return conditioning.eval()
+
+
+DEFAULTS = {
+    "static_noise": "posterior",
+    "mask_bias": -4.0,
+    "max_noise_level": 550,
+    "use_anchor": True,
+}
+
+
+def conditioning_settings(conditioning: Conditioning, **given: Any) -> dict[str, Any]:
+    """`given`, with those of the first pipeline that `conditioning` was in for what is None, else
+    the defaults.
+    """
+    first = getattr(conditioning, "first_settings", {})
+    settings = {
+        name: first.get(name, DEFAULTS.get(name)) if value is None else value
+        for name, value in given.items()
+    }
+    if not first:
+        conditioning.first_settings = settings
+    return settings
 
 
 def key(name: str) -> str:

@@ -12,6 +12,13 @@ from safetensors import safe_open
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
 from lightning_artv.media.atomic import write_atomically
 from lightning_artv.networks.pretrained import resolve, sha256_of
+from lightning_artv.networks.weight_files import (
+    DIFFUSERS_STEM,
+    TRANSFORMERS_STEM,
+    find,
+    variants,
+)
+from lightning_artv.training.sharded_checkpoint import is_sharded
 
 INDEX = "model_index.json"
 CARD = "README.md"
@@ -38,6 +45,11 @@ def local_folder(name: str | Path, revision: str | None = None) -> Path:
         MissingWeightsError: no such folder or hub id, or a part is not there.
         CorruptWeightsError: not what an export writes, or a file with another sha256.
     """
+    if Path(name).is_file() or str(name).endswith(".ckpt") or is_sharded(name):
+        raise MissingWeightsError(
+            f"{name} is no folder of a pipeline: make one of a checkpoint with `lightning export "
+            f"--checkpoint {name} --output FOLDER`, and give that."
+        )
     folder = resolve(str(name), "", revision)
     check(folder)
     return folder
@@ -68,6 +80,26 @@ def check(folder: Path) -> None:
         if not (folder / name).is_dir():
             raise MissingWeightsError(f"{folder} has no subfolder {name}: {_AGAIN}")
     _check_files(folder)
+
+
+def variant_of(folder: Path, asked: str | None) -> str | None:
+    """The variant of weights to load: the one that is asked for, the plain ones, or the only one.
+
+    Raises:
+        MissingWeightsError: no part has it, or the weights of a part are missing.
+    """
+    parts = [
+        (part, stem, variants(part, stem))
+        for part in sorted(path for path in folder.iterdir() if path.is_dir())
+        for stem in (DIFFUSERS_STEM, TRANSFORMERS_STEM)
+        if variants(part, stem)
+    ]
+    for part, stem, there in parts:
+        if asked is None and None not in there:
+            return find(part, stem).variant  # of several, says which are there
+    if asked is not None and parts and not any(asked in there for _, _, there in parts):
+        find(parts[0][0], parts[0][1], asked)
+    return asked
 
 
 def check_tensors(folder: Path, part: str, expected: Collection[str]) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from lightning_artv.diffusion.noise import Generators, generators_for
-from lightning_artv.errors import UserError
+from lightning_artv.errors import UserError, check_number, check_whole
 from lightning_artv.media import Picture, picture
 from lightning_artv.systems.base import SamplingSettings
 
@@ -24,12 +24,25 @@ def prompts_of(prompt: str | Sequence[str], videos_per_prompt: int) -> tuple[str
     """One prompt a video.
 
     Raises:
-        UserError: none, or fewer than one video each.
+        UserError: no text, none at all, or fewer than one video each.
     """
-    prompts = (prompt,) if isinstance(prompt, str) else tuple(prompt)
-    if not prompts or videos_per_prompt < 1:
+    prompts = (prompt,) if isinstance(prompt, str) else prompt
+    if not isinstance(prompts, list | tuple) or not all(isinstance(one, str) for one in prompts):
+        raise UserError(f"A prompt must be a text or a list of texts, got {prompt!r:.60}.")
+    if not prompts or videos_per_prompt == 0:
         raise UserError("Nothing to generate: give a prompt, and at least 1 video each.")
+    check_whole("num_videos_per_prompt", videos_per_prompt, 1)
     return tuple(text for text in prompts for _ in range(videos_per_prompt))
+
+
+def text_weight(guidance_scale: float) -> float:
+    """Our weight of the text for a scale in which 1 is no guidance.
+
+    Raises:
+        UserError: no finite number.
+    """
+    check_number("guidance_scale", guidance_scale)
+    return guidance_scale - 1
 
 
 def generators_of(
@@ -47,7 +60,13 @@ def generators_of(
     """
     if generator is not None and seed is not None:
         raise UserError("Give a generator or a seed, not both.")
+    given = (
+        generator if isinstance(generator, list | tuple) else [generator] * (generator is not None)
+    )
+    if not all(isinstance(one, torch.Generator) for one in given):
+        raise UserError(f"A generator must be a torch.Generator, got {generator!r:.60}.")
     if seed is not None:
+        check_whole("The seed", seed)
         seeds = [seed + i for i in range(videos)]
     elif generator is None or isinstance(generator, torch.Generator):
         seeds = [_draw(generator) for _ in range(videos)]

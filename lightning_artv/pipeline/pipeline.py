@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import diffusers
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
@@ -16,7 +18,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from lightning_artv.diffusion.noise import Generators
-from lightning_artv.errors import CorruptWeightsError, UserError
+from lightning_artv.errors import CorruptWeightsError, UserError, check_whole
 from lightning_artv.media import Picture
 from lightning_artv.pipeline import inputs
 from lightning_artv.pipeline.assembly import (
@@ -26,12 +28,30 @@ from lightning_artv.pipeline.assembly import (
     stay_assembled,
 )
 from lightning_artv.pipeline.card import write_card
-from lightning_artv.pipeline.components import Conditioning, TextModel, Vae, text_parts_of, vae_of
-from lightning_artv.pipeline.folder import check_tensors, local_folder, write_checksums
+from lightning_artv.pipeline.components import (
+    Conditioning,
+    TextModel,
+    Vae,
+    conditioning_settings,
+    text_parts_of,
+    vae_of,
+)
+from lightning_artv.pipeline.folder import (
+    check_tensors,
+    local_folder,
+    variant_of,
+    write_checksums,
+)
 from lightning_artv.pipeline.schedulers import scheduler_of
 from lightning_artv.systems.artv.system import ARTV
 from lightning_artv.systems.base import DenoisingStep, SamplingSettings, Segment, VideoSystem
 from lightning_artv.training.checkpoint import data_settings
+
+FAILURES = (
+    *(OSError, ValueError, RuntimeError, KeyError, TypeError),
+    *(AttributeError, ImportError, AssertionError),
+)
+"""What diffusers and its libraries raise at options and files that they cannot use."""
 
 OnStep = Callable[["ARTVPipeline", int, int, dict[str, Any]], object]
 
@@ -64,10 +84,13 @@ class ARTVPipeline(DiffusionPipeline):
         mask_unet, mask_conditioning: the mask U-Net and its parts; None for a system without.
         static_noise, mask_bias, max_noise_level, use_anchor: as in `ARTV`.
         sampling: the defaults of a call: steps, noise_level, segment_anchor and the guidance
-            weights references, anchor and text; None for the paper's.
+            weights references, anchor and text.
         frame_size: trained height and width.
         fps: trained frames a second.
         training: what the model card tells of the training.
+
+    A setting that is None is that of the pipeline that `conditioning` was first in, so that
+    `ARTVPipeline(**pipeline.components)` is `pipeline` again; else the paper's.
     """
 
     _optional_components = ["tokenizer", "mask_unet", "mask_conditioning"]  # noqa: RUF012
@@ -82,17 +105,28 @@ class ARTVPipeline(DiffusionPipeline):
         scheduler: SchedulerMixin,
         mask_unet: UNet2DConditionModel | None = None,
         mask_conditioning: Conditioning | None = None,
-        static_noise: str = "posterior",
-        mask_bias: float = -4.0,
-        max_noise_level: int = 550,
-        use_anchor: bool = True,
+        static_noise: str | None = None,
+        mask_bias: float | None = None,
+        max_noise_level: int | None = None,
+        use_anchor: bool | None = None,
         sampling: dict[str, Any] | None = None,
         frame_size: list[int] | None = None,
         fps: float | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if (mask_unet is None) != (static_noise == "none") or (mask_unet is None) != (
+        settings = conditioning_settings(
+            conditioning,
+            static_noise=static_noise,
+            mask_bias=mask_bias,
+            max_noise_level=max_noise_level,
+            use_anchor=use_anchor,
+            sampling=sampling,
+            frame_size=frame_size,
+            fps=fps,
+            training=training,
+        )
+        if (mask_unet is None) != (settings["static_noise"] == "none") or (mask_unet is None) != (
             mask_conditioning is None
         ):
             raise UserError(
@@ -108,16 +142,7 @@ class ARTVPipeline(DiffusionPipeline):
             mask_unet=mask_unet,
             mask_conditioning=mask_conditioning,
         )
-        self.register_to_config(
-            static_noise=static_noise,
-            mask_bias=mask_bias,
-            max_noise_level=max_noise_level,
-            use_anchor=use_anchor,
-            sampling=sampling,
-            frame_size=frame_size,
-            fps=fps,
-            training=training,
-        )
+        self.register_to_config(**settings)
 
     @classmethod
     def from_system(
@@ -162,24 +187,42 @@ class ARTVPipeline(DiffusionPipeline):
 
         Args:
             pretrained_model_name_or_path: folder or hub id.
-            kwargs: diffusers' (`torch_dtype`, `revision`, parts to take the place of the folder's).
+            kwargs: diffusers' (`torch_dtype`, `variant`, `revision`, parts to take the place of the
+                folder's).
 
         Raises:
-            MissingWeightsError: nothing there, or a file is missing.
+            UserError: an option that cannot be used here.
+            MissingWeightsError: nothing there, or a file or the variant is missing.
             CorruptWeightsError: a damaged file, or not what an export writes.
         """
+        kwargs["use_safetensors"] = True
         folder = local_folder(pretrained_model_name_or_path, kwargs.pop("revision", None))
+        kwargs["variant"] = variant_of(folder, kwargs.get("variant"))
         try:
-            pipeline = super().from_pretrained(folder, **{**kwargs, "use_safetensors": True})
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise CorruptWeightsError(
-                f"{folder} cannot be loaded as an ARTVPipeline ({reason}): export it again."
-            ) from error
+            pipeline = super().from_pretrained(folder, **kwargs)
+        except FAILURES as error:
+            raise cls._why(folder, kwargs, error) from error
         for name in ("unet", "conditioning", "mask_unet", "mask_conditioning"):
             if name not in kwargs and getattr(pipeline, name) is not None:
                 check_tensors(folder, name, getattr(pipeline, name).state_dict().keys())
         return pipeline
+
+    @classmethod
+    def _why(cls, folder: Path, options: Mapping[str, Any], error: Exception) -> UserError:
+        """Options that cannot be used, or a damaged folder: that fails without options too."""
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        variant = options["variant"]
+        given = [name for name in options if name not in ("variant", "use_safetensors")]
+        if given:
+            with suppress(*FAILURES):
+                super().from_pretrained(folder, use_safetensors=True, variant=variant)
+                return UserError(
+                    f"{folder} cannot be loaded with {', '.join(given)} ({reason}): leave that "
+                    f"away or change it."
+                )
+        return CorruptWeightsError(
+            f"{folder} cannot be loaded as an ARTVPipeline ({reason}): export it again."
+        )
 
     def save_pretrained(
         self, save_directory: str | Path, safe_serialization: bool = True, **kwargs: Any
@@ -250,12 +293,14 @@ class ARTVPipeline(DiffusionPipeline):
         """
         if output_type not in ("pil", "np", "pt"):
             raise UserError(f"output_type is {output_type!r}: choose pil, np or pt.")
+        if callback_on_step_end is not None and not callable(callback_on_step_end):
+            raise UserError(f"callback_on_step_end is {callback_on_step_end!r}: give a function.")
         prompts = inputs.prompts_of(prompt, num_videos_per_prompt)
         size = self._size(height, width)
         generators = inputs.generators_of(len(prompts), generator, seed)
         first = inputs.first_frames(image, len(prompts), size)
         with assembled(self) as system:
-            text = None if guidance_scale is None else guidance_scale - 1
+            text = None if guidance_scale is None else inputs.text_weight(guidance_scale)
             settings = inputs.settings_of(
                 system.sampling,
                 num_inference_steps,
@@ -303,4 +348,10 @@ class ARTVPipeline(DiffusionPipeline):
         size = (height or trained[0], width or trained[1])
         if 0 in size:
             raise UserError("The model does not say its frame size: give height and width.")
+        check_whole("The height", size[0], 1)
+        check_whole("The width", size[1], 1)
         return size
+
+
+# for `DiffusionPipeline.from_pretrained`, which looks there for the class that a folder names
+diffusers.ARTVPipeline = ARTVPipeline

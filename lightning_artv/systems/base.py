@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -62,7 +61,7 @@ class Guidance:
 
     def __post_init__(self) -> None:
         for name in ("references", "anchor", "text"):
-            check_number(f"The guidance of the {name}", getattr(self, name), -math.inf)
+            check_number(f"The guidance of the {name}", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class SamplingSettings:
     segment_anchor: bool = False
 
     def __post_init__(self) -> None:
-        check_whole("The number of denoising steps", self.steps, 1)
+        check_whole(f"{self.steps} steps: the number of denoising steps", self.steps, 1)
         check_whole("The noise level", self.noise_level, 0)
         if self.clip_latents is not None:
             check_number("The clamp of the latents", self.clip_latents, 1e-6)

@@ -57,7 +57,7 @@ def check_whole(
     """
     low, high = -math.inf if least is None else least, math.inf if most is None else most
     whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or not low <= value <= high:
+    if not whole or not low <= int(value) <= high:  # type: ignore[call-overload]
         limits = _from("" if least is None else least, "" if most is None else most)
         raise UserError(f"{name} must be a whole number{limits}, got {value!r}.")
 
@@ -70,7 +70,7 @@ def check_number(
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise UserError(f"{name} must be a number, got {value!r}.")
-    if not (math.isfinite(value) and least <= value <= most):
+    if not (math.isfinite(value) and least <= float(value) <= most):
         low, high = (f"{bound:g}" if math.isfinite(bound) else "" for bound in (least, most))
         raise UserError(f"{name} must be a finite number{_from(low, high)}, got {value}.")
 

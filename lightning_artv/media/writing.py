@@ -209,7 +209,7 @@ class Mp4Encoder:
         """The boxes `moof` and `mdat` of one frame; before the first, those of the header."""
         first = self._parameters is None
         if self._parameters is None:  # the first packet brings them
-            self._parameters = av.open(io.BytesIO(bytes(packet)), format="h264")
+            self._parameters = av.open(io.BytesIO(bytes(packet)), "r", format="h264")
         buffer = io.BytesIO()
         options = {**FRAGMENT, "fragment_index": str(self._next + 1)}
         with av.open(buffer, "w", format="mp4", options=options) as muxer:

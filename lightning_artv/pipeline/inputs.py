@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -100,12 +101,14 @@ def first_frames(
     """
     if image is None:
         return None
-    several = image.ndim == 4 if isinstance(image, ARRAYS) else isinstance(image, list | tuple)
-    if not several:
-        return picture(image, size).expand(videos, -1, -1, -1)
-    if len(image) != videos:
-        raise UserError(f"There are {len(image)} first frames for {videos} videos: give one each.")
-    return torch.stack([picture(one, size) for one in image])
+    if isinstance(image, list | tuple) or (isinstance(image, ARRAYS) and image.ndim == 4):
+        pictures = list(image)
+        if len(pictures) != videos:
+            raise UserError(
+                f"There are {len(pictures)} first frames for {videos} videos: give one each."
+            )
+        return torch.stack([picture(one, size) for one in pictures])
+    return picture(cast(Picture, image), size).expand(videos, -1, -1, -1)
 
 
 def settings_of(

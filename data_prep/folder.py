@@ -13,7 +13,7 @@ from data_prep.transcode import Limits, Prepared, prepare
 from lightning_artv.data.members import VIDEO_KEYS
 from lightning_artv.data.tar import ShardWriter
 from lightning_artv.errors import DataError, UserError
-from lightning_artv.files import find_file
+from lightning_artv.names import find_file
 from lightning_artv.progress import Progress
 
 __all__ = ["Limits", "Report", "write_folder"]

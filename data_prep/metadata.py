@@ -7,7 +7,8 @@ from pathlib import Path
 
 from data_prep.rows import is_unsafe
 from lightning_artv.errors import UserError
-from lightning_artv.files import normal_name, one_line
+from lightning_artv.files import one_line
+from lightning_artv.names import normal_name
 from lightning_artv.tables import SUFFIXES, Row, read_table
 
 COLUMNS = ("file_name", "text")

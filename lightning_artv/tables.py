@@ -10,18 +10,17 @@ import codecs
 import csv
 import gzip
 import io
-import re
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from lightning_artv.columns import BadRow, MissingColumns, Row, places_of, spelling_of
 from lightning_artv.errors import UserError
 from lightning_artv.files import foreign, has_surrogates, parse_json
 
-Row = Mapping[str, str]
+__all__ = ["SUFFIXES", "BadRow", "MissingColumns", "Row", "read_table", "rows"]
 
 SUFFIXES = (".csv", ".jsonl", ".tsv", ".parquet", ".csv.gz", ".jsonl.gz", ".tsv.gz")
 """Of the files that are read."""
@@ -35,23 +34,6 @@ _NOT_CLOSED = (
     "a quote that opens in this row is not closed as it should be: close it, and double each quote "
     "inside a quoted field"
 )
-
-
-class MissingColumns(UserError):  # noqa: N818 - what the data is, not what the code did
-    """A table without the columns that are needed."""
-
-
-@dataclass(frozen=True)
-class BadRow:
-    """A row of a table that cannot be used.
-
-    Attributes:
-        line: where it begins, counted from 1; of a Parquet table, the row.
-        reason: why, in words that follow a colon.
-    """
-
-    line: int
-    reason: str
 
 
 def read_table(
@@ -130,7 +112,7 @@ def _csv_rows(
     csv.field_size_limit(LONGEST_FIELD)
     lines = _Lines(text)
     header, delimiter = _header(path, lines, columns)
-    places = _places(path, header, columns, optional)
+    places = places_of(path, header, columns, optional)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         lines.taken.clear()
@@ -194,9 +176,9 @@ def _header(path: Path, lines: _Lines, columns: Sequence[str]) -> tuple[list[str
     first = next((line for line in lines if line.strip()), "")
     if "\0" in first or has_surrogates(first):
         raise UserError(f"{path} is not UTF-8: save it as UTF-8 (iconv -f ... -t utf-8).")
-    wanted = {_spelling(name) for name in columns}
+    wanted = {spelling_of(name) for name in columns}
     headers = [(_names(first, delimiter), delimiter) for delimiter in _DELIMITERS]
-    return max(headers, key=lambda item: len(wanted & {*map(_spelling, item[0])}))
+    return max(headers, key=lambda item: len(wanted & {*map(spelling_of, item[0])}))
 
 
 def _names(line: str, delimiter: str) -> list[str]:
@@ -204,31 +186,6 @@ def _names(line: str, delimiter: str) -> list[str]:
         return [n.strip() for n in next(csv.reader([line], delimiter=delimiter, strict=True), [])]
     except csv.Error:
         return [line.strip()]
-
-
-def _places(
-    path: Path, header: Sequence[str], columns: Sequence[str], optional: Sequence[str] = ()
-) -> dict[str, int]:
-    """Column -> its place in the header."""
-    places: dict[str, int] = {}
-    for wanted in (*columns, *optional):
-        found = [place for place, name in enumerate(header) if name == wanted]
-        if not found:
-            spelling = _spelling(wanted)
-            found = [place for place, name in enumerate(header) if _spelling(name) == spelling]
-        if len(found) > 1:
-            raise UserError(f"{path} has the column {wanted} twice: rename or remove one.")
-        if found:
-            places[wanted] = found[0]
-    missing = [name for name in columns if name not in places]
-    if missing:
-        shown = ",".join(header)
-        shown = repr(shown if len(shown) <= 100 else shown[:97] + "...") if shown else "empty"
-        raise MissingColumns(
-            f"{path} lacks the {'columns' if len(missing) > 1 else 'column'} {', '.join(missing)}; "
-            f"its first line is to name {', '.join(columns)}, and is {shown}."
-        )
-    return places
 
 
 def _json_rows(
@@ -257,7 +214,7 @@ def _parquet_rows(
     try:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            places = _places(path, names, columns, optional)
+            places = places_of(path, names, columns, optional)
             line = 0
             for batch in file.iter_batches(columns=[names[place] for place in places.values()]):
                 texts = {name: _texts(batch[names[place]]) for name, place in places.items()}
@@ -284,10 +241,10 @@ def _of_values(
     line: int, values: Mapping[str, Any], columns: Sequence[str], optional: Sequence[str]
 ) -> tuple[int, Row] | BadRow:
     """The texts and numbers of a row by column."""
-    spelt = {_spelling(name): name for name in values}
+    spelt = {spelling_of(name): name for name in values}
     row: dict[str, str] = {}
     for name in (*columns, *optional):
-        value = values.get(name, values.get(spelt.get(_spelling(name), name)))
+        value = values.get(name, values.get(spelt.get(spelling_of(name), name)))
         if isinstance(value, str):
             row[name] = value
         elif isinstance(value, int | float) and value == value and not isinstance(value, bool):
@@ -304,11 +261,6 @@ def _checked(item: tuple[int, Row] | BadRow) -> tuple[int, Row] | BadRow:
             if has_surrogates(text):
                 return BadRow(item[0], f"its {name} is not UTF-8: save the file as UTF-8")
     return item
-
-
-def _spelling(name: str) -> str:
-    """`File Name`, `file-name` and `file_name` alike."""
-    return re.sub(r"[\s_-]+", "", name).casefold()
 
 
 def _why(error: csv.Error) -> str:

@@ -13,16 +13,14 @@ from hypothesis import strategies as st
 
 from lightning_artv.errors import UserError
 from lightning_artv.files import (
-    Names,
     decode_text,
-    find_file,
     parse_json,
     read_json,
     read_lines,
     read_text,
     read_yaml,
-    same_name,
 )
+from lightning_artv.names import Names, find_file, same_name
 
 
 def written(folder: Path, data: bytes, name: str = "file.txt") -> Path:

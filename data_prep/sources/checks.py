@@ -18,7 +18,8 @@ from data_prep.rows import (
     is_unsafe,
     with_suffix,
 )
-from lightning_artv.files import find_file, has_surrogates, one_line
+from lightning_artv.files import has_surrogates, one_line
+from lightning_artv.names import find_file
 
 
 def usable(found: Iterator[VideoEntry | Problem], root: Path) -> Iterator[VideoEntry | Problem]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from evaluation.finding import SetVideo, find_videos
 from evaluation.notes import Warn, on_stderr
 from lightning_artv.errors import UserError
-from lightning_artv.files import Names
+from lightning_artv.names import Names
 from lightning_artv.tables import SUFFIXES, read_table
 
 METADATA = "metadata.csv"

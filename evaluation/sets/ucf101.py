@@ -12,7 +12,8 @@ from pathlib import Path
 from evaluation.finding import SetVideo, find_videos
 from evaluation.notes import Warn, on_stderr
 from lightning_artv.errors import DataError, UserError
-from lightning_artv.files import normal_name, read_text
+from lightning_artv.files import read_text
+from lightning_artv.names import normal_name
 
 SPLITS = ("all", "train01", "train02", "train03", "test01", "test02", "test03")
 

@@ -6,7 +6,6 @@ videos there are. What is kept of a video is its feature vector (2 KB for FVD an
 
 from __future__ import annotations
 
-import functools
 import json
 import time
 from collections.abc import Sequence
@@ -78,8 +77,10 @@ def score(job: Scoring) -> Result:
     meters, skipped = _meters(job, fakes)
     real_digest = fingerprint(reals)
     unknown = _use_known(job, meters, real_digest)
-    look = inspect_some if not unknown else functools.partial(inspect, side="real")
-    stored_reals = look(reals, ClipRule.real(job.protocol))
+    real_rule = ClipRule.real(job.protocol)
+    if unknown:
+        inspect(reals, real_rule, "real")
+    stored_reals = inspect_some(reals, real_rule)  # the same whether statistics are known or not
     if warning := storage_warning(stored_reals, stored_fakes):
         notes(warning)
     digest = _stream(job, meters, unknown, reals, fakes)

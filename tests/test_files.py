@@ -73,6 +73,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         read_text("a\0b", "prompts file")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_text_or_one_sentence(data: bytes) -> None:
     try:
@@ -155,7 +156,7 @@ values = st.recursive(
 
 
 @given(values, st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_any_value_comes_back_from_json_and_yaml(
     tmp_path_factory: pytest.TempPathFactory, value: object, ascii_only: bool
 ) -> None:

@@ -213,7 +213,9 @@ WRITERS: dict[str, tuple[str, Callable[[list[tuple[str, str]]], bytes]]] = {
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+)
 @given(table=st.lists(st.tuples(texts, texts), max_size=5))
 def test_any_table_comes_back_as_it_was_written(
     tmp_path: Path, kind: str, table: list[tuple[str, str]]
@@ -225,7 +227,9 @@ def test_any_table_comes_back_as_it_was_written(
 cells = st.text(st.sampled_from("a1é\"',;\t\n\r\\ \0"), max_size=6)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None
+)
 @given(
     lines=st.lists(st.lists(cells, max_size=4).map(",".join), max_size=6),
     coding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin1", "utf-16-le"]),
@@ -250,7 +254,9 @@ def test_any_file_is_rows_and_bad_rows_or_one_sentence(
             assert kept.count(character) == whole.count(character)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None
+)
 @given(data=st.binary(max_size=80), name=st.sampled_from(["m.csv", "m.jsonl", "m.parquet"]))
 def test_any_bytes_are_no_traceback(tmp_path: Path, data: bytes, name: str) -> None:
     for head in (b"", b"file_name,text\n", b"\x1f\x8b\x08", b"PAR1", b"\xff\xfe"):

@@ -138,6 +138,7 @@ def test_the_table_of_generated_videos(folder: Path, texts: list[str]) -> None:
     assert list(read_captions(folder / "made.csv").values()) == [(text,) for text in texts]
 
 
+@settings(deadline=None)
 @given(ANY)
 def test_one_line_is_a_fixed_point_that_a_byte_order_mark_cannot_change(text: str) -> None:
     line = one_line(text)

@@ -104,7 +104,9 @@ captions = st.text(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+)
 @given(texts=st.lists(captions, min_size=1, max_size=5), bom=st.booleans())
 def test_captions_of_any_script_survive(tmp_path: Path, texts: list[str], bom: bool) -> None:
     rows = [(str(number), "page", text) for number, text in enumerate(texts)]
@@ -432,6 +434,7 @@ def test_unsafe_paths(path: str, unsafe: bool) -> None:
     assert is_unsafe(path) is unsafe
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=3), st.integers(0, 65_535)), max_size=300))
 def test_seen_is_a_dict_of_first_numbers(items: list[tuple[str, int]]) -> None:
     seen, truth = Seen(), dict[str, int]()

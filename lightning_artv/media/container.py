@@ -22,9 +22,9 @@ _DEFAULT_BONUS = 5_000_000  # pixels; ffmpeg's own weight of a stream's flag "de
 
 # What is probed. FFmpeg knows hundreds of formats, among them playlists, which open other files.
 _FORMATS = (
-    "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,obu,ivf,flv,asf,ogg,mxf,nut,dv,rm,wtv,"
-    "yuv4mpegpipe,mjpeg,jpeg_pipe,gif,apng,gxf,nuv,nsv,roq,bink,smk,flic,cavsvideo,avs2,avs3,vc1,"
-    "vvc,dirac,live_flv,wav,mp3,aac,flac"
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,h261,h263,h264,hevc,vvc,m4v,obu,av1,ivf,vc1,dirac,"
+    "cavsvideo,avs2,avs3,flv,live_flv,asf,ogg,mxf,gxf,lxf,nut,nsv,nuv,dv,rm,wtv,ty,pva,amv,swf,"
+    "yuv4mpegpipe,mjpeg,smjpeg,gif,apng,flic,film_cpk,bink,smk,roq,cine,wav,mp3,aac,flac"
 )
 
 

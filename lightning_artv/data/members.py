@@ -218,7 +218,7 @@ def _headers(file: BinaryIO, place: int, size: int) -> Generator[tarfile.TarInfo
             if _RENAMING & tar.pax_headers.keys():
                 raise DamagedShard("a pax header renames all files: pack it again")
             yield info
-            tar.members.clear()
+            tar.members.clear()  # type: ignore[attr-defined]
     except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
         raise DamagedShard(str(error) if tar or place else _what(file)) from error
     return tar.offset

@@ -67,7 +67,7 @@ def _expand_one(source: str) -> list[Path]:
         return tars_in(Path(source)) or _no_shards_in(Path(source))
     try:
         paths = [Path(path) for path in braceexpand.braceexpand(source)]
-    except braceexpand.UnbalancedBracesError as error:
+    except ValueError as error:
         raise UserError(f"The braces of the shards {source!r} do not match; close them.") from error
     for path in paths:
         if not path.is_file():

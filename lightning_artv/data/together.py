@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.data.shards import Place, collate
-from lightning_artv.data.stream import BatchStream, cut
+from lightning_artv.data.stream import BatchStream
 from lightning_artv.errors import DataError
 
 
@@ -15,7 +15,7 @@ class Together:
     """One rank's batches, as many as those of the rank that has the most.
 
     Ranks communicate in each step, so one without a batch would leave the others waiting: it takes
-    a sample again, marked as `padding`.
+    its last one again, or the set's first sample, marked as `padding`.
 
     Args:
         stream: this rank's batches; a single pass.
@@ -36,7 +36,7 @@ class Together:
             batch = next(batches, None)
             if not self.any_rank(batch is not None):
                 break
-            last = batch or replace(cut(last or self._first(), 0, 1), padding=True)
+            last = batch or replace(last or self._first(), padding=True)
             yield last
         if last is None:
             total = len(self.stream.dataset)

@@ -103,6 +103,14 @@ def test_a_sample_that_may_be_cut_is_not_used(tmp_path: Path) -> None:
         assert [raw.key for raw in map(open_index([path]).read, range(2))] == ["a", ""]
 
 
+def test_a_sample_whose_text_is_cut_is_not_used_with_its_json(tmp_path: Path) -> None:
+    path = tmp_path / "00000.tar"
+    data = tar_bytes(names("a.mp4", "a.json", "a.txt"))
+    path.write_bytes(data[: data.index(b"a caption") + 3])
+    (raw,) = read_shard(path)
+    assert not raw.key and "truncated" in raw.damage
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

@@ -118,12 +118,11 @@ class DecodePass:
         self._packets += own
         if packet.is_corrupt:
             self.damage = "truncated"
-        if packet.pts is not None and packet.time_base:
+        if not self._promised and packet.pts is not None and packet.time_base:
             end = packet.pts + (packet.duration or 0)
+            self._end = max(self._end, float(end * packet.time_base))
             if own and self._avi:
                 self._slots_seen = max(self._slots_seen, end)
-            if not self._promised:
-                self._end = max(self._end, float(end * packet.time_base))
         return own
 
     def check(self, seconds: float) -> None:

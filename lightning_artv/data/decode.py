@@ -91,6 +91,7 @@ class Video:
             raise DecodeError(f"the container is damaged ({_reason(error)})") from error
         self.absent = max(0, promised - len(packets))
         self._packets = list(playable(packets))
+        self._whole = len(self._packets) == len(packets)
         self._read_times()
 
     def _read_times(self) -> None:
@@ -132,15 +133,18 @@ class Video:
         return unknown and bool(self._stream.codec_context.has_b_frames)
 
     def _decodable(self, times: list[int]) -> list[int]:
-        """Times without those before the first keyframe's for which the decoder gives no frame."""
+        """The times without the first ones for which the decoder gives no frame, if the stream
+        does not start with its first keyframe or shows frames before it.
+        """
         key = _time(self._packets[0])
-        if key is None or times[0] >= key:
+        if key is None or (self._whole and times[0] >= key):
             return times
         try:
             found = {frame.pts for frame in self._decode(0, key, set(times))}
         except av.FFmpegError as error:
             raise DecodeError(f"decoding failed ({_reason(error)})") from error
-        return [time for time in times if time >= key or time in found]
+        first = max((time for time in found if time is not None), default=key)
+        return [time for time in times if time >= first or time in found]
 
     def __enter__(self) -> Video:
         return self

@@ -257,6 +257,11 @@ OPEN_GROUPS = Recipe(
     frames=13,
 )
 H264 = Recipe(gop=6)
+REFRESHED = Recipe(
+    options={"crf": "4", "x264-params": "intra-refresh=1:keyint=5:bframes=0"},
+    b_frames=0,
+    size=(64, 96),
+)
 UNEVEN = [0, 40, 50, 300, 340, 380, 1000, 1040, 1080, 1100, 1900, 2000]
 TURNS = {
     "mirrored": (-1, 0, 0, 1),
@@ -389,6 +394,14 @@ DAMAGE: dict[str, Callable[[], bytes]] = {
     ),
     "lost packets.ts": lambda: remuxed(file("mpegts", H264), "mpegts", without=(4, 5)),
     "lost packets.mkv": lambda: remuxed(file("matroska", H264), "matroska", without=(4, 5)),
+    "gradual refresh.mp4": lambda: file("mp4", REFRESHED),
+    "gradual refresh, off its start.ts": lambda: remuxed(
+        file("mpegts", REFRESHED), "mpegts", without=range(2)
+    ),
+    "interlaced.mp4": lambda: file("mp4", Recipe(options={"crf": "4", "x264-params": "tff=1"})),
+    "interlaced.mpg": lambda: file(
+        "mpeg", _fine("mpeg2video", options={**FINE, "flags": "+ildct+ilme"}, b_frames=2)
+    ),
     "rubbish at the end.mp4": lambda: file("mp4", H264) + b"rubbish" * 100,
     "rubbish before.ts": lambda: b"x" * 500 + file("mpegts", H264),
     "shrinks, vp8.webm": lambda: resized("libvpx", "webm"),
@@ -410,6 +423,8 @@ SHAPES = {
     "counter-clockwise.mp4": (48, 32),
     "small before large.mkv": (64, 96),
     "av1.mp4": (64, 96),
+    "gradual refresh.mp4": (64, 96),
+    "gradual refresh, off its start.ts": (64, 96),
     "h263.3gp": (96, 140),
     "hevc.mp4": (64, 96),
     "hevc.mkv": (64, 96),

@@ -6,8 +6,15 @@ exceptions.
 
 from __future__ import annotations
 
+import errno
 import math
 from numbers import Integral, Real
+
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+_REFUSED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EEXIST),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+)
 
 
 class UserError(Exception):
@@ -78,3 +85,22 @@ def check_number(
 def _from(least: object, most: object) -> str:
     """` from 1 to 9`, or what there is of it."""
     return f" from {least}" * (least != "") + f" to {most}" * (most != "")
+
+    if not (math.isfinite(value) and least <= value <= most):
+        bounds = [f" from {least:g}"] * math.isfinite(least) + [f" to {most:g}"] * math.isfinite(
+            most
+        )
+        raise UserError(f"{name} must be a finite number{''.join(bounds)}, got {value}.")
+
+
+def system_sentence(error: OSError) -> str | None:
+    """What to tell of the operating system's refusal (a full disk, no permission).
+
+    None for errors of other kinds, which are no user's to mend.
+    """
+    if error.errno in FULL:
+        where = f" while writing '{error.filename}'" if error.filename else ""
+        return f"The disk is full{where}: free some space and run the command again."
+    if error.errno in _REFUSED and error.filename:
+        return f"Cannot use '{error.filename}': {error.strerror}; name another place."
+    return None

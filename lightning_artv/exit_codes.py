@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Callable
 
-from lightning_artv.errors import UserError
+from lightning_artv.errors import UserError, system_sentence
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
@@ -29,11 +28,9 @@ def exit_code(command: Callable[[], int], stopped: str) -> int:
             raise
         return _fail(stopped, INTERRUPTED)  # Lightning turns Ctrl-C during training into exit 1
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if (sentence := system_sentence(error)) is None:
             raise
-        where = f" while writing '{error.filename}'" if error.filename else ""
-        message = f"The disk is full{where}: free some space and run the command again."
-        return _fail(message, UserError.exit_code)
+        return _fail(sentence, UserError.exit_code)
 
 
 def _fail(message: str, code: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import asdict, replace
 from functools import partial
@@ -27,12 +28,13 @@ Evaluation = BatchStream | Together | list[BatchStream]
 class VideoDataModule(LightningDataModule):
     """Training, validation and prediction data from WebDataset shards.
 
-    Training is an endless, shuffled stream (bound it with `--trainer.max_steps`): pass after pass
-    over the data, each sample once a pass over all ranks and workers. Its position is part of each
-    checkpoint, so a resumed run goes on within the pass: with the same batches on as many ranks,
-    whatever the number of workers; with what is left, each once, on another number. Validation runs
-    over each sample once, over any number of ranks, in a fixed order and with fixed frames. Test
-    and prediction use the validation shards.
+    Training is an endless, shuffled stream (bound it with `--trainer.max_steps`, or with
+    `--trainer.max_epochs`, which counts passes): pass after pass over the data, each sample once a
+    pass over all ranks and workers. Its position is part of each checkpoint, so a resumed run goes
+    on within the pass: with the same batches on as many ranks, whatever the number of workers; with
+    what is left, each once, on another number. Validation runs over each sample once, over any
+    number of ranks, in a fixed order and with fixed frames. Test and prediction use the validation
+    shards.
 
     Args:
         train: folder, brace pattern or list of shards to train on.
@@ -109,12 +111,19 @@ class VideoDataModule(LightningDataModule):
 
     def train_dataloader(self) -> BatchStream:
         """Endless stream of full batches, from the checkpoint's position on."""
-        clips = replace(self.clips, targets_per_window=self.targets_per_window)
-        self._train = self._dataset(self.train_shards, clips, self.shuffle)
-        windows = self.batch_size // self.targets_per_window
         return BatchStream(
-            self._train, windows, self.num_workers, self._ranks()[0], self._begin, endless=True
+            self._training_set(),
+            self.batch_size // self.targets_per_window,
+            self.num_workers,
+            self._ranks()[0],
+            self._begin,
+            endless=True,
         )
+
+    def batches_a_pass(self) -> int:
+        """Batches of each rank in a pass over the training data; the last one need not be full."""
+        windows = self.batch_size // self.targets_per_window
+        return math.ceil(len(self._training_set()) / (windows * self._ranks()[1]))
 
     def val_dataloader(self) -> Evaluation:
         """Each validation sample once, always the same; no loader where no validation shards are
@@ -200,6 +209,12 @@ class VideoDataModule(LightningDataModule):
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
+
+    def _training_set(self) -> ShardDataset:
+        if self._train is None:
+            clips = replace(self.clips, targets_per_window=self.targets_per_window)
+            self._train = self._dataset(self.train_shards, clips, self.shuffle)
+        return self._train
 
     def _dataset(self, shards: Paths, clips: ClipSettings, shuffle: int) -> ShardDataset:
         return ShardDataset(

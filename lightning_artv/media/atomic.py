@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -11,9 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from lightning_artv.errors import UserError
-
-FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+from lightning_artv.errors import FULL, UserError
 
 
 @contextmanager
@@ -106,14 +103,16 @@ def os_error(error: BaseException) -> OSError | None:
     and torch.distributed collects those of all ranks.
     """
     chain: BaseException | None = error
-    while chain is not None and not isinstance(chain, OSError):
+    while chain is not None:
+        if isinstance(chain, OSError):
+            return chain
+        if number := re.search(r"\(os error (\d+)\)", str(chain)):
+            return OSError(int(number[1]), os.strerror(int(number[1])))
+        for first, *_ in getattr(chain, "failures", {}).values():
+            if (found := os_error(first)) is not None:
+                return found
         chain = chain.__cause__ or chain.__context__
-    if chain is not None:
-        return chain
-    if number := re.search(r"\(os error (\d+)\)", str(error)):
-        return OSError(int(number[1]), os.strerror(int(number[1])))
-    ranks = getattr(error, "failures", {}).values()
-    return next((found for first, *_ in ranks if (found := os_error(first)) is not None), None)
+    return None
 
 
 def remove(path: Path) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
 from torch import Tensor
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.progress import Progress
+from lightning_artv.training.module import VideoModule
 
 QUARTILES = 4
 
@@ -19,7 +24,7 @@ class Throughput(Callback):
     """`train/samples_per_second` over all ranks and `train/data_wait_share`, every so many batches.
 
     The data-wait share is the part of the time, in [0, 1], that training spent waiting for the next
-    batch.
+    batch, as a mean over the ranks.
 
     Args:
         every_n_batches: batches that one value averages over.
@@ -60,9 +65,10 @@ class Throughput(Callback):
         if self._batches < self.every_n_batches:
             return
         seconds = max(now - self._begin, 1e-9)
+        waited = torch.tensor(self._waited / seconds, device=trainer.strategy.root_device)
         values = {
             "train/samples_per_second": self._samples / seconds,
-            "train/data_wait_share": self._waited / seconds,
+            "train/data_wait_share": float(trainer.strategy.reduce(waited, reduce_op="mean")),
         }
         log_scalars(trainer, values)
         self._clear(time.monotonic())
@@ -71,15 +77,20 @@ class Throughput(Callback):
 class ProgressLine(Callback):
     """`step 300/1500, 2.70 steps/s, 7:24 left, loss 0.0041` on stderr, in a terminal or a log.
 
-    For runs that are bounded by `trainer.max_steps`; it is right after a resume too.
+    What is left is until the limit that ends the run first: steps, epochs or time; a run without
+    any shows none. The loss is that of the optimiser step, over its micro-batches and all ranks.
+    It is right after a resume too.
     """
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero and trainer.max_steps > 0:
-            self._progress = Progress(trainer.max_steps, "step", trainer.global_step)
+        steps = trainer.estimated_stepping_batches  # every rank must ask
+        total = int(steps) if 0 < steps < math.inf else None
+        if trainer.is_global_zero:
+            left = partial(seconds_left, trainer)
+            self._progress = Progress(total, "step", trainer.global_step, left)
 
     def on_train_batch_end(
         self,
@@ -91,15 +102,29 @@ class ProgressLine(Callback):
     ) -> None:
         if self._progress is not None and trainer.global_step > self._progress.done:
             more = trainer.global_step - self._progress.done
-            self._progress(more, f", loss {float(outputs['loss']):.4f}")
+            self._progress(more, partial(_loss, pl_module))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._progress is not None:
             self._progress.finish()
 
 
+def seconds_left(trainer: Trainer) -> float:
+    """What `trainer.max_time` leaves; infinite without it."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    left = [c.time_remaining() for c in callbacks if isinstance(c, Timer)]
+    return min((seconds for seconds in left if seconds is not None), default=math.inf)
+
+
+def _loss(module: LightningModule) -> str:
+    assert isinstance(module, VideoModule)
+    return f", loss {float(module.step_loss):.4f}"
+
+
 class LossByTimestep(Callback):
     """`train/loss_q1` (least noise) to `train/loss_q4`; `train/mask_q1` .. where there is a mask.
+
+    Means over the samples of all ranks.
 
     Args:
         timesteps: length of the noise schedule; it is cut into four equal parts.
@@ -132,24 +157,34 @@ class LossByTimestep(Callback):
         merged = {k: torch.cat([o[k].to(device) for o in self._outputs]) for k in self._outputs[0]}
         self._outputs = []
         timesteps = merged.pop("timesteps")
-        values = by_quartile("train/loss", merged["per_sample"], timesteps, self.timesteps)
-        if "mask_mean" in merged:
-            values |= by_quartile("train/mask", merged["mask_mean"], timesteps, self.timesteps)
+        reduce = partial(trainer.strategy.reduce, reduce_op="sum")
+        values: dict[str, float] = {}
+        for name, key in (("train/loss", "per_sample"), ("train/mask", "mask_mean")):
+            if key in merged:
+                values |= by_quartile(name, merged[key], timesteps, self.timesteps, reduce)
         log_scalars(trainer, values)
 
 
-def by_quartile(name: str, values: Tensor, timesteps: Tensor, length: int) -> dict[str, float]:
+def by_quartile(
+    name: str,
+    values: Tensor,
+    timesteps: Tensor,
+    length: int,
+    reduce: Callable[[Tensor], Any] = lambda sums: sums,
+) -> dict[str, float]:
     """Means of `values` `[N]` by the quarter of [0, length) that `timesteps` `[N]` are in.
+
+    Args:
+        reduce: adds up the sums and counts `[2, 4]` of all ranks.
 
     Returns:
         `name_q1` .. `name_q4`; a quarter without samples is left out.
     """
     quarter = (timesteps * QUARTILES // length).clamp(0, QUARTILES - 1)
-    return {
-        f"{name}_q{q + 1}": float(values[quarter == q].float().mean())
-        for q in range(QUARTILES)
-        if bool((quarter == q).any())
-    }
+    rows = torch.stack([values.float(), torch.ones_like(values, dtype=torch.float32)])
+    sums = torch.zeros(2, QUARTILES, device=values.device).index_add_(1, quarter, rows)
+    quarters = enumerate(reduce(sums).T.tolist(), start=1)
+    return {f"{name}_q{q}": total / count for q, (total, count) in quarters if count}
 
 
 def log_scalars(trainer: Trainer, values: dict[str, float]) -> None:

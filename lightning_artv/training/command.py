@@ -19,15 +19,15 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_artv.data.datamodule import VideoDataModule
-from lightning_artv.errors import UserError
+from lightning_artv.errors import UserError, system_sentence
 from lightning_artv.quiet import silence
 from lightning_artv.training.atomic_io import AtomicCheckpointIO
 from lightning_artv.training.checkpoint import check_checkpoint, embedded_config
-from lightning_artv.training.config_errors import explain
+from lightning_artv.training.config_errors import check_trainer, explain, refusal
 from lightning_artv.training.extends import expand
 from lightning_artv.training.module import VideoModule
 from lightning_artv.training.replacing import recover
-from lightning_artv.training.run_folder import last, refuse_used
+from lightning_artv.training.run_folder import last, newest_named, refuse_used
 from lightning_artv.training.saving import RunCheckpoint
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
@@ -87,6 +87,7 @@ class VideoCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that writes checkpoints atomically, unless a plugin is configured for that."""
+        check_trainer(self._get(self.config_init, "trainer", default={}))
         trainer = super().instantiate_trainer(**kwargs)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
@@ -113,6 +114,16 @@ class VideoCLI(LightningCLI):
             kwargs["return_predictions"] = False  # a callback may write them; a list would grow
         kwargs["ckpt_path"] = self._start(subcommand, kwargs.get("ckpt_path"))
         return {**kwargs, "weights_only": True}
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Lightning's; where the disk is full or forbidden, the newest checkpoint is named."""
+        try:
+            super()._run_subcommand(subcommand)
+        except OSError as error:
+            if (sentence := system_sentence(error)) is None:
+                raise
+            with newest_named(*checkpoint_folders(self.trainer)):
+                raise UserError(sentence) from error
 
     def _start(self, subcommand: str, path: str | None) -> str | None:
         """The checkpoint to begin with.
@@ -145,9 +156,24 @@ def run(arguments: Sequence[str]) -> VideoCLI:
     """Run one subcommand of Lightning, such as `["fit", "--config", "configs/demo.yaml"]`.
 
     Raises:
-        UserError: a key, class, value or file that does not exist, in one sentence.
+        UserError: a key, class, value or file that does not exist, or an option that Lightning
+            refuses, in one sentence.
     """
     silence()
+    try:
+        return _cli(arguments)
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error.__cause__, UserError):  # of a class of ours, wrapped by jsonargparse
+            raise error.__cause__ from None
+        sentence = refusal(error)
+        if sentence is None:
+            raise
+        raise UserError(sentence) from error
+
+
+def _cli(arguments: Sequence[str]) -> VideoCLI:
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     mode = {"parser_mode": "omegaconf+", "allow_abbrev": False}
     return VideoCLI(

@@ -5,10 +5,26 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import linecache
 import re
-from collections.abc import Iterable
+import traceback
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from jsonargparse import ArgumentParser
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from lightning_artv.errors import UserError
+
+_OWN = ("lightning.", "lightning_utilities.", "jsonargparse.", "torch.optim.")
+_ALTERNATIVES = re.compile(r".*Union subtypes.*?Errors:\s+- (.*?)\s+- ", re.DOTALL)
+_LEAST = {
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "gradient_clip_val": 0,
+    "log_every_n_steps": 0,
+}
+"""What Lightning does not check itself."""
 
 _PARSER_KEY = re.compile(r'Parser key "([^"]+)"')
 _CLASS = re.compile(r"Problem with given class_path '([^']+)':\s*")
@@ -29,6 +45,40 @@ def explain(message: str, parser: ArgumentParser) -> str:
     if classes:
         return _explain_class(classes[-1].group(1), message[classes[-1].end() :], message)
     return _one_sentence(message)
+
+
+def refusal(error: Exception) -> str | None:
+    """One sentence for what Lightning itself refuses about an option; None for other errors.
+
+    It raises many types for that, `ValueError` and `RuntimeError` among them, so that it counts
+    whose statement raised the error.
+    """
+    if isinstance(error, MisconfigurationException):
+        return _one_sentence(str(error))
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    own = str(frame.f_globals.get("__name__", "")).startswith(_OWN)
+    if not own or not linecache.getline(frame.f_code.co_filename, line).strip().startswith("raise"):
+        return None
+    text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
+    first = _ALTERNATIVES.match(text)
+    return _one_sentence(first[1] if first else text)
+
+
+def check_trainer(options: Mapping[str, Any]) -> None:
+    """Refuse numbers that Lightning would divide by, or take for something else.
+
+    Raises:
+        UserError: naming the option and what it may be.
+    """
+    for name, least in _LEAST.items():
+        value = options.get(name)
+        if isinstance(value, int | float) and not value >= least:
+            raise UserError(f"trainer.{name} must be at least {least}, got {value}.")
+    if options.get("val_check_interval") == 0:
+        raise UserError(
+            "trainer.val_check_interval must be above 0: a number of batches, or a share of an "
+            "epoch; set trainer.limit_val_batches 0 to validate never."
+        )
 
 
 def _find_unknown(message: str) -> tuple[str, int] | None:

@@ -1,9 +1,13 @@
-"""Compiled U-Net blocks, recomputed activations, and a global batch on any number of devices."""
+"""Compiled blocks, recomputed activations; the global batch and passes of any number of devices."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from diffusers import UNet2DConditionModel
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
 from lightning_artv.errors import UserError
@@ -55,3 +59,18 @@ def accumulation_steps(global_batch: int, devices: int, batch: int) -> int:
             f"data.batch_size {batch}: choose a data.batch_size for which it is."
         )
     return steps
+
+
+def bound_by_passes(trainer: Trainer) -> None:
+    """End a run that is bounded by `trainer.max_epochs` after so many passes over its data.
+
+    The stream of training data is endless, so that no epoch of it would ever end.
+    """
+    passes, data = trainer.max_epochs, getattr(trainer, "datamodule", None)
+    endless = trainer.limit_train_batches == 1.0 and hasattr(data, "batches_a_pass")
+    if trainer.max_steps != -1 or passes is None or passes < 1 or not endless:
+        return
+    batches = passes * data.batches_a_pass()
+    steps = math.ceil(batches / trainer.accumulate_grad_batches)
+    trainer.fit_loop.epoch_loop.max_steps = steps
+    rank_zero_info(f"trainer.max_epochs {passes}: {steps} optimiser steps.")

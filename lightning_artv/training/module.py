@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import generators_for
@@ -22,11 +26,19 @@ from lightning_artv.training.checkpoint import (
 )
 from lightning_artv.training.efficiency import (
     accumulation_steps,
+    bound_by_passes,
     compile_blocks,
     recompute_activations,
 )
-from lightning_artv.training.optim import Decay, OptimizerName, adamw, learning_rates
-from lightning_artv.training.resume import rewind
+from lightning_artv.training.optim import (
+    Decay,
+    OptimizerName,
+    adamw,
+    kind_of,
+    learning_rates,
+    renew,
+)
+from lightning_artv.training.resume import changes, rewind
 from lightning_artv.training.saving import keep_states
 from lightning_artv.training.sharding import shard
 
@@ -62,6 +74,9 @@ class VideoModule(LightningModule):
         compile: compile the U-Nets' blocks.
         init_from: a checkpoint whose weights a new run starts with, as far as it has them; a run
             that is resumed does not read it.
+
+    Raises:
+        UserError: a number outside its range.
     """
 
     def __init__(
@@ -81,6 +96,15 @@ class VideoModule(LightningModule):
         init_from: str | None = None,
     ) -> None:
         super().__init__()
+        for name, good in {
+            f"lr {lr} must not be negative": 0 <= lr < math.inf,
+            f"weight_decay {weight_decay} must not be negative": 0 <= weight_decay < math.inf,
+            f"betas {betas} must be in [0, 1)": all(0 <= beta < 1 for beta in betas),
+            f"warmup_steps {warmup_steps} must not be negative": warmup_steps >= 0,
+            f"predict_frames {predict_frames} must be at least 1": predict_frames >= 1,
+        }.items():
+            if not good:
+                raise UserError(f"model.{name}.")
         self.system = system
         self.lr = lr
         self.weight_decay = weight_decay
@@ -100,14 +124,30 @@ class VideoModule(LightningModule):
         """What `checkpoint.embedded_config` made of the run's config; the command line sets it."""
         self.last_losses: tuple[tuple[str, ...], Tensor] = ((), torch.empty(0))
         """Keys and losses `[B]` of the last batch trained on, for `StepGuard`."""
+        self.step_loss = torch.full((), torch.nan)
+        """The last optimiser step's loss: a mean over its micro-batches and all ranks."""
+        self._losses: list[Tensor] = []  # of the step's micro-batches
+        self._options: list[dict[str, Any]] = []  # of the optimiser's groups, as configured
         self._step = -1  # the optimiser step that the last batch belongs to
         self._micro_batches = 0  # its batches so far
         # Frozen weights are not stored; `on_load_checkpoint` checks the others.
         self.strict_loading = False
 
     def setup(self, stage: str) -> None:
-        """Start from another run's weights, where that is asked for, before they are sharded."""
-        if stage == "fit" and self.init_from is not None:
+        """Sets what a fit needs to know of its devices and data, and where its weights start.
+
+        Raises:
+            UserError: the global batch does not divide.
+        """
+        if stage != "fit":
+            return
+        if self.global_batch_size is not None:
+            batch = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
+            self.trainer.accumulate_grad_batches = accumulation_steps(
+                self.global_batch_size, self.trainer.world_size, batch
+            )
+        bound_by_passes(self.trainer)
+        if self.init_from is not None:
             try:
                 self._start = start_from(self.system, self.init_from)
             except UserError as error:
@@ -123,20 +163,22 @@ class VideoModule(LightningModule):
             shard(self.system, mesh, torch.bfloat16 if mixed else torch.float32)
 
     def on_fit_start(self) -> None:
-        """Sets how many batches make an optimiser step.
+        """Says what the weights start from.
 
         Raises:
-            UserError: the global batch does not divide, or see `checkpoint.start_from`.
+            UserError: see `checkpoint.start_from`.
         """
         if isinstance(self._start, UserError):
             raise self._start
         if self._start is not None:
             rank_zero_info(self._start)
-        if self.global_batch_size is not None:
-            batch = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
-            self.trainer.accumulate_grad_batches = accumulation_steps(
-                self.global_batch_size, self.trainer.world_size, batch
-            )
+
+    def on_train_start(self) -> None:
+        """Trains with the configured options, whatever a checkpoint brought back."""
+        scheduler = self.lr_schedulers()
+        assert scheduler is None or isinstance(scheduler, LambdaLR)
+        if self._options:
+            renew(self.trainer.optimizers[0], self._options, scheduler, self.global_step)
 
     def configure_callbacks(self) -> list[Callback]:
         """What every fit has: `StepGuard` (unless configured) and `StopOnSignal`."""
@@ -154,6 +196,7 @@ class VideoModule(LightningModule):
         """Counts a step's micro-batches and seeds torch's generator, for networks that use it."""
         if self.global_step != self._step:
             self._step, self._micro_batches = self.global_step, 0
+            self._losses = []
             # the loggers' step, which Lightning restores one off from some checkpoints
             self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step
         place = f"{self._step}:{self._micro_batches}:{self.global_rank}"
@@ -164,7 +207,7 @@ class VideoModule(LightningModule):
         """The loss of one batch, and what callbacks show of it."""
         output = self.system.loss(batch, generators_for(self.seed, self._keys(batch)))
         self.last_losses = (batch.each_target(batch.keys), output.per_sample)
-        self.log("train/loss", output.loss, prog_bar=True, batch_size=len(batch))
+        self._losses.append(output.loss.detach())
         return {
             "loss": output.loss,
             "per_sample": output.per_sample,
@@ -207,6 +250,10 @@ class VideoModule(LightningModule):
             self.betas,
             self.optimizer_name,
         )
+        self._options = [
+            {name: value for name, value in group.items() if name != "params"}
+            for group in optimizer.param_groups
+        ]
         if self.warmup_steps <= 0 and total is None:
             return optimizer
         scheduler = learning_rates(optimizer, self.warmup_steps, total)
@@ -216,7 +263,10 @@ class VideoModule(LightningModule):
         }
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Logs the learning rate."""
+        """Logs the step's loss, over its micro-batches and all ranks, and the learning rate."""
+        loss = torch.stack(self._losses).mean()
+        self.step_loss = self.trainer.strategy.reduce(loss, reduce_op="mean")
+        self.log("train/loss", self.step_loss, prog_bar=True)
         self.log("train/lr", optimizer.param_groups[0]["lr"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -228,16 +278,37 @@ class VideoModule(LightningModule):
             checkpoint[CONFIG_KEY] = self.embedded_config
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Checks that the checkpoint is of this architecture.
+        """Checks that the checkpoint is of this architecture, and tells of other options.
 
         Raises:
-            UserError: naming the first few keys that differ.
+            UserError: naming the first few keys that differ; another optimiser's state.
         """
         self._start = None
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self._compare(checkpoint)
         parameters = {_PREFIX + n: p for n, p in self.system.trainable_parameters().items()}
         known = self.state_dict().keys()
         check_weights(checkpoint["state_dict"], parameters, "The file to resume from", known)
         keep_states(checkpoint.get("callbacks", {}), self.trainer.callbacks)  # type: ignore[attr-defined]
+
+    def _compare(self, checkpoint: Mapping[str, Any]) -> None:
+        """What a fit that goes on does otherwise than before."""
+        states = checkpoint.get("optimizer_states")
+        if not states:
+            raise UserError(
+                "The file to resume from holds weights alone: start a new run with them "
+                "(--model.init_from), or give --ckpt_path a whole checkpoint."
+            )
+        kind = kind_of(states[0])
+        if kind not in (None, self.optimizer_name):
+            raise UserError(
+                f"The checkpoint's optimiser is {kind}, whose state {self.optimizer_name} cannot "
+                f"read: set model.optimizer {kind}."
+            )
+        stored = checkpoint.get(CONFIG_KEY)
+        if stored and self.embedded_config and (other := changes(stored, self.embedded_config)):
+            step = checkpoint["global_step"]
+            rank_zero_warn(f"Going on from step {step} with other options than before: {other}.")
 
     def _keys(self, batch: VideoBatch) -> list[str]:
         """A name a sample for its randomness; one that is in the batch twice gets two names."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -96,6 +96,39 @@ def learning_rates(optimizer: Optimizer, warmup_steps: int, decay_steps: int | N
         return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, share))))
 
     return LambdaLR(optimizer, factor)
+
+
+def renew(
+    optimizer: Optimizer,
+    options: Sequence[Mapping[str, object]],
+    scheduler: LambdaLR | None,
+    step: int,
+) -> None:
+    """Put the configured options in the place of those that a checkpoint brought back.
+
+    Args:
+        options: of each parameter group, as the optimizer was made with them.
+        scheduler: that of the learning rate, which it is told where the run stands.
+        step: optimiser steps done.
+    """
+    for group, configured in zip(optimizer.param_groups, options, strict=True):
+        group.update(configured)
+    if scheduler is None:
+        return
+    scheduler.base_lrs = [group["lr"] for group in optimizer.param_groups]
+    scheduler.last_epoch = step
+    for group, factor in zip(optimizer.param_groups, scheduler.lr_lambdas, strict=True):
+        group["initial_lr"] = group["lr"]
+        group["lr"] = group["initial_lr"] * factor(step)
+    scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
+
+
+def kind_of(state: Mapping[str, Mapping[object, Mapping[str, object]]]) -> OptimizerName | None:
+    """Which optimiser wrote a state dict; None where it has not made a step."""
+    first = next(iter(state["state"].values()), None)
+    if first is None:
+        return None
+    return "adamw" if "exp_avg" in first else "adamw8bit"
 
 
 def gradient_norm(trainable: Mapping[str, nn.Parameter]) -> Tensor:

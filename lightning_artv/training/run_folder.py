@@ -86,12 +86,12 @@ def refuse_used(folders: Iterable[Path]) -> None:
 
 
 @contextmanager
-def newest_named(folder: Path) -> Iterator[None]:
-    """A checkpoint is written there; a `UserError` then says which is the newest whole one."""
+def newest_named(*folders: Path) -> Iterator[None]:
+    """A run writes there; a `UserError` then says which is the newest whole checkpoint."""
     try:
         yield
     except UserError as error:
-        found = newest(checkpoints(folder))
+        found = newest(path for folder in folders for path in checkpoints(folder))
         if found is None:
             raise
         text = str(error).rstrip(".")

@@ -109,6 +109,7 @@ class Recorder(Callback):
     def __init__(self, ema: EMA, save: Path | None = None, check_ema: bool = False) -> None:
         self.ema, self.save, self.check_ema = ema, save, check_ema
         self.losses: list[float] = []
+        self.shown: list[float] = []
         self.norms: list[float] = []
         self.validation: list[float] = []
         self.reference: dict[str, Tensor] = {}
@@ -121,6 +122,7 @@ class Recorder(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.losses.append(mean_over_ranks(outputs["loss"]))
+        self.shown.append(float(trainer.callback_metrics["train/loss"]))
         self.norms.append(float(trainer.callback_metrics["train/gradient_norm"]))
         if self.check_ema:
             weights = whole_weights(pl_module)
@@ -136,6 +138,7 @@ class Recorder(Callback):
         averages = whole(self.ema.weights())
         return {
             "losses": self.losses,
+            "shown": self.shown,
             "norms": self.norms,
             "validation": self.validation,
             "weights": whole_weights(pl_module),

@@ -75,6 +75,12 @@ def test_two_ranks_have_the_losses_of_one_process(folder: Path, one: Run, strate
     assert apart.max() < 1e-3 and (apart > 1e-4).float().mean() < 1e-3
 
 
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_the_loss_that_is_shown_is_over_all_ranks(folder: Path, strategy: str) -> None:
+    two = seen(folder, strategy)
+    assert two["shown"] == pytest.approx(two["losses"], abs=1e-6)
+
+
 def test_the_run_trains(one: Run) -> None:
     """The tests above would pass if nothing were learned."""
     start = system().trainable_parameters()

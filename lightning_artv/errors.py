@@ -86,12 +86,6 @@ def _from(least: object, most: object) -> str:
     """` from 1 to 9`, or what there is of it."""
     return f" from {least}" * (least != "") + f" to {most}" * (most != "")
 
-    if not (math.isfinite(value) and least <= value <= most):
-        bounds = [f" from {least:g}"] * math.isfinite(least) + [f" to {most:g}"] * math.isfinite(
-            most
-        )
-        raise UserError(f"{name} must be a finite number{''.join(bounds)}, got {value}.")
-
 
 def system_sentence(error: OSError) -> str | None:
     """What to tell of the operating system's refusal (a full disk, no permission).

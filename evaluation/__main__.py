@@ -29,7 +29,7 @@ def dispatch(options: argparse.Namespace) -> int:
         UserError: whatever the user can mend.
     """
     check_given(options, INPUTS.get(options.command, {}))
-    check_weights_given(getattr(options, "first_frame_model", None))
+    check_weights_given(getattr(options, "first_frame_model", None), "text-to-image pipeline")
     if options.command in ("run", "generate", "score"):
         from evaluation import commands
 

@@ -73,11 +73,13 @@ def dispatch(arguments: list[str]) -> int:
         print(version("lightning-artv"))
         return 0
     if command == "generate":
-        from lightning_artv.generate_options import build_parser
+        from lightning_artv.generate_options import build_parser, check_together, plan
 
         options = build_parser().parse_args(arguments[1:])  # before anything heavy is imported
+        check_together(options)
         check_given(options, INPUTS)
-        check_weights_given(options.first_frame_model)
+        check_weights_given(options.first_frame_model, "text-to-image pipeline")
+        plan(options)
         from lightning_artv import generate
 
         return generate.run(options)

@@ -54,7 +54,7 @@ def _load(name: str, device: torch.device) -> Any:
     from diffusers import AutoPipelineForText2Image
 
     without_bars()
-    check_weights_given(name)
+    check_weights_given(name, "text-to-image pipeline")
     folder = Path(name).expanduser()
     local = folder.is_dir()
     failures = []

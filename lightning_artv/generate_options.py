@@ -91,28 +91,35 @@ Planned = tuple[int, tuple[Shot, ...], Path]
 """A video's index (its seed is seed + index), shots and output."""
 
 
+def check_together(options: argparse.Namespace) -> None:
+    """Raises:
+    UserError: options that contradict each other.
+    """
+    output = Path(options.output)
+    if options.storyboard is not None and options.frames is not None:
+        raise UserError("--frames does not go with --storyboard, whose segments say their own.")
+    if options.prompt is not None and not options.prompt.strip():
+        raise UserError("--prompt is empty: say what the video shows.")
+    if options.prompts is not None and (output.suffix or output.is_file()):
+        raise UserError(f"--prompts makes several videos, so --output '{output}' must be a folder.")
+
+
 def plan(options: argparse.Namespace) -> list[Planned]:
     """The videos that the options describe.
 
     Raises:
         UserError: options that contradict each other, or an unusable prompts file or storyboard.
     """
+    check_together(options)
     output = Path(options.output)
     frames = options.frames or DEFAULT_FRAMES
     if options.storyboard is not None:
-        if options.frames is not None:
-            raise UserError("--frames does not go with --storyboard, whose segments say their own.")
         return [(0, read_storyboard(options.storyboard), output)]
     if options.prompt is not None:
-        if not options.prompt.strip():
-            raise UserError("--prompt is empty: say what the video shows.")
         return [(0, (Shot(options.prompt, frames),), output)]
-    if output.suffix or output.is_file():
-        raise UserError(f"--prompts makes several videos, so --output '{output}' must be a folder.")
-    prompts = read_prompts(options.prompts)
     return [
         (index, (Shot(prompt, frames),), output / f"{index:04d}-{slug(prompt)}.mp4")
-        for index, prompt in enumerate(prompts)
+        for index, prompt in enumerate(read_prompts(options.prompts))
     ]
 
 

@@ -58,17 +58,19 @@ def check_training(arguments: Sequence[str]) -> None:
     check_given(options, {"data.train": SHARDS, "data.val": SHARDS}, DataError)
 
 
-def check_weights_given(name: str | None) -> None:
+def check_weights_given(name: str | None, what: str | None = None) -> None:
     """Check the folder or file of a model; a hub id (`owner/name`) is not looked up.
+
+    Args:
+        name: of the folder or file, or a hub id.
+        what: the noun for it in the message, such as "text-to-image pipeline".
 
     Raises:
         MissingWeightsError: there is none, and it is no hub id.
     """
     if name is not None and not _exists(name) and not is_hub_id(name):
-        raise MissingWeightsError(
-            f"Weights folder {name} does not exist: give a diffusers folder or a hub id "
-            f"(owner/name)."
-        )
+        absent = f"There is no {what} '{name}'" if what else f"Weights folder {name} does not exist"
+        raise MissingWeightsError(f"{absent}: give a diffusers folder or a hub id (owner/name).")
 
 
 def is_hub_id(name: str) -> bool:

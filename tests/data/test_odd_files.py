@@ -29,8 +29,9 @@ from lightning_artv.data.decode import Video
 RECORDED = Path(__file__).with_name("odd_files.json")
 FFMPEG = shutil.which("ffmpeg")
 SIDE = 16
-CLOSE = 7
-"""Grey levels by which two scalers' chroma may differ; from frame to frame it is 16."""
+CLOSE = 7 if FFMPEG else 12
+"""Grey levels by which two scalers' chroma may differ, and two runs of an encoder where the frames
+are recorded ones; from frame to frame it is 16."""
 
 TIMES_OF_DECODING = ("raw.h264", "raw with B-frames.h264", "h264.avi")
 """Files without times of display, for which ffmpeg's own are no truth: one comes twice."""
@@ -115,7 +116,7 @@ def test_every_frame_and_time_is_what_ffmpeg_shows(name: str, tmp_path: Path) ->
     with Video(stored.video) as video:
         again = video.frames(range(len(video.timestamps))).permute(0, 2, 3, 1).numpy()
         assert video.timestamps == pytest.approx(timestamps, abs=2e-3)
-    check_pictures(again, pictures, CLOSE + 4)
+    check_pictures(again, pictures, CLOSE + 3)
     assert stored.meta["frames"] == len(times)
     assert "lost" not in stored.meta
 

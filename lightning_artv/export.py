@@ -60,7 +60,7 @@ def export(
     with atomic_path(output) as temporary:
         with writing_to(output):
             pipeline.save_pretrained(temporary)
-        write_card(temporary, record, output.name)
+            write_card(temporary, record, output.name)
         old = output.with_name(f".{output.name}.{os.getpid()}.old")
         if output.is_dir():
             os.replace(output, old)  # deleting takes time, in which half a folder would be there

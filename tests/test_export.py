@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -202,6 +203,24 @@ def test_a_failure_midway_leaves_what_was_there(
         export(checkpoint, folder, "raw", overwrite=True)
     assert (folder / CHECKSUMS).read_text() == before
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """safetensors raises its own error there, without an `OSError`."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no small file system can be mounted here")
+    try:
+        assert command("export", "--checkpoint", checkpoint, "--output", disk / "x") == 2
+        message = capsys.readouterr().err.strip().splitlines()[-1]
+        assert f"error: Cannot write {disk / 'x'}: No space left on device; free some" in message
+        assert not list(disk.iterdir())
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 SLOW_EXPORT = """

@@ -101,7 +101,10 @@ def check_together(options: argparse.Namespace) -> None:
     if options.prompt is not None and not options.prompt.strip():
         raise UserError("--prompt is empty: say what the video shows.")
     if options.prompts is not None and (output.suffix or output.is_file()):
-        raise UserError(f"--prompts makes several videos, so --output '{output}' must be a folder.")
+        raise UserError(
+            f"--prompts '{options.prompts}' makes several videos, so --output '{output}' must be a "
+            "folder."
+        )
 
 
 def plan(options: argparse.Namespace) -> list[Planned]:

@@ -325,7 +325,6 @@ CODECS: dict[str, Callable[[], bytes]] = {
     "h263.3gp": lambda: file("3gp", _fine("h263", size=(96, 128))),
     "mjpeg.avi": lambda: file("avi", _fine("mjpeg", pix_fmt="yuvj420p")),
     "mjpeg.mkv": lambda: file("matroska", _fine("mjpeg", pix_fmt="yuvj420p")),
-    "prores.mov": lambda: file("mov", _plain("prores_ks", "yuv422p10le")),
     "ffv1.mkv": lambda: file("matroska", _plain("ffv1")),
     "huffyuv.avi": lambda: file("avi", _plain("huffyuv", "yuv422p")),
     "raw.avi": lambda: file("avi", _plain("rawvideo", "yuv420p")),

@@ -57,8 +57,8 @@ def main() -> None:
     """Print the table."""
     with torch.device("meta"):
         source = Shapes()
-        dynamic = ConditionedUNet(source.build(4), 4, trained=True)
-        mask = ConditionedUNet(source.build_scaled(4, 1, 0.5), 4)
+        dynamic = ConditionedUNet.around(source.build(4), 4, trained=True)
+        mask = ConditionedUNet.around(source.build_scaled(4, 1, 0.5), 4)
         vae, text = AutoencoderKL(**VAE), CLIPTextModel(CLIPTextConfig(**TEXT))
         frame = torch.empty(1, 3, PIXELS, PIXELS)
         latent = torch.empty(1, 4, LATENT, LATENT)

@@ -77,12 +77,12 @@ def conditions(system: ARTV) -> Any:
 
 
 def mask_channels(system: ARTV) -> int:
-    assert system.mask is not None
-    return int(system.mask.unet.config.out_channels)
+    assert system.denoiser.mask is not None
+    return int(system.denoiser.mask.unet.config.out_channels)
 
 
 EFFECTS: dict[str, Callable[[VideoCLI, ARTV], bool]] = {
-    "no_mask": lambda cli, system: system.mask is None,
+    "no_mask": lambda cli, system: system.denoiser.mask is None,
     "no_anchor": lambda cli, system: not conditions(system).anchor.any(),
     "no_noise_augmentation": lambda cli, system: (
         not conditions(system).noise_level.any() and system.sampling.noise_level == 0
@@ -90,17 +90,19 @@ EFFECTS: dict[str, Callable[[VideoCLI, ARTV], bool]] = {
     "noise_levels_550": lambda cli, system: (
         conditions(system).noise_level.max() > 300 and system.sampling.noise_level == 200
     ),
-    "reference_noise": lambda cli, system: system.reference_noise == 0.15,
-    "no_reference_noise": lambda cli, system: system.reference_noise == 0,
-    "static_posterior": lambda cli, system: system.static_noise == "posterior",
-    "static_residual": lambda cli, system: system.static_noise == "residual",
-    "static_literal": lambda cli, system: system.static_noise == "literal",
+    "reference_noise": lambda cli, system: system.training_options.reference_noise == 0.15,
+    "no_reference_noise": lambda cli, system: system.training_options.reference_noise == 0,
+    "static_posterior": lambda cli, system: system.denoiser.masking.static_noise == "posterior",
+    "static_residual": lambda cli, system: system.denoiser.masking.static_noise == "residual",
+    "static_literal": lambda cli, system: system.denoiser.masking.static_noise == "literal",
     "mask_channels_one": lambda cli, system: mask_channels(system) == 1,
     "mask_channels_all": lambda cli, system: (
         mask_channels(system) == system.autoencoder.channels > 1
     ),
-    "own_references": lambda cli, system: system.own_references == 0.5,
-    "prior": lambda cli, system: system.mask is None and system.max_noise_level == 0,
+    "own_references": lambda cli, system: system.training_options.own_references == 0.5,
+    "prior": lambda cli, system: (
+        system.denoiser.mask is None and system.denoiser.masking.max_noise_level == 0
+    ),
     "anchor_window_4": lambda cli, system: cli.datamodule.clips.anchor_window == 4,
 }
 """What is true of the built objects with an overlay."""
@@ -132,7 +134,8 @@ def test_sweeps_are_the_papers_levels_and_every_guidance() -> None:
     sweeps = read_sweeps(ROOT / "configs" / "ablation" / "sweeps.yaml")
     assert sweeps["t_test"].values == (0, 50, 100, 150, 200, 250, 300, 400, 550)
     changes = dict(Variant.named(sweeps["t_test"].variant).changes)  # it has seen all of them
-    assert changes["model.system.init_args.max_noise_level"] == max(sweeps["t_test"].values)
+    trained = changes["model.system.init_args.denoiser.max_noise_level"]
+    assert trained == max(sweeps["t_test"].values)
     assert sweeps["t_test"].variant in VARIANTS_OF["quick"]
     assert {sweep.setting for sweep in sweeps.values()} == {
         "noise_level",

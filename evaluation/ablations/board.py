@@ -69,7 +69,9 @@ def settings(grid: Grid, variant: str, seed: int) -> dict[str, str | float]:
     A setting that the configuration does not hold, or all where it is gone, is left out.
     """
     config = grid.config(variant, seed)
-    system = config.get("model", {}).get("system", {}).get("init_args", {})
+    arguments = config.get("model", {}).get("system", {}).get("init_args", {})
+    # version 0.1 had no groups
+    system = {**arguments, **arguments.get("denoiser", {}), **arguments.get("training", {})}
     found: dict[str, str | float | None] = {"variant": variant, "seed": seed}
     form = system.get("static_noise")
     if form is not None:

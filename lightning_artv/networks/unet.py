@@ -199,31 +199,42 @@ class ConditionedUNet(nn.Module):
     """A U-Net with its own reference adapter, anchor attention and noise-level embedding.
 
     Args:
-        unet: from a `UNetSource`; gains anchor attention and noise level in place.
-        latent_channels: channels of one latent frame.
-        anchor_patch: side of the anchor's patches, in latent pixels.
-        trained: `unet` has trained weights: all that is new starts at zero. Otherwise it starts
-            loud, and the U-Net's own last convolution at zero.
+        unet: with anchor attention and noise level in it.
+        adapter: of the references.
+        anchor_encoder: anchor latents to tokens.
     """
 
     def __init__(
-        self,
+        self, unet: UNet2DConditionModel, adapter: ReferenceAdapter, anchor_encoder: AnchorEncoder
+    ) -> None:
+        super().__init__()
+        self.unet, self.adapter, self.anchor_encoder = unet, adapter, anchor_encoder
+
+    @classmethod
+    def around(
+        cls,
         unet: UNet2DConditionModel,
         latent_channels: int,
         anchor_patch: int = 2,
         trained: bool = False,
-    ) -> None:
-        super().__init__()
-        self.unet = unet
+    ) -> ConditionedUNet:
+        """A U-Net with new parts around it.
+
+        Args:
+            unet: from a `UNetSource`; gains anchor attention and noise level in place.
+            latent_channels: channels of one latent frame.
+            anchor_patch: side of the anchor's patches, in latent pixels.
+            trained: `unet` has trained weights: all that is new starts at zero. Otherwise it starts
+                loud, and the U-Net's own last convolution at zero.
+        """
         if not trained:
             start_loud(unet)
         add_noise_level(unet, silent=trained)
         add_anchor_attention(unet, silent=trained)
         widths = unet.config.block_out_channels
-        self.adapter = ReferenceAdapter(2 * latent_channels, widths, silent=trained)
-        self.anchor_encoder = AnchorEncoder(
-            latent_channels, unet.config.cross_attention_dim, anchor_patch
-        )
+        adapter = ReferenceAdapter(2 * latent_channels, widths, silent=trained)
+        tokens = unet.config.cross_attention_dim
+        return cls(unet, adapter, AnchorEncoder(latent_channels, tokens, anchor_patch))
 
     def encode(
         self, references: Tensor, anchor: Tensor, text: Tensor, noise_level: Tensor

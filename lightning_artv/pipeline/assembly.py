@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from diffusers import DiffusionPipeline, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTokenizer
 
-from lightning_artv.diffusion.schedule import NoiseSchedule
 from lightning_artv.errors import UserError
 from lightning_artv.networks.anchor import SelfAttention
 from lightning_artv.networks.autoencoder import Autoencoder, KLAutoencoder
@@ -29,17 +27,18 @@ from lightning_artv.pipeline.components import (
     key,
 )
 from lightning_artv.pipeline.schedulers import (
-    Prediction,
     prediction_from,
     sampling_from,
     schedule_from,
 )
-from lightning_artv.systems.artv.masking import StaticNoise
+from lightning_artv.systems.artv.denoiser import ARTVDenoiser, Masking
 from lightning_artv.systems.artv.system import ARTV
-from lightning_artv.systems.base import Guidance, SamplingSettings, VideoSystem
+from lightning_artv.systems.base import Guidance, SamplingSettings
 from lightning_artv.training.checkpoint import DataSettings, note_origin
 
 REQUIRED = ("vae", "text_encoder", "unet", "conditioning", "scheduler")
+DESCRIBING = ("static_noise", "mask_bias", "max_noise_level", "use_anchor")
+"""What of a system is neither a network nor in the scheduler."""
 
 
 def plain_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
@@ -107,48 +106,6 @@ def install(unet: UNet2DConditionModel, conditioning: Conditioning) -> None:
     unet.register_to_config(class_embed_type="timestep")
 
 
-class AssembledUNet(ConditionedUNet):
-    """A `ConditionedUNet` of parts that exist; `unet` must have them installed."""
-
-    def __init__(self, unet: UNet2DConditionModel, conditioning: Conditioning) -> None:
-        nn.Module.__init__(self)  # the parent's would make new parts
-        self.unet, self.adapter = unet, conditioning.adapter
-        self.anchor_encoder = conditioning.anchor_encoder
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What of an `ARTV` is neither a network nor in the scheduler; see its arguments."""
-
-    static_noise: StaticNoise
-    mask_bias: float
-    max_noise_level: int
-    use_anchor: bool
-
-
-class AssembledARTV(ARTV):
-    """An `ARTV` of networks that exist, for generation only."""
-
-    def __init__(
-        self,
-        dynamic: AssembledUNet,
-        mask: AssembledUNet | None,
-        autoencoder: Autoencoder,
-        text_encoder: TextEncoder,
-        schedule: NoiseSchedule,
-        prediction_type: Prediction,
-        settings: Settings,
-        sampling: SamplingSettings,
-    ) -> None:
-        VideoSystem.__init__(self)  # the parent's would make new networks
-        self.dynamic, self.mask = dynamic, mask
-        self.autoencoder, self.text_encoder = autoencoder, text_encoder
-        self.schedule, self.prediction_type = schedule, prediction_type
-        self.static_noise, self.mask_bias = settings.static_noise, settings.mask_bias
-        self.max_noise_level, self.use_anchor = settings.max_noise_level, settings.use_anchor
-        self._sampling = sampling
-
-
 def autoencoder_from(vae: Vae) -> Autoencoder:
     """A pipeline's `vae` as the system takes it."""
     return vae if isinstance(vae, PixelUnshuffleVAE) else KLAutoencoder.from_model(vae)
@@ -213,20 +170,28 @@ def _networks(pipeline: DiffusionPipeline) -> list[tuple[UNet2DConditionModel, C
 
 def _assemble(pipeline: DiffusionPipeline) -> ARTV:
     config, scheduler = pipeline.config, pipeline.scheduler
-    networks = [AssembledUNet(*pair) for pair in _networks(pipeline)]
-    system = AssembledARTV(
-        networks[0],
-        networks[1] if len(networks) == 2 else None,
+    networks = [
+        ConditionedUNet(unet, parts.adapter, parts.anchor_encoder)
+        for unet, parts in _networks(pipeline)
+    ]
+    masking = Masking(
+        config.static_noise,
+        config.mask_bias,
+        prediction_from(scheduler),
+        config.max_noise_level,
+        config.use_anchor,
+    )
+    schedule = schedule_from(scheduler)
+    mask = networks[1] if len(networks) == 2 else None
+    system = ARTV(
+        ARTVDenoiser(networks[0], mask, schedule, masking),
         autoencoder_from(pipeline.vae),
         text_encoder_from(pipeline.text_encoder, pipeline.tokenizer),
-        schedule_from(scheduler),
-        prediction_from(scheduler),
-        Settings(config.static_noise, config.mask_bias, config.max_noise_level, config.use_anchor),
-        sampling_from(scheduler, _sampling(config.sampling)),
+        sampling=sampling_from(scheduler, _sampling(config.sampling)),
     )
     size = None if config.frame_size is None else (config.frame_size[0], config.frame_size[1])
     kept = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
-    kept |= {field.name: config[field.name] for field in dataclasses.fields(Settings)}
+    kept |= {name: config[name] for name in DESCRIBING}
     note_origin(system, DataSettings(size, config.fps), kept)
     return system.eval()
 

@@ -156,20 +156,20 @@ class ARTVPipeline(DiffusionPipeline):
         if not isinstance(system, ARTV):
             raise UserError(f"A system of class {type(system).__name__} is no ART•V to export.")
         tokens, tokenizer = text_parts_of(system.text_encoder)
-        data = data_settings(system)
+        data, denoiser, masking = data_settings(system), system.denoiser, system.denoiser.masking
         return cls(
             vae=vae_of(system.autoencoder),
             text_encoder=tokens,
             tokenizer=tokenizer,
-            unet=plain_unet(system.dynamic.unet),
-            conditioning=Conditioning.of(system.dynamic),
+            unet=plain_unet(denoiser.dynamic.unet),
+            conditioning=Conditioning.of(denoiser.dynamic),
             scheduler=scheduler_of(system),
-            mask_unet=None if system.mask is None else plain_unet(system.mask.unet),
-            mask_conditioning=None if system.mask is None else Conditioning.of(system.mask),
-            static_noise=system.static_noise,
-            mask_bias=system.mask_bias,
-            max_noise_level=system.max_noise_level,
-            use_anchor=system.use_anchor,
+            mask_unet=None if denoiser.mask is None else plain_unet(denoiser.mask.unet),
+            mask_conditioning=None if denoiser.mask is None else Conditioning.of(denoiser.mask),
+            static_noise=masking.static_noise,
+            mask_bias=masking.mask_bias,
+            max_noise_level=masking.max_noise_level,
+            use_anchor=masking.use_anchor,
             sampling=plain_sampling(system.sampling),
             frame_size=None if data.size is None else list(data.size),
             fps=data.fps,

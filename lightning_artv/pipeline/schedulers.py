@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 
 from lightning_artv.diffusion.schedule import NoiseSchedule
 from lightning_artv.errors import UserError
+from lightning_artv.systems.artv.denoiser import Prediction
 from lightning_artv.systems.artv.system import ARTV
 from lightning_artv.systems.base import SamplingSettings
-
-Prediction = Literal["epsilon", "v_prediction", "residual"]
 
 SAMPLERS = {
     "DDIMScheduler": "ddim",
@@ -54,12 +53,12 @@ FIXED = {
 
 def scheduler_of(system: ARTV) -> DDIMScheduler | DPMSolverMultistepScheduler:
     """The scheduler that says of `system` all that a scheduler can."""
-    settings = system.sampling
+    settings, kind = system.sampling, system.denoiser.masking.prediction_type
     common = {
-        **_betas(system.schedule),
+        **_betas(system.denoiser.schedule),
         "steps_offset": 1,
         "timestep_spacing": settings.spacing,
-        "prediction_type": {v: k for k, v in PREDICTIONS.items()}[system.prediction_type],
+        "prediction_type": {v: k for k, v in PREDICTIONS.items()}[kind],
     }
     clip = {
         "clip_sample": settings.clip_latents is not None,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import Generators
+from lightning_artv.diffusion.schedule import NoiseSchedule
 from lightning_artv.errors import UserError, check_frames, check_number, check_whole
 
 
@@ -120,10 +121,39 @@ class DenoisingStep:
 Observer = Callable[[DenoisingStep], None]
 
 
+Conditions = TypeVar("Conditions")
+EncodedConditions = TypeVar("EncodedConditions")
+
+
+class Denoiser(nn.Module, ABC, Generic[Conditions, EncodedConditions]):
+    """Networks and what turns their outputs into one prediction, in latents and tokens.
+
+    What samplers, guidance, distillation and pipelines need of a system.
+
+    Attributes:
+        schedule: noise schedule that the networks are trained with.
+    """
+
+    schedule: NoiseSchedule
+
+    @abstractmethod
+    def encode(self, conditions: Conditions) -> EncodedConditions:
+        """What no denoising step changes; computed once per frame or clip."""
+
+    @abstractmethod
+    def blocks(self) -> list[nn.Module]:
+        """See `VideoSystem.blocks`."""
+
+
 class VideoSystem(nn.Module, ABC):
     """A trainable text-to-video model: networks, schedule and the paper's rules; no Lightning in
     it.
+
+    Attributes:
+        renamed: how names of weights in earlier checkpoints begin -> how they begin now.
     """
+
+    renamed: ClassVar[Mapping[str, str]] = {}
 
     @property
     @abstractmethod
@@ -181,6 +211,13 @@ class VideoSystem(nn.Module, ABC):
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Name -> parameter, for the optimiser and the EMA."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def blocks(self) -> list[nn.Module]:
+        """The modules that are compiled and recomputed one at a time, in the order of `forward`.
+
+        Empty in a system that has none.
+        """
+        return []
 
     def shard_units(self) -> list[nn.Module]:
         """The modules that FSDP2 gathers one at a time, inner ones first.

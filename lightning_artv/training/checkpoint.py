@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lightning_artv.errors import UserError
 from lightning_artv.networks.lora import merge_lora
 from lightning_artv.systems.base import VideoSystem
+from lightning_artv.training.earlier import rename_weights
 from lightning_artv.training.instantiate import instantiate_system
 from lightning_artv.training.run_record import run_record
 from lightning_artv.training.sharded_checkpoint import is_sharded, read_meta
@@ -29,6 +30,8 @@ from lightning_artv.training.sharded_checkpoint import read as read_sharded
 CONFIG_KEY = "lightning_artv"
 EMA_KEY = "ema"
 FORMAT = 1
+PREFIX = "system."
+"""Before a weight's name in `state_dict`."""
 
 _UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError)
 
@@ -164,6 +167,7 @@ def restore_weights(
     Raises:
         UserError: another architecture, or no EMA weights where they are asked for.
     """
+    rename_weights(checkpoint, system, PREFIX)
     stored = _strip(checkpoint["state_dict"])
     parameters = system.trainable_parameters()
     check_weights(stored, parameters, f"'{name}'", system.state_dict().keys())
@@ -194,6 +198,7 @@ def start_from(system: VideoSystem, path: str | Path) -> str:
         UserError: no such checkpoint, weights of one name and two shapes, or nothing in common.
     """
     checkpoint = read_checkpoint(path)
+    rename_weights(checkpoint, system, PREFIX)
     average = checkpoint.get(EMA_KEY)
     stored = _strip(checkpoint["state_dict"]) if average is None else average["weights"]
     parameters = system.trainable_parameters()
@@ -205,8 +210,8 @@ def start_from(system: VideoSystem, path: str | Path) -> str:
         raise UserError(f"init_from: '{path}' has {reason} with this system{detail}.")
     for name in shared:
         parameters[name].copy_(stored[name])
-    new = sorted({n.split(".")[0] for n in parameters if n not in stored})
-    unused = sorted({n.split(".")[0] for n in stored if n not in parameters})
+    new = sorted({_part(n) for n in parameters if n not in stored})
+    unused = sorted({_part(n) for n in stored if n not in parameters})
     return (
         f"Starting from {len(shared)} of {len(parameters)} weights of {path}"
         + (f"; new in: {', '.join(new)}" if new else "")
@@ -269,7 +274,13 @@ def _difference(key: str, stored: Tensor | None, parameter: nn.Parameter) -> str
     return f"'{key}' is {tuple(stored.shape)} there and {tuple(parameter.shape)} here"
 
 
-def _strip(state: Mapping[str, Tensor], prefix: str = "system.") -> dict[str, Tensor]:
+def _part(name: str) -> str:
+    """The network that a weight belongs to, such as `denoiser.mask`."""
+    parts = name.split(".")
+    return ".".join(parts[: 2 if parts[0] == "denoiser" else 1])
+
+
+def _strip(state: Mapping[str, Tensor], prefix: str = PREFIX) -> dict[str, Tensor]:
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
 
 

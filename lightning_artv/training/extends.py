@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from lightning_artv.errors import UserError
 from lightning_artv.files import read_yaml
+from lightning_artv.training import earlier
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
@@ -23,13 +26,13 @@ def expand(arguments: Sequence[str]) -> list[str]:
     for argument in pending:
         name, equals, value = argument.partition("=")
         if name not in ("--config", "-c"):
-            expanded.append(argument)
+            expanded.append(earlier.argument(argument))
             continue
         value = value if equals else next(pending, "")
         paths = chain(Path(value))
         extended = extended or len(paths) > 1
         for path in paths:
-            expanded += ["--config", str(path)]
+            expanded += ["--config", _today(path)]
     # what is saved is resolved: it must not extend anything again
     return [*expanded, "--extends=null"] if extended else expanded
 
@@ -43,6 +46,15 @@ def chain(path: Path, seen: tuple[Path, ...] = ()) -> list[Path]:
     base = _base(path)
     seen = (*seen, path.resolve())
     return [*([] if base is None else chain(path.parent / base, seen)), path]
+
+
+def _today(path: Path) -> str:
+    """The file's path, or what is in it under today's names where it has those of an earlier
+    version.
+    """
+    content = read_yaml(path, "configuration file")
+    today = earlier.run_settings(content)
+    return str(path) if today == content else str(yaml.safe_dump(today, sort_keys=False))
 
 
 def _base(path: Path) -> str | None:

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_artv.training import sharded_checkpoint
-from lightning_artv.training.checkpoint import EMA_KEY, read_checkpoint
+from lightning_artv.training.checkpoint import EMA_KEY, PREFIX, read_checkpoint
+from lightning_artv.training.earlier import weight_names
 from lightning_artv.training.run_folder import newest_named
 from lightning_artv.training.sharding import sharded_like
 
@@ -75,7 +76,13 @@ class FSDP2(ModelParallelStrategy):
         """
         path = Path(self.broadcast(str(checkpoint_path)))
         assert self.lightning_module is not None
-        live = live_tensors(self.lightning_module.state_dict(), self.optimizers)
+        system = self.lightning_module.system
+        state = {
+            f"{PREFIX}{earlier}": tensor
+            for name, tensor in self.lightning_module.state_dict().items()
+            for earlier in weight_names(system, name.removeprefix(PREFIX))
+        }
+        live = live_tensors(state, self.optimizers)
         if sharded_checkpoint.is_sharded(path):
             return sharded_checkpoint.read(path, live.get, optimizer=bool(self.optimizers))
         checkpoint = read_checkpoint(path)

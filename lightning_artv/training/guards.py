@@ -6,7 +6,7 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,8 +14,15 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_artv.errors import UserError
-from lightning_artv.training.module import VideoModule
 from lightning_artv.training.optim import gradient_norm
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """The part of a module that is watched: keys and losses `[B]` of its last training batch."""
+
+    last_losses: tuple[tuple[str, ...], Tensor]
+
 
 _LEAST_NORMS = 20
 _NAMED = 64
@@ -76,7 +83,7 @@ class StepGuard(Callback):
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
-        assert isinstance(pl_module, VideoModule)
+        assert isinstance(pl_module, Watched)
         self._losses.append(pl_module.last_losses)
 
     def on_before_optimizer_step(

@@ -14,6 +14,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from lightning_artv.errors import UserError
 from lightning_artv.systems.base import VideoSystem
+from lightning_artv.training.earlier import system_settings
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
@@ -36,6 +37,7 @@ def instantiate_system(config: Any, trusted_packages: Sequence[str] = ()) -> Vid
                 f"The checkpoint names '{path}', but only classes of {', '.join(trusted)} are "
                 "loaded from one."
             )
+    config = system_settings(config) if isinstance(config, dict) else config
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(VideoSystem, "system", required=True)
     try:

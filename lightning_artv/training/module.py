@@ -20,16 +20,19 @@ from lightning_artv.errors import UserError
 from lightning_artv.systems.base import Segment, VideoSystem
 from lightning_artv.training.checkpoint import (
     CONFIG_KEY,
+    PREFIX,
     check_weights,
     start_from,
     trainable_state,
 )
+from lightning_artv.training.earlier import rename_weights
 from lightning_artv.training.efficiency import (
     accumulation_steps,
     bound_by_passes,
     compile_blocks,
     recompute_activations,
 )
+from lightning_artv.training.guards import StepGuard
 from lightning_artv.training.optim import (
     Decay,
     OptimizerName,
@@ -41,8 +44,7 @@ from lightning_artv.training.optim import (
 from lightning_artv.training.resume import changes, rewind
 from lightning_artv.training.saving import keep_states
 from lightning_artv.training.sharding import shard
-
-_PREFIX = "system."
+from lightning_artv.training.signals import StopOnSignal
 
 
 class VideoModule(LightningModule):
@@ -182,9 +184,6 @@ class VideoModule(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """What every fit has: `StepGuard` (unless configured) and `StopOnSignal`."""
-        from lightning_artv.training.guards import StepGuard  # it knows this module
-        from lightning_artv.training.signals import StopOnSignal
-
         configured: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         return [
             kind()
@@ -273,7 +272,7 @@ class VideoModule(LightningModule):
         """Leaves frozen weights and unfinished steps out and adds the embedded config."""
         if self.global_step == self._step:
             rewind(checkpoint["loops"], self._micro_batches)
-        checkpoint["state_dict"] = trainable_state(self.system, checkpoint["state_dict"], _PREFIX)
+        checkpoint["state_dict"] = trainable_state(self.system, checkpoint["state_dict"], PREFIX)
         if self.embedded_config is not None:
             checkpoint[CONFIG_KEY] = self.embedded_config
 
@@ -284,9 +283,10 @@ class VideoModule(LightningModule):
             UserError: naming the first few keys that differ; another optimiser's state.
         """
         self._start = None
+        rename_weights(checkpoint, self.system, PREFIX)
         if self.trainer.state.fn == TrainerFn.FITTING:
             self._compare(checkpoint)
-        parameters = {_PREFIX + n: p for n, p in self.system.trainable_parameters().items()}
+        parameters = {PREFIX + n: p for n, p in self.system.trainable_parameters().items()}
         known = self.state_dict().keys()
         check_weights(checkpoint["state_dict"], parameters, "The file to resume from", known)
         keep_states(checkpoint.get("callbacks", {}), self.trainer.callbacks)  # type: ignore[attr-defined]

@@ -49,7 +49,7 @@ def test_a_plan_says_what_variants_change() -> None:
     changes = {v.name: dict(v.changes) for v in plan.variants}
     assert changes["full"] == {} and changes["anchor_window_4"] == {"data.anchor_window": 4}
     assert changes["no_noise_augmentation"] == {
-        "model.system.init_args.max_noise_level": 0,
+        "model.system.init_args.denoiser.max_noise_level": 0,
         "model.system.init_args.sampling.noise_level": 0,
     }
     content = plan.content()
@@ -138,7 +138,7 @@ def test_anything_else_is_refused_and_leaves_the_plan(tmp_path: Path) -> None:
     refused = {
         "steps": dataclasses.replace(plan, budget=dataclasses.replace(QUICK, steps=1)),
         "config_sha256": dataclasses.replace(plan, config_sha256="0"),
-        "no_mask.changes.model.system.init_args.static_noise": dataclasses.replace(
+        "no_mask.changes.model.system.init_args.denoiser.static_noise": dataclasses.replace(
             plan, variants=(other,)
         ),
         "t_test.setting": dataclasses.replace(

@@ -42,7 +42,7 @@ class _MetaSource(UNetSource):
 
 def test_full_size_counts_are_those_of_sd21_and_its_adapter() -> None:
     with torch.device("meta"):
-        counts = parameter_counts(ConditionedUNet(_MetaSource().build(4), 4))
+        counts = parameter_counts(ConditionedUNet.around(_MetaSource().build(4), 4))
     assert counts["unet"] == 865_910_724
     assert counts["adapter"] == 76_839_360
     assert counts["adapter_outputs"] == sum(c * c for c in (320, 640, 1280, 1280))
@@ -50,15 +50,17 @@ def test_full_size_counts_are_those_of_sd21_and_its_adapter() -> None:
 
 def test_mask_network_of_half_width_is_about_a_quarter_of_the_parameters() -> None:
     with torch.device("meta"):
-        whole = parameter_counts(ConditionedUNet(_MetaSource().build(4), 4))["unet"]
-        half = parameter_counts(ConditionedUNet(_MetaSource().build_scaled(4, 1, 0.5), 4))["unet"]
+        whole = parameter_counts(ConditionedUNet.around(_MetaSource().build(4), 4))["unet"]
+        half = parameter_counts(ConditionedUNet.around(_MetaSource().build_scaled(4, 1, 0.5), 4))[
+            "unet"
+        ]
     assert 0.24 < half / whole < 0.32
 
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 13), (16, 24)])
 def test_untrained_network_equals_the_plain_unet(sd_folder: Path, size: tuple[int, int]) -> None:
     plain = UNet2DConditionModel.from_pretrained(sd_folder, subfolder="unet")
-    network = ConditionedUNet(PretrainedUNet(str(sd_folder)).build(4), 4, trained=True)
+    network = ConditionedUNet.around(PretrainedUNet(str(sd_folder)).build(4), 4, trained=True)
     y, text = torch.randn(2, 4, *size), torch.randn(2, 7, 32)
     t, level = torch.tensor([10, 900]), torch.tensor([0, 500])
     encoded = network.encode(torch.randn(2, 2, 4, *size), torch.randn(2, 4, *size), text, level)
@@ -70,7 +72,7 @@ def test_untrained_network_equals_the_plain_unet(sd_folder: Path, size: tuple[in
 @pytest.mark.parametrize("part", ["references", "anchor", "noise_level", "text"])
 def test_every_condition_reaches_the_output_once_its_gate_opens(part: str) -> None:
     torch.manual_seed(0)
-    network = ConditionedUNet(SmallUNet((16, 32), text_width=16, norm_groups=8).build(4), 4)
+    network = ConditionedUNet.around(SmallUNet((16, 32), text_width=16, norm_groups=8).build(4), 4)
     for name, parameter in network.named_parameters():
         if parameter.abs().max() == 0 and "bias" not in name:
             torch.nn.init.normal_(parameter, std=0.5)
@@ -88,7 +90,7 @@ def test_every_condition_reaches_the_output_once_its_gate_opens(part: str) -> No
 
 
 def test_a_network_with_random_weights_predicts_zero_but_hears_its_references() -> None:
-    network = ConditionedUNet(SmallUNet((16, 32), text_width=16, norm_groups=8).build(4), 4)
+    network = ConditionedUNet.around(SmallUNet((16, 32), text_width=16, norm_groups=8).build(4), 4)
     references = torch.randn(2, 2, 4, 8, 8)
     encoded = network.encode(
         references, torch.randn(2, 4, 8, 8), torch.randn(2, 5, 16), torch.tensor([1, 2])
@@ -101,7 +103,7 @@ def test_a_network_with_random_weights_predicts_zero_but_hears_its_references() 
 
 def test_new_parts_of_a_trained_network_receive_a_gradient_from_the_first_step() -> None:
     unet = SmallUNet((16, 32), text_width=16, norm_groups=8).build(4)
-    network = ConditionedUNet(unet, 4, trained=True)
+    network = ConditionedUNet.around(unet, 4, trained=True)
     encoded = network.encode(
         torch.randn(2, 2, 4, 8, 8),
         torch.randn(2, 4, 8, 8),
@@ -117,7 +119,7 @@ def test_new_parts_of_a_trained_network_receive_a_gradient_from_the_first_step()
 
 
 def test_decoupled_attention_is_the_sum_of_two_plain_attentions() -> None:
-    network = ConditionedUNet(SmallUNet((16, 32), text_width=16, norm_groups=8).build(4), 4)
+    network = ConditionedUNet.around(SmallUNet((16, 32), text_width=16, norm_groups=8).build(4), 4)
     attention = network.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn2
     processor = attention.processor
     torch.nn.init.normal_(processor.to_v_anchor.weight)

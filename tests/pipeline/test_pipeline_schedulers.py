@@ -69,7 +69,7 @@ def test_an_unset_last_step_is_the_samplers_own(sampler: str) -> None:
 )
 def test_a_scheduler_says_the_noise_schedule_exactly(schedule: NoiseSchedule) -> None:
     system = small_system(SamplingSettings())
-    system.schedule = schedule
+    system.denoiser.schedule = schedule
     scheduler = scheduler_of(system)
     again = DDIMScheduler.from_config(json.loads(scheduler.to_json_string()))
     assert schedule_from(again).betas.equal(schedule.betas)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from flat_artv import build
 from torch import Tensor
 
 from lightning_artv import ARTVPipeline
@@ -33,7 +34,7 @@ def small_system(sampling: SamplingSettings = SMALL_SAMPLING, **options: Any) ->
     unet = SmallUNet((16, 32), text_width=16, norm_groups=8)
     arguments = {"prediction_type": "residual", "max_noise_level": 20, "mask_channels": "all"}
     encoder = ByteTextEncoder(16, max_words=6)
-    return ARTV(
+    return build(
         unet, PixelUnshuffleAutoencoder(2), encoder, sampling=sampling, **{**arguments, **options}
     ).eval()
 
@@ -42,7 +43,7 @@ def sd_system(folder: Path, sampling: SamplingSettings = SD_SAMPLING) -> ARTV:
     torch.manual_seed(0)
     name = str(folder)
     parts = (PretrainedUNet(name), KLAutoencoder(name), CLIPTextEncoder(name))
-    return ARTV(*parts, sampling=sampling).eval()
+    return build(*parts, sampling=sampling).eval()
 
 
 @torch.no_grad()
@@ -51,8 +52,8 @@ def trained(system: ARTV) -> ARTV:
     torch.manual_seed(1)
     for parameter in system.trainable_parameters().values():
         parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    if system.mask is not None:
-        system.mask.unet.conv_out.bias.zero_()
+    if system.denoiser.mask is not None:
+        system.denoiser.mask.unet.conv_out.bias.zero_()
     return system
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from flat_artv import build
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.networks.autoencoder import PixelUnshuffleAutoencoder
@@ -24,7 +25,7 @@ def make_system() -> MakeSystem:
 
     def make(opened: bool = False, **options: object) -> ARTV:
         torch.manual_seed(0)
-        system = ARTV(
+        system = build(
             SmallUNet((16, 32), text_width=16, norm_groups=8),
             PixelUnshuffleAutoencoder(2),
             ByteTextEncoder(16),

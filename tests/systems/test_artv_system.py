@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from flat_artv import build
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import generators_for, rand, randint, randn
@@ -28,7 +29,7 @@ FAST = SamplingSettings(steps=2, guidance=Guidance(0.25, 0.25, 1.0), noise_level
 
 def _sd_system(folder: Path, **options: object) -> ARTV:
     name = str(folder)
-    return ARTV(
+    return build(
         PretrainedUNet(name),
         KLAutoencoder(name),
         CLIPTextEncoder(name),
@@ -59,7 +60,7 @@ def test_untrained_prediction_is_stable_diffusions(
     text = system.text_encoder(captions)
     y_t, t = torch.randn_like(y0), torch.tensor([3, 400, 999])
     with torch.no_grad():
-        ours = system.predict_noise(y_t, t, system.encode(conditions, text))
+        ours = system.denoiser.predict_noise(y_t, t, system.denoiser.encode((conditions, text)))
         theirs = plain(y_t, t, text).sample
     assert (ours.eps - theirs).abs().max() < 1e-5
     assert ours.mask is None if form == "none" else (ours.mask == 0).all()
@@ -68,6 +69,7 @@ def test_untrained_prediction_is_stable_diffusions(
 def test_loss_is_eq_4_of_eq_7(make_system: MakeSystem, batch: VideoBatch) -> None:
     """Recomputed from the parts, with the same generators in the documented order of draws."""
     system = make_system(opened=True, condition_dropout=0.5, max_noise_level=300)
+    denoiser = system.denoiser
     out = system.loss(batch, generators_for(7, [0, 1, 2]))
 
     g = generators_for(7, [0, 1, 2])
@@ -79,7 +81,7 @@ def test_loss_is_eq_4_of_eq_7(make_system: MakeSystem, batch: VideoBatch) -> Non
     frames = latents[:, 1:4]
     index = (level - 1).clamp(min=0)
     signal, lam = (
-        f(index).view(-1, 1, 1, 1, 1) for f in (system.schedule.signal, system.schedule.noise)
+        f(index).view(-1, 1, 1, 1, 1) for f in (denoiser.schedule.signal, denoiser.schedule.noise)
     )
     noised = torch.where(level.view(-1, 1, 1, 1, 1) > 0, signal * frames + lam * noise, frames)
     drop = rand(g, (4,))[:, :3] < 0.5
@@ -91,17 +93,17 @@ def test_loss_is_eq_4_of_eq_7(make_system: MakeSystem, batch: VideoBatch) -> Non
     )
     t = randint(g, 0, 1000)
     eps = randn(g, (12, 8, 8))
-    y_t = system.schedule.add_noise(latents[:, 0], eps, t)
-    dynamic = system.dynamic(y_t, t, system.dynamic.encode(references, anchor, text, level))
-    assert system.mask is not None
-    logits = system.mask(y_t, t, system.mask.encode(references, anchor, text, level))
+    y_t = denoiser.schedule.add_noise(latents[:, 0], eps, t)
+    dynamic = denoiser.dynamic(y_t, t, denoiser.dynamic.encode(references, anchor, text, level))
+    assert denoiser.mask is not None
+    logits = denoiser.mask(y_t, t, denoiser.mask.encode(references, anchor, text, level))
     s = torch.sigmoid(torch.tensor(-4.0))
     mask = ((logits.sigmoid() - s) / (1 - s)).clamp(min=0) * (~drop[:, 0]).view(-1, 1, 1, 1)
     static = static_noise(
         "posterior",
         y_t,
         latents[:, 1],
-        *(f(t).view(-1, 1, 1, 1) for f in (system.schedule.signal, system.schedule.noise)),
+        *(f(t).view(-1, 1, 1, 1) for f in (denoiser.schedule.signal, denoiser.schedule.noise)),
     )
     expected = (blend(mask, static, dynamic) - eps).square().mean((1, 2, 3))
     torch.testing.assert_close(out.per_sample, expected)
@@ -128,7 +130,7 @@ def test_weighted_losses_are_the_papers_times_the_weights(
     paper = make_system(opened=True).loss(batch, generators_for(7, [0, 1, 2]))
     weighted = make_system(opened=True, loss_weighting="v")
     out = weighted.loss(batch, generators_for(7, [0, 1, 2]))
-    signal = weighted.schedule.signal(paper.timesteps)
+    signal = weighted.denoiser.schedule.signal(paper.timesteps)
     torch.testing.assert_close(out.per_sample, paper.per_sample / signal**2)
 
 
@@ -143,9 +145,9 @@ def test_other_predictions_are_turned_into_noise_before_eq_7(
     conditions = without_references(conditions, ~some)
     y_t, t = torch.randn(3, 12, 8, 8), torch.tensor([0, 500, 999])
     with torch.no_grad():
-        encoded = system.encode(conditions, system.text_encoder(captions))
-        eps, out = (s.predict_noise(y_t, t, encoded).eps for s in (system, plain))
-    schedule = system.schedule
+        encoded = system.denoiser.encode((conditions, system.text_encoder(captions)))
+        eps, out = (s.denoiser.predict_noise(y_t, t, encoded).eps for s in (system, plain))
+    schedule = system.denoiser.schedule
     signal, noise = (f(t).view(-1, 1, 1, 1) for f in (schedule.signal, schedule.noise))
     if kind == "v_prediction":
         torch.testing.assert_close(eps, signal * out + noise * y_t)
@@ -211,7 +213,8 @@ def test_text_and_networks_train_and_frozen_parts_do_not(
     without = [n for n, p in system.named_parameters() if p.grad is None]
     assert without == []
     names = _sd_system(sd_folder).trainable_parameters()
-    assert {n.split(".")[0] for n in names} == {"dynamic", "mask"}
+    assert {n.split(".")[1] for n in names} == {"dynamic", "mask"}
+    assert all(name.startswith("denoiser.") for name in names)
 
 
 def test_a_closed_mask_and_one_text_weight_is_plain_stable_diffusion(sd_folder: Path) -> None:
@@ -255,14 +258,15 @@ def test_guided_prediction_is_the_formula_over_separate_evaluations(
     system = make_system(opened=True)
     weights = {"references": 0.25, "anchor": 0.5, "text": 2.0}
     level, y, t = torch.tensor([30, 30]), torch.randn(2, 12, 8, 8), 500
-    conditions = system.condition(
+    conditions = system.denoiser.condition(
         torch.randn(2, 2, 12, 8, 8), torch.randn(2, 12, 8, 8), level, generators_for(0, [0, 1])
     )
     text, null = system.text_encoder(["a", "b"]), system.text_encoder(["", ""])
     drop = torch.tensor([True, True])
 
     def eps(c: object, tokens: torch.Tensor) -> torch.Tensor:
-        return system.predict_noise(y, torch.tensor([t, t]), system.encode(c, tokens)).eps  # type: ignore[arg-type]
+        encoded = system.denoiser.encode((c, tokens))  # type: ignore[arg-type]
+        return system.denoiser.predict_noise(y, torch.tensor([t, t]), encoded).eps
 
     with torch.no_grad():
         base = eps(conditions, text)
@@ -272,7 +276,7 @@ def test_guided_prediction_is_the_formula_over_separate_evaluations(
             + 0.5 * (base - eps(without_anchor(conditions, drop), text))
             + 2.0 * (base - eps(conditions, null))
         )
-        guided = _GuidedDenoiser(system, conditions, text, null, weights)(y, t)
+        guided = _GuidedDenoiser(system.denoiser, conditions, text, null, weights)(y, t)
     torch.testing.assert_close(guided, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -284,10 +288,10 @@ def test_adapters_and_anchors_run_once_a_frame_and_zero_weights_cost_nothing(
     make_system: MakeSystem,
 ) -> None:
     system = make_system(opened=True)
-    assert system.mask is not None
+    assert system.denoiser.mask is not None
     adapters: list[int] = []
     unets: list[int] = []
-    for network in (system.dynamic, system.mask):
+    for network in (system.denoiser.dynamic, system.denoiser.mask):
         _count(network.adapter, adapters)
         _count(network.anchor_encoder, adapters)
         _count(network.unet, unets)
@@ -324,13 +328,13 @@ def test_given_first_frame_is_the_first_frame_and_the_seed_decides(make_system: 
 def test_storyboard_continues_and_anchors_where_asked(make_system: MakeSystem) -> None:
     system = make_system(opened=True)
     anchors: list[torch.Tensor] = []
-    condition = system.condition
+    condition = system.denoiser.condition
 
     def spy(references, anchor, level, generators):  # type: ignore[no-untyped-def]
         anchors.append(anchor)
         return condition(references, anchor, level, generators)
 
-    system.condition = spy  # type: ignore[method-assign]
+    system.denoiser.condition = spy  # type: ignore[method-assign]
     story = [Segment(("a",), 3), Segment(("b",), 2)]
     whole = _frames(system, (), 0, segments=story, keys=["x"])
     assert whole.shape[1] == 5
@@ -378,7 +382,6 @@ def test_memory_of_512_frames_is_that_of_16(make_system: MakeSystem) -> None:
     [
         ({"size": (15, 16)}, "not divisible"),
         ({"first_frame": torch.zeros(1, 3, 8, 8, dtype=torch.uint8)}, "first frame"),
-        ({"settings": dataclasses.replace(FAST, steps=0)}, "steps"),
         ({"settings": dataclasses.replace(FAST, steps=1001)}, "steps"),
         ({"settings": dataclasses.replace(FAST, sampler="euler")}, "ddim or dpm-solver"),
         ({"settings": dataclasses.replace(FAST, noise_level=551)}, "0 to 550"),
@@ -420,4 +423,4 @@ def test_mismatched_text_width_is_one_sentence(sd_folder: Path) -> None:
 
     name = str(sd_folder)
     with pytest.raises(UserError, match="width 16"):
-        ARTV(PretrainedUNet(name), KLAutoencoder(name), ByteTextEncoder(16))
+        build(PretrainedUNet(name), KLAutoencoder(name), ByteTextEncoder(16))

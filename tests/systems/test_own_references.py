@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -15,9 +16,9 @@ from lightning_artv.diffusion.prediction import eps_from_x0
 from lightning_artv.diffusion.schedule import broadcast
 from lightning_artv.errors import UserError
 from lightning_artv.systems.artv import ARTV
-from lightning_artv.systems.artv.own_references import own_references
+from lightning_artv.systems.artv.denoiser import Encoded, NoisePrediction
 from lightning_artv.systems.artv.references import FrameConditions
-from lightning_artv.systems.artv.system import Encoded, NoisePrediction
+from lightning_artv.systems.base import SamplingSettings
 
 HALF = 0.5
 
@@ -33,28 +34,29 @@ def windows() -> VideoBatch:
 
 def halving(system: ARTV) -> ARTV:
     """The system makes of every frame its previous one at half the contrast."""
+    schedule = system.denoiser.schedule
 
     def predict(y_t: Tensor, t: Tensor, encoded: Encoded) -> NoisePrediction:
-        signal, noise = (
-            broadcast(f(t), y_t) for f in (system.schedule.signal, system.schedule.noise)
-        )
+        signal, noise = (broadcast(f(t), y_t) for f in (schedule.signal, schedule.noise))
         return NoisePrediction(eps_from_x0(y_t, HALF * encoded.y_ref, signal, noise), None)
 
-    system.predict_noise = predict  # type: ignore[method-assign]
+    system.denoiser.predict_noise = predict  # type: ignore[method-assign]
     return system
 
 
 def seen(system: ARTV, windows: VideoBatch, keys: list[str]) -> tuple[Tensor, Tensor]:
     g = generators_for(0, keys)
     frames = system.encode_frames(windows.frames, g)
-    return frames, own_references(system, windows, frames, g)
+    return frames, system._own_references(windows, frames, g)
 
 
 @pytest.mark.parametrize("steps", [1, 4])
 def test_each_target_follows_what_was_made_of_the_one_before(
     make_system: MakeSystem, windows: VideoBatch, steps: int
 ) -> None:
-    system = halving(make_system(own_references=1.0, own_reference_steps=steps))
+    plain = {"max_noise_level": 0, "condition_dropout": 0.0}
+    options = {**plain, "sampling": SamplingSettings(noise_level=0)}
+    system = halving(make_system(own_references=1.0, own_reference_steps=steps, **options))
     true, made = seen(system, windows, ["a", "b", "c"])
     torch.testing.assert_close(made[:, 0], HALF * true[:, 3], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(made[:, 1], HALF**2 * true[:, 3], rtol=1e-4, atol=1e-4)
@@ -62,8 +64,7 @@ def test_each_target_follows_what_was_made_of_the_one_before(
 
     system.train()
     names = [str(i) for i in range(9)]
-    off = make_system(max_noise_level=0, condition_dropout=0.0)
-    system.max_noise_level, system.condition_dropout = 0, 0.0
+    off = make_system(**plain)
     y0, conditions, _ = system.prepare(windows, generators_for(0, names))
     true_y0, true_conditions, _ = off.prepare(
         windows, generators_for(0, [f"{i}" for i in range(9)])
@@ -86,13 +87,13 @@ def test_what_was_made_two_targets_ago_is_followed_too(make_system: MakeSystem) 
     windows = VideoBatch(pixels, choice.expand(2, 4, 4), ("a dog", "a cat"), ("k0", "k1"))
     system = halving(make_system(own_references=1.0))
     asked: list[tuple[Tensor, Tensor]] = []
-    condition = system.condition
+    condition = system.denoiser.condition
 
     def noted(references: Tensor, anchor: Tensor, *rest: Any) -> FrameConditions:
         asked.append((references, anchor))
         return condition(references, anchor, *rest)
 
-    system.condition = noted  # type: ignore[method-assign]
+    system.denoiser.condition = noted  # type: ignore[method-assign]
     true, _ = seen(system, windows, ["a", "b"])
     expected = [(4, 1.0, 5, 1.0), (4, HALF, 4, 1.0), (4, HALF**2, 4, HALF)]
     assert len(asked) == 3
@@ -121,12 +122,13 @@ def test_nothing_flows_back_through_what_was_made(
     system = make_system(opened=True, own_references=1.0).train()
     names = [str(i) for i in range(9)]
     frames = system.encode_frames(windows.frames, generators_for(0, names)[::3])
-    assert not own_references(system, windows, frames, generators_for(0, names)[::3]).requires_grad
+    g = generators_for(0, names)[::3]
+    assert not system._own_references(windows, frames, g).requires_grad
     with_own = system.loss(windows, generators_for(0, names))
     with_own.loss.backward()
     system.eval()  # validation follows true frames
     true = system.loss(windows, generators_for(0, names))
-    system.own_references = 0.0
+    system.training_options = dataclasses.replace(system.training_options, own_references=0.0)
     assert torch.equal(system.train().loss(windows, generators_for(0, names)).loss, true.loss)
     assert not torch.isclose(with_own.loss, true.loss, rtol=1e-4)
 

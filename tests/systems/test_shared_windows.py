@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import MakeSystem
+from flat_artv import build
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_artv.batch import VideoBatch
@@ -22,7 +24,7 @@ from lightning_artv.systems.artv import ARTV
 def system(sd_folder: Path) -> ARTV:
     torch.manual_seed(0)
     name = str(sd_folder)
-    made = ARTV(PretrainedUNet(name), KLAutoencoder(name), CLIPTextEncoder(name))
+    made = build(PretrainedUNet(name), KLAutoencoder(name), CLIPTextEncoder(name))
     for parameter in made.parameters():
         if parameter.requires_grad and parameter.abs().max() == 0:
             torch.nn.init.normal_(parameter, std=0.2)
@@ -89,7 +91,8 @@ def test_every_target_has_noise_of_its_own(system: ARTV, windows: VideoBatch) ->
 def test_work_a_target_falls_by_what_is_not_encoded(
     system: ARTV, windows: VideoBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(system, "condition_dropout", 0.0)  # a dropped text is one more to encode
+    options = dataclasses.replace(system.training_options, condition_dropout=0.0)
+    monkeypatch.setattr(system, "training_options", options)  # a dropped text is one more to encode
 
     def cost(batch: VideoBatch) -> dict[str, float]:
         with FlopCounterMode(display=False) as counter, torch.no_grad():

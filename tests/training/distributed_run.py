@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from flat_artv import build
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
@@ -51,7 +52,7 @@ VALIDATION = (3, 2, 2, 2)
 def system(static_noise: StaticNoise = "posterior") -> ARTV:
     """A tiny system whose shapes do not divide by 2 or 4 (257 bytes, 5 words, a mask of 1)."""
     torch.manual_seed(0)
-    return ARTV(
+    return build(
         SmallUNet((12,), heads=1, text_width=12, norm_groups=4),
         PixelUnshuffleAutoencoder(2),
         ByteTextEncoder(12, max_words=5),

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 import yaml
 from distributed_run import loader, samples
+from flat_artv import build
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -164,7 +165,7 @@ def test_compiled_blocks_neither_break_nor_recompile_after_step_3(
 @pytest.mark.usefixtures("fresh_dynamo")
 def test_a_graph_break_is_an_error() -> None:
     system = distributed_run.system()
-    block = system.dynamic.unet.mid_block
+    block = system.denoiser.dynamic.unet.mid_block
     inner = block.forward
 
     def printing(*args: Any, **options: Any) -> Tensor:
@@ -217,24 +218,24 @@ def full_size(folder: Path, rank: int | None) -> ARTV:
     """The full-size classes on tiny Stable Diffusion weights."""
     torch.manual_seed(0)
     name = str(folder)
-    return ARTV(PretrainedUNet(name, lora_rank=rank), KLAutoencoder(name), CLIPTextEncoder(name))
+    return build(PretrainedUNet(name, lora_rank=rank), KLAutoencoder(name), CLIPTextEncoder(name))
 
 
 def test_lora_starts_as_the_trained_unet_and_trains_only_what_it_should(sd_folder: Path) -> None:
     plain, lora = full_size(sd_folder, None), full_size(sd_folder, 2)
     lora.load_state_dict(plain.state_dict(), strict=False)  # the same new parts
-    for name, weight in plain.dynamic.unet.state_dict().items():
-        key = name if name in lora.dynamic.unet.state_dict() else None
+    for name, weight in plain.denoiser.dynamic.unet.state_dict().items():
+        key = name if name in lora.denoiser.dynamic.unet.state_dict() else None
         if key is None:
             part, _, kind = name.rpartition(".")
             key = f"{part}.base_layer.{kind}"
-        assert torch.equal(lora.dynamic.unet.state_dict()[key], weight), name
+        assert torch.equal(lora.denoiser.dynamic.unet.state_dict()[key], weight), name
     trainable = lora.trainable_parameters()
     inside = [name for name in trainable if name.startswith("dynamic.unet.")]
     assert all(".lora_" in n or "_anchor." in n or "class_embedding" in n for n in inside)
     updates = sum(".lora_A" in name for name in inside)
     assert updates == 4 * sum(
-        name.endswith("to_q") for name, _ in plain.dynamic.unet.named_modules()
+        name.endswith("to_q") for name, _ in plain.denoiser.dynamic.unet.named_modules()
     )
     whole = {n for n in plain.trainable_parameters() if not n.startswith("dynamic.unet.")}
     assert whole <= set(trainable), "a new part is frozen"
@@ -251,7 +252,7 @@ def opened(system: nn.Module) -> None:
 def test_merged_lora_computes_the_same_with_ordinary_layers(sd_folder: Path) -> None:
     lora, plain = full_size(sd_folder, 2).eval(), full_size(sd_folder, None).eval()
     opened(lora)
-    unet = lora.dynamic.unet
+    unet = lora.denoiser.dynamic.unet
     x, t, text = torch.randn(2, 4, 8, 8), torch.tensor([3, 500]), torch.randn(2, 5, 32)
     inputs = {"class_labels": torch.tensor([0, 100]), "return_dict": False}
     with torch.no_grad():
@@ -259,9 +260,9 @@ def test_merged_lora_computes_the_same_with_ordinary_layers(sd_folder: Path) -> 
         merge_lora(lora)
         after = unet(x, t, text, **inputs)[0]
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
-    assert unet.state_dict().keys() == plain.dynamic.unet.state_dict().keys()
+    assert unet.state_dict().keys() == plain.denoiser.dynamic.unet.state_dict().keys()
     with torch.no_grad():
-        unchanged = plain.dynamic.unet(x, t, text, **inputs)[0]
+        unchanged = plain.denoiser.dynamic.unet(x, t, text, **inputs)[0]
     assert (after - unchanged).abs().max() > 1e-3, "there was nothing to merge"
 
 

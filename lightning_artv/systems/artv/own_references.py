@@ -10,7 +10,7 @@ with noise; Sec. 3.3.)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,25 +19,48 @@ from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import Generators, rand, randn
 from lightning_artv.diffusion.samplers import sample
 from lightning_artv.errors import UserError
+from lightning_artv.systems.artv.denoiser import ARTVDenoiser, Encoded
 
-if TYPE_CHECKING:
-    from lightning_artv.systems.artv.system import ARTV, Encoded
+
+@dataclass(frozen=True)
+class OwnFrames:
+    """How frames to train on are made.
+
+    Attributes:
+        share: probability, per window, that its targets are replaced.
+        steps: denoising steps per frame.
+        noise_level: augmentation of references and anchor, as in generation.
+        clip: clamp of the predicted clean latents; None for none.
+    """
+
+    share: float
+    steps: int
+    noise_level: int
+    clip: float | None
 
 
 @torch.no_grad()
 def own_references(
-    system: ARTV, batch: VideoBatch, latents: Tensor, generators: Generators
+    denoiser: ARTVDenoiser,
+    batch: VideoBatch,
+    latents: Tensor,
+    text: Tensor,
+    how: OwnFrames,
+    generators: Generators,
 ) -> Tensor:
-    """Replace targets by what `system` makes of them, window by window, one target after another.
+    """Replace targets by what `denoiser` makes of them, window by window, one after another.
 
     Args:
+        denoiser: makes the frames.
         batch: says which frames of a window follow which.
         latents: true `[N, F, C, h, w]`.
-        generators: one a window.
+        text: tokens `[N, L, D]`.
+        how: how many are made, and how.
+        generators: one per window.
 
     Returns:
-        `latents`, detached; in a share `system.own_references` of the windows the first K - 1
-        targets are replaced.
+        `latents`, detached; in a share `how.share` of the windows the first K - 1 targets are
+        replaced.
 
     Raises:
         UserError: windows of one target.
@@ -48,33 +71,34 @@ def own_references(
             "own_references needs windows of several targets: set data.targets_per_window to 2 "
             "or more."
         )
-    chosen = rand(generators, (), latents.device) < system.own_references
-    text = system.encode_text(batch.captions)
-    level = torch.full((n,), system.sampling.noise_level, device=latents.device)
+    chosen = rand(generators, (), latents.device) < how.share
+    level = torch.full((n,), how.noise_level, device=latents.device)
     seen, rows = latents.detach().clone(), torch.arange(n, device=latents.device)
     for target in range(k - 1):
         place, first, second, anchor = batch.choice[:, target].unbind(1)
         references = torch.stack([seen[rows, first], seen[rows, second]], dim=1)
-        conditions = system.condition(references, latents[rows, anchor], level, generators)
-        made = _denoise(system, system.encode(conditions, text), generators)
+        conditions = denoiser.condition(references, latents[rows, anchor], level, generators)
+        made = _make(denoiser, denoiser.encode((conditions, text)), how, generators)
         seen[rows[chosen], place[chosen]] = made[chosen].to(seen.dtype)
     return seen
 
 
-def _denoise(system: ARTV, encoded: Encoded, generators: Generators) -> Tensor:
+def _make(
+    denoiser: ARTVDenoiser, encoded: Encoded, how: OwnFrames, generators: Generators
+) -> Tensor:
     """Latents `[N, C, h, w]` from noise, by the sampler of the system's generation."""
 
     def denoise(y_t: Tensor, t: int) -> Tensor:
         timesteps = torch.full((len(y_t),), t, device=y_t.device)
-        return system.predict_noise(y_t, timesteps, encoded).eps
+        return denoiser.predict_noise(y_t, timesteps, encoded).eps
 
     return sample(
         denoise,
         randn(generators, encoded.y_ref.shape[1:], encoded.y_ref.device),
-        system.schedule,
-        system.own_reference_steps,
+        denoiser.schedule,
+        how.steps,
         "ddim",
         spacing="trailing",
         set_alpha_to_one=True,
-        clip=system.sampling.clip_latents,
+        clip=how.clip,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from lightning_artv.diffusion.guidance import branches, combine
 from lightning_artv.diffusion.noise import randn
 from lightning_artv.diffusion.samplers import SAMPLERS, Sampled, sample
 from lightning_artv.errors import UserError
+from lightning_artv.networks.autoencoder import Autoencoder
+from lightning_artv.networks.text_encoder import TextEncoder
+from lightning_artv.systems.artv.denoiser import ARTVDenoiser
 from lightning_artv.systems.artv.references import (
     FrameConditions,
     History,
@@ -21,23 +24,28 @@ from lightning_artv.systems.artv.references import (
 )
 from lightning_artv.systems.base import (
     DenoisingStep,
-    Generators,
     Observer,
     SamplingSettings,
     Segment,
 )
 
-if TYPE_CHECKING:
-    from lightning_artv.systems.artv.system import ARTV, NoisePrediction
+
+@dataclass(frozen=True)
+class FrameRequest:
+    """What is to be made; see `VideoSystem.generate`."""
+
+    segments: tuple[Segment, ...]
+    generators: tuple[torch.Generator, ...]
+    size: tuple[int, int]
+    first_frame: Tensor | None
+    settings: SamplingSettings
 
 
 def rollout(
-    system: ARTV,
-    segments: Sequence[Segment],
-    generators: Generators,
-    size: tuple[int, int],
-    first_frame: Tensor | None,
-    settings: SamplingSettings,
+    denoiser: ARTVDenoiser,
+    autoencoder: Autoencoder,
+    text_encoder: TextEncoder,
+    request: FrameRequest,
     observer: Observer | None,
 ) -> Iterator[Tensor]:
     """Check the request, then yield frames as they are made; see `VideoSystem.generate`.
@@ -45,8 +53,8 @@ def rollout(
     Raises:
         UserError: at once, before the first frame, for a request that cannot be served.
     """
-    check_request(system, segments, generators, size, first_frame, settings)
-    return _Rollout(system, generators, size, settings, observer).frames(segments, first_frame)
+    check_request(request, autoencoder.factor, denoiser)
+    return _Rollout(denoiser, autoencoder, text_encoder, request, observer).frames()
 
 
 class _Rollout:
@@ -54,26 +62,29 @@ class _Rollout:
 
     def __init__(
         self,
-        system: ARTV,
-        generators: Generators,
-        size: tuple[int, int],
-        settings: SamplingSettings,
+        denoiser: ARTVDenoiser,
+        autoencoder: Autoencoder,
+        text_encoder: TextEncoder,
+        request: FrameRequest,
         observer: Observer | None,
     ) -> None:
-        self.system, self.generators = system, generators
-        self.settings, self.observer = settings, observer
-        self.device = next(system.parameters()).device
-        factor = system.autoencoder.factor
-        self.latent_shape = (system.autoencoder.channels, size[0] // factor, size[1] // factor)
+        self.denoiser, self.autoencoder, self.text_encoder = denoiser, autoencoder, text_encoder
+        self.request, self.settings, self.observer = request, request.settings, observer
+        self.generators = request.generators
+        self.device = next(denoiser.parameters()).device
+        height, width = request.size
+        factor = autoencoder.factor
+        self.latent_shape = (autoencoder.channels, height // factor, width // factor)
         self.frame = 0
 
     @torch.no_grad()
-    def frames(self, segments: Sequence[Segment], first_frame: Tensor | None) -> Iterator[Tensor]:
+    def frames(self) -> Iterator[Tensor]:
         """Yield every frame of the storyboard, uint8 `[B, 3, H, W]`."""
         history: History | None = None
-        null_text = self.system.text_encoder([""] * len(self.generators))
-        for segment in segments:
-            text = self.system.text_encoder(segment.prompts)
+        first_frame = self.request.first_frame
+        null_text = self.text_encoder([""] * len(self.generators))
+        for segment in self.request.segments:
+            text = self.text_encoder(segment.prompts)
             if history is not None and self.settings.segment_anchor:
                 history = history.anchored_on_last()
             for _ in range(segment.frames):
@@ -81,12 +92,12 @@ class _Rollout:
                     latents = self._next(history, text, null_text)
                     history = history.push(latents)
                 elif first_frame is not None:
-                    latents = self.system.autoencoder.encode(first_frame.to(self.device))
+                    latents = self.autoencoder.encode(first_frame.to(self.device))
                     history = History.start(latents)
                 else:
                     latents = self._first(text, null_text)
                     history = History.start(latents)
-                yield self.system.autoencoder.decode(latents)
+                yield self.autoencoder.decode(latents)
                 self.frame += 1
 
     def _first(self, text: Tensor, null_text: Tensor) -> Tensor:
@@ -101,13 +112,13 @@ class _Rollout:
 
     def _next(self, history: History, text: Tensor, null_text: Tensor) -> Tensor:
         guidance = dataclasses.asdict(self.settings.guidance)
-        if not self.system.use_anchor:
+        if not self.denoiser.masking.use_anchor:
             guidance["anchor"] = 0.0
         return self._sample(self._conditions(history), text, null_text, guidance)
 
     def _conditions(self, history: History) -> FrameConditions:
         level = torch.full((len(self.generators),), self.settings.noise_level, device=self.device)
-        return self.system.condition(history.references(), history.anchor, level, self.generators)
+        return self.denoiser.condition(history.references(), history.anchor, level, self.generators)
 
     def _sample(
         self,
@@ -116,20 +127,20 @@ class _Rollout:
         null_text: Tensor,
         weights: Mapping[str, float],
     ) -> Tensor:
-        denoiser = _GuidedDenoiser(self.system, conditions, text, null_text, weights)
+        guided = _GuidedDenoiser(self.denoiser, conditions, text, null_text, weights)
 
         def observe(step: Sampled) -> None:
             if self.observer is not None:
                 self.observer(
                     DenoisingStep(
-                        self.frame, step.index, step.timestep, step.clean, denoiser.last_mask
+                        self.frame, step.index, step.timestep, step.clean, guided.last_mask
                     )
                 )
 
         return sample(
-            denoiser,
+            guided,
             randn(self.generators, self.latent_shape, self.device),
-            self.system.schedule,
+            self.denoiser.schedule,
             self.settings.steps,
             self.settings.sampler,
             spacing=self.settings.spacing,
@@ -146,23 +157,23 @@ class _GuidedDenoiser:
 
     def __init__(
         self,
-        system: ARTV,
+        denoiser: ARTVDenoiser,
         conditions: FrameConditions,
         text: Tensor,
         null_text: Tensor,
         weights: Mapping[str, float],
     ) -> None:
-        self.system, self.weights = system, weights
+        self.denoiser, self.weights = denoiser, weights
         self.names = branches(weights)
         variants = [_leave_out(conditions, name) for name in self.names]
         texts = [null_text if name == "text" else text for name in self.names]
-        self.encoded = system.encode(_stack(variants), torch.cat(texts))
+        self.encoded = denoiser.encode((_stack(variants), torch.cat(texts)))
         self.last_mask: Tensor | None = None
 
     def __call__(self, y_t: Tensor, t: int) -> Tensor:
         stacked = y_t.repeat(len(self.names), 1, 1, 1)
         timesteps = torch.full((len(stacked),), t, device=y_t.device)
-        prediction: NoisePrediction = self.system.predict_noise(stacked, timesteps, self.encoded)
+        prediction = self.denoiser.predict_noise(stacked, timesteps, self.encoded)
         if prediction.mask is not None:
             self.last_mask = prediction.mask[: len(y_t)]  # of "all conditions"
         return combine(prediction.eps, self.weights)
@@ -182,25 +193,18 @@ def _stack(variants: Sequence[FrameConditions]) -> FrameConditions:
     return FrameConditions(**{f: torch.cat([getattr(v, f) for v in variants]) for f in fields})
 
 
-def check_request(
-    system: ARTV,
-    segments: Sequence[Segment],
-    generators: Generators,
-    size: tuple[int, int],
-    first_frame: Tensor | None,
-    settings: SamplingSettings,
-) -> None:
+def check_request(request: FrameRequest, multiple: int, denoiser: ARTVDenoiser) -> None:
     """Raise a UserError that names what is wrong with a request."""
+    segments, size, settings = request.segments, request.size, request.settings
+    first_frame, batch = request.first_frame, len(request.generators)
     if not segments:
         raise UserError("Nothing to generate: give at least one segment (a prompt and its frames).")
-    batch = len(generators)
     for segment in segments:
         if len(segment.prompts) != batch:
             raise UserError(
                 f"A segment has {len(segment.prompts)} prompts but {batch} videos are being "
                 f"made: give one each."
             )
-    multiple = system.size_multiple
     if min(size) < multiple or size[0] % multiple or size[1] % multiple:
         raise UserError(
             f"Size {size[0]}x{size[1]} is not divisible by the autoencoder's factor {multiple}: "
@@ -213,12 +217,12 @@ def check_request(
         )
     if settings.sampler not in SAMPLERS:
         raise UserError(f"Unknown sampler {settings.sampler!r}: choose {' or '.join(SAMPLERS)}.")
-    if not 1 <= settings.steps <= len(system.schedule):
-        raise UserError(f"{settings.steps} steps: choose 1 to {len(system.schedule)}.")
-    if not 0 <= settings.noise_level <= system.max_noise_level:
+    if not 1 <= settings.steps <= len(denoiser.schedule):
+        raise UserError(f"{settings.steps} steps: choose 1 to {len(denoiser.schedule)}.")
+    if not 0 <= settings.noise_level <= denoiser.masking.max_noise_level:
         raise UserError(
             f"Noise level {settings.noise_level} was not trained: choose 0 to "
-            f"{system.max_noise_level}."
+            f"{denoiser.masking.max_noise_level}."
         )
 
 

@@ -1,0 +1,166 @@
+"""ART•V's denoiser: both networks and the masked prediction they make (paper Sec. 3.2-3.4, Eq. 7).
+
+It knows latents and tokens, neither pixels nor captions; training, rollout and pipelines share it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lightning_artv.diffusion.noise import Generators, randn
+from lightning_artv.diffusion.prediction import eps_from_v, eps_from_x0
+from lightning_artv.diffusion.schedule import NoiseSchedule, broadcast
+from lightning_artv.errors import UserError
+from lightning_artv.networks.unet import ConditionedUNet, EncodedConditions
+from lightning_artv.systems.artv.augmentation import augment
+from lightning_artv.systems.artv.masking import (
+    StaticNoise,
+    blend,
+    mask_from_logits,
+    static_noise,
+)
+from lightning_artv.systems.artv.references import FrameConditions
+from lightning_artv.systems.base import Denoiser
+
+Prediction = Literal["epsilon", "v_prediction", "residual"]
+FORMS = ("posterior", "residual", "literal", "none")
+
+
+@dataclass(frozen=True)
+class Masking:
+    """How the networks' outputs become one prediction, and what they are shown.
+
+    Attributes:
+        static_noise: see `masking.static_noise`; `none` without a mask network.
+        mask_bias: first bias of the mask's last convolution: the mask is closed there.
+        prediction_type: what the dynamic U-Net's output means, see `ARTV`.
+        max_noise_level: T_max of the noise augmentation (Sec. 3.3); 0 switches it off.
+        use_anchor: False feeds a zero anchor, structure unchanged (the paper's ablation).
+
+    Raises:
+        UserError: no such form of the static noise.
+    """
+
+    static_noise: StaticNoise = "posterior"
+    mask_bias: float = -4.0
+    prediction_type: Prediction = "epsilon"
+    max_noise_level: int = 550
+    use_anchor: bool = True
+
+    def __post_init__(self) -> None:
+        if self.static_noise not in FORMS:
+            raise UserError(
+                f"static_noise is {self.static_noise!r}: choose posterior, residual, literal or "
+                "none."
+            )
+
+
+@dataclass(frozen=True)
+class NoisePrediction:
+    """Eq. 7's left side and the mask that made it (None without a mask network)."""
+
+    eps: Tensor
+    mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What both networks read besides `y_t` and `t`; computed once per frame.
+
+    Attributes:
+        dynamic, mask: each network's own encoding; `mask` is None without a mask network.
+        y_ref: clean latent of the previous frame `[B, C, h, w]`.
+        has_reference: bool `[B]`.
+    """
+
+    dynamic: EncodedConditions
+    mask: EncodedConditions | None
+    y_ref: Tensor
+    has_reference: Tensor
+
+
+class ARTVDenoiser(Denoiser[tuple[FrameConditions, Tensor], Encoded]):
+    """The dynamic-noise network, the mask network and what turns them into one prediction.
+
+    Args:
+        dynamic: network of the dynamic noise.
+        mask: mask network; None without one.
+        schedule: noise schedule that both are trained with.
+        masking: how their outputs are combined.
+
+    Raises:
+        UserError: a noise level beyond the schedule, a mask network without a static noise, or a
+            static noise without a mask network.
+    """
+
+    def __init__(
+        self,
+        dynamic: ConditionedUNet,
+        mask: ConditionedUNet | None,
+        schedule: NoiseSchedule,
+        masking: Masking,
+    ) -> None:
+        super().__init__()
+        if not 0 <= masking.max_noise_level <= len(schedule):
+            raise UserError(
+                f"max_noise_level is {masking.max_noise_level}: choose a level in "
+                f"[0, {len(schedule)}]."
+            )
+        if (mask is None) != (masking.static_noise == "none"):
+            raise UserError("A mask network and a static noise go together; without: none.")
+        self.dynamic, self.mask = dynamic, mask
+        self.schedule, self.masking = schedule, masking
+
+    def blocks(self) -> list[nn.Module]:
+        """Blocks of both U-Nets."""
+        return [block for network in self._networks() for block in network.blocks()]
+
+    def shard_units(self) -> list[nn.Module]:
+        """Blocks, U-Nets, adapters and anchor encoders."""
+        return [unit for network in self._networks() for unit in network.shard_units()]
+
+    def condition(
+        self, references: Tensor, anchor: Tensor, level: Tensor, generators: Generators
+    ) -> FrameConditions:
+        """Augment references `[B, 2, C, h, w]` and anchor at `level` `[B]`; y_ref stays clean."""
+        frames = torch.cat([references, anchor[:, None]], dim=1)
+        noise = randn(generators, frames.shape[1:], frames.device)
+        noised = augment(self.schedule, frames, noise, level)
+        noised_anchor = noised[:, 2] if self.masking.use_anchor else torch.zeros_like(anchor)
+        everywhere = torch.ones(len(level), dtype=torch.bool, device=level.device)
+        return FrameConditions(noised[:, :2], noised_anchor, level, references[:, 0], everywhere)
+
+    def encode(self, conditions: tuple[FrameConditions, Tensor]) -> Encoded:
+        """Run the adapters and anchor encoders of both networks, once per frame.
+
+        Args:
+            conditions: what conditions the frame, and its text tokens `[B, L, D]`.
+        """
+        frames, text = conditions
+        inputs = (frames.references, frames.anchor, text, frames.noise_level)
+        mask = None if self.mask is None else self.mask.encode(*inputs)
+        return Encoded(self.dynamic.encode(*inputs), mask, frames.y_ref, frames.has_reference)
+
+    def predict_noise(self, y_t: Tensor, t: Tensor, encoded: Encoded) -> NoisePrediction:
+        """Eq. 7 for `y_t` `[B, C, h, w]` at steps `t` `[B]`."""
+        signal = broadcast(self.schedule.signal(t), y_t)
+        noise = broadcast(self.schedule.noise(t), y_t)
+        eps_dynamic = self.dynamic(y_t, t, encoded.dynamic)
+        if self.masking.prediction_type == "v_prediction":
+            eps_dynamic = eps_from_v(y_t, eps_dynamic, signal, noise)
+        elif self.masking.prediction_type == "residual":
+            known = encoded.y_ref * broadcast(encoded.has_reference, y_t)
+            eps_dynamic = eps_from_x0(y_t, known + eps_dynamic, signal, noise)
+        if self.mask is None or encoded.mask is None:
+            return NoisePrediction(eps_dynamic, None)
+        mask = mask_from_logits(self.mask(y_t, t, encoded.mask), self.masking.mask_bias)
+        mask = mask * broadcast(encoded.has_reference, mask)
+        eps_static = static_noise(self.masking.static_noise, y_t, encoded.y_ref, signal, noise)
+        return NoisePrediction(blend(mask, eps_static, eps_dynamic), mask)
+
+    def _networks(self) -> list[ConditionedUNet]:
+        return [network for network in (self.dynamic, self.mask) if network is not None]

@@ -1,0 +1,28 @@
+"""An ART•V from settings named one by one, whichever group they belong to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning_artv.networks.autoencoder import Autoencoder
+from lightning_artv.networks.text_encoder import TextEncoder
+from lightning_artv.networks.unet import UNetSource
+from lightning_artv.systems.artv import ARTV
+from lightning_artv.systems.artv.build import DenoiserOptions
+from lightning_artv.systems.artv.earlier import GROUPS
+from lightning_artv.systems.artv.system import SAMPLING, ARTVTraining
+from lightning_artv.systems.base import SamplingSettings
+
+
+def build(
+    unet: UNetSource,
+    autoencoder: Autoencoder,
+    text_encoder: TextEncoder,
+    sampling: SamplingSettings = SAMPLING,
+    **options: Any,
+) -> ARTV:
+    groups: dict[str, dict[str, Any]] = {"denoiser": {}, "training": {}}
+    for name, value in options.items():
+        groups[GROUPS[name]][name] = value
+    denoiser, training = DenoiserOptions(**groups["denoiser"]), ARTVTraining(**groups["training"])
+    return ARTV.build(unet, autoencoder, text_encoder, denoiser, training, sampling)

@@ -129,7 +129,7 @@ def test_the_callback_sees_every_step(exported: dict[str, Path]) -> None:
         ({"output_type": "latent"}, "choose pil, np or pt"),
         ({"height": 15}, "not divisible"),
         ({"noise_level": 21}, "Noise level 21"),
-        ({"num_inference_steps": 0}, "0 steps"),
+        ({"num_inference_steps": 0}, "denoising steps"),
         ({"num_frames": 0}, "at least 1 frame"),
         ({"num_videos_per_prompt": 0}, "Nothing to generate"),
         ({"height": None}, "does not say its frame size"),

@@ -69,7 +69,8 @@ def test_the_papers_training_is_complete() -> None:
     system = model["system"]["init_args"]
     assert (data["size"], data["anchor_window"]) == (320, 10)
     assert (model["lr"], model["global_batch_size"]) == (1e-5, 640)
-    assert (system["max_noise_level"], system["condition_dropout"]) == (550, 0.1)
+    assert system["denoiser"]["max_noise_level"] == 550
+    assert system["training"]["condition_dropout"] == 0.1
     ema = [c for c in config["trainer"]["callbacks"] if c["class_path"].endswith(".EMA")]
     assert ema[0]["init_args"] == {"decay": 0.9999}
 

@@ -256,7 +256,7 @@ class ConditionedUNet(nn.Module):
 
     def shard_units(self) -> list[nn.Module]:
         """See `VideoSystem.shard_units`."""
-        return [*self.blocks(), self.unet, self.adapter, self.anchor_encoder]
+        return [self.unet, self.adapter, self.anchor_encoder]
 
     def forward(self, y_t: Tensor, t: Tensor, conditions: EncodedConditions) -> Tensor:
         """Map `y_t` `[B, C, h, w]` at steps `t` `[B]` to `[B, out_channels, h, w]`."""

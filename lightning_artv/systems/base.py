@@ -213,16 +213,15 @@ class VideoSystem(nn.Module, ABC):
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def blocks(self) -> list[nn.Module]:
-        """The modules that are compiled and recomputed one at a time, in the order of `forward`.
-
-        Empty in a system that has none.
+        """The modules that are compiled, recomputed and gathered one at a time, in the order of
+        `forward`; empty in a system that has none.
         """
         return []
 
     def shard_units(self) -> list[nn.Module]:
-        """The modules that FSDP2 gathers one at a time, inner ones first.
+        """The modules besides `blocks` that FSDP2 gathers one at a time, inner ones first.
 
-        Their parameters are whole only while their own `forward` runs; together they hold every
-        trainable parameter.
+        Their parameters are whole only while their own `forward` runs; with the blocks they hold
+        every trainable parameter.
         """
         return [m for m in self.children() if any(p.requires_grad for p in m.parameters())]

@@ -1,49 +1,73 @@
-"""Compiled blocks, recomputed activations; the global batch and passes of any number of devices."""
+"""Compiled and recomputed blocks; the global batch and passes of any number of devices."""
 
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
-from diffusers import UNet2DConditionModel
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lightning_artv.errors import UserError
+from lightning_artv.systems.base import VideoSystem
 
 _CODES = 64
 
 
-def trained_unets(module: nn.Module) -> list[UNet2DConditionModel]:
-    """The U-Nets in `module` with trainable weights."""
-    found = [m for m in module.modules() if isinstance(m, UNet2DConditionModel)]
-    return [unet for unet in found if any(p.requires_grad for p in unet.parameters())]
+def recompute_activations(system: VideoSystem) -> None:
+    """Blocks keep no activations inside: less memory, a third more compute.
+
+    A block that has diffusers' switches recomputes its layers one at a time, another one the whole.
+
+    Raises:
+        UserError: a system without blocks.
+    """
+    for block in _blocks(system, "gradient_checkpointing"):
+        switches = [m for m in block.modules() if hasattr(m, "gradient_checkpointing")]
+        for module in switches:
+            module.gradient_checkpointing = True
+            module._gradient_checkpointing_func = _recomputed
+        if not switches:
+            block.forward = partial(_recomputed, block.forward)
 
 
-def recompute_activations(module: nn.Module) -> None:
-    """The U-Nets keep no activations inside their blocks: less memory, a third more compute."""
-    for unet in trained_unets(module):
-        unet.enable_gradient_checkpointing()
+def _recomputed(call: nn.Module, *arguments: Tensor, **options: Tensor) -> Tensor:
+    result: Tensor = checkpoint(call, *arguments, use_reentrant=False, **options)
+    return result
 
 
-def compile_blocks(module: nn.Module, backend: str = "inductor") -> None:
-    """Compile each block of each U-Net as one graph, in place; a graph break is an error.
+def _blocks(system: VideoSystem, option: str) -> list[nn.Module]:
+    blocks = system.blocks()
+    if not blocks:
+        raise UserError(
+            f"model.{option} works on a system's blocks, and {type(system).__name__} has none: "
+            "set it to false."
+        )
+    return blocks
+
+
+def compile_blocks(system: VideoSystem, backend: str = "inductor") -> None:
+    """Compile each block of a system as one graph, in place; a graph break is an error.
 
     It is the block's `forward` that is replaced, so that the names of weights stay and FSDP2's
     hooks, which gather them, run outside the graph.
+
+    Raises:
+        UserError: a system without blocks.
     """
     # blocks of one class share their code, and each width, mode and batch size is a version of it
     limit = torch._dynamo.config.recompile_limit
     torch._dynamo.config.recompile_limit = max(limit, _CODES)
-    for unet in trained_unets(module):
-        for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
-            if not hasattr(block.forward, "_torchdynamo_orig_callable"):
-                # a graph for each shape: blocks of one class differ in shape, from which dynamo
-                # would conclude that every size varies
-                block.forward = torch.compile(
-                    block.forward, fullgraph=True, dynamic=False, backend=backend
-                )
+    for block in _blocks(system, "compile"):
+        if not hasattr(block.forward, "_torchdynamo_orig_callable"):
+            # a graph for each shape: blocks of one class differ in shape, from which dynamo
+            # would conclude that every size varies
+            block.forward = torch.compile(
+                block.forward, fullgraph=True, dynamic=False, backend=backend
+            )
 
 
 def accumulation_steps(global_batch: int, devices: int, batch: int) -> int:

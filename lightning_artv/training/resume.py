@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
+from lightning_artv.training.earlier import system_settings
+
 _COUNTS = ("ready", "started", "processed", "completed")
 
 
@@ -56,7 +58,7 @@ def changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def _options(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     run = config.get("run") or {}
     yield from _flat(run.get("model"), "model")
-    yield from _flat(config.get("system"), "model.system")
+    yield from _flat(system_settings(config.get("system") or {}), "model.system")
     for name in ("data", "trainer"):
         yield from _flat(run.get(name), name)
     ema = run.get("ema")

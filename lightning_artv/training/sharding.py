@@ -12,14 +12,14 @@ from lightning_artv.systems.base import VideoSystem
 
 
 def shard(system: VideoSystem, mesh: DeviceMesh, compute: torch.dtype = torch.float32) -> None:
-    """Cut the parameters of `system.shard_units()` along their first axis over `mesh`, in place.
+    """Cut the parameters of a system's blocks and shard units along their first axis, in place.
 
     Parameters, gradients and what the optimiser and the EMA make of them stay float32; gradients
     are summed in float32. What is not in a unit (a frozen VAE or text encoder) stays whole on every
     rank.
 
     Args:
-        mesh: one-dimensional.
+        mesh: the ranks that they are cut over; one-dimensional.
         compute: the precision in which gathered weights travel and compute.
 
     Raises:
@@ -31,7 +31,7 @@ def shard(system: VideoSystem, mesh: DeviceMesh, compute: torch.dtype = torch.fl
         reduce_dtype=torch.float32,
         cast_forward_inputs=False,
     )
-    for unit in system.shard_units():
+    for unit in (*system.blocks(), *system.shard_units()):
         if not isinstance(unit, FSDPModule):
             # True also for roots: a unit that stays gathered after a validation's last forward
             # would train its next step with the averaged weights

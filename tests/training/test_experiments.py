@@ -17,6 +17,7 @@ from flat_artv import build
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from stub_system import StubSystem, make_batch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 from torch.distributed.device_mesh import init_device_mesh
@@ -210,6 +211,44 @@ def test_recomputation_keeps_less_and_changes_no_gradient() -> None:
     assert gradients.keys() == again.keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(again[name], gradient, msg=name)
+
+
+def test_recomputation_and_compilation_of_a_system_without_blocks_are_refused() -> None:
+    for option in ("gradient_checkpointing", "compile"):
+        with pytest.raises(UserError, match=rf"model\.{option} .* StubSystem has none"):
+            model = VideoModule(StubSystem(), **{option: True})
+            model.configure_model()
+
+
+class TwoLayers(StubSystem):
+    """Its layers are blocks without diffusers' switches."""
+
+    def blocks(self) -> list[nn.Module]:
+        return [self.net]
+
+
+def test_any_block_is_recomputed() -> None:
+    calls, gradients = [], []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        system = TwoLayers()
+        system.net[0].register_forward_hook(lambda *_, seen=calls: seen.append(1))
+        if recompute:
+            recompute_activations(system)
+        batch = make_batch()
+        system.loss(batch, generators_for(0, batch.keys)).loss.backward()
+        gradients.append(system.net[0].weight.grad)
+    assert len(calls) == 3  # once, then forward and again in the backward pass
+    assert torch.equal(*gradients)
+
+
+def test_blocks_are_both_networks_and_compiled() -> None:
+    system = distributed_run.system()
+    networks = (system.denoiser.dynamic.unet, system.denoiser.mask.unet)
+    expected = [b for n in networks for b in (*n.down_blocks, n.mid_block, *n.up_blocks)]
+    assert system.blocks() == expected
+    compile_blocks(system, "eager")
+    assert all(hasattr(b.forward, "_torchdynamo_orig_callable") for b in expected)
 
 
 # LoRA

@@ -120,7 +120,7 @@ class ARTVDenoiser(Denoiser[tuple[FrameConditions, Tensor], Encoded]):
         return [block for network in self._networks() for block in network.blocks()]
 
     def shard_units(self) -> list[nn.Module]:
-        """Blocks, U-Nets, adapters and anchor encoders."""
+        """U-Nets, adapters and anchor encoders."""
         return [unit for network in self._networks() for unit in network.shard_units()]
 
     def condition(

@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch": {"errors"},
     "diffusion": set(),
     "media": {"errors", "files"},
+    "pages": {"media"},
     "progress": set(),
     "data": {"errors", "files", "batch", "progress", "media", "diffusion"},
     "networks": {"errors", "quiet", "given", "files", "batch", "diffusion"},

@@ -18,7 +18,6 @@ from waiting import GUARD, wait_until
 
 from lightning_artv.cli import main
 from lightning_artv.data.synthetic import scene_at
-from lightning_artv.demo.charts import line_chart
 from lightning_artv.demo.evaluate import caption_figures, figures
 from lightning_artv.demo.stages import Demo
 from lightning_artv.media import read_video
@@ -169,10 +168,3 @@ def test_figures_of_the_truth_and_of_a_copy_are_what_they_must_be() -> None:
     backwards = figures(truth.flip(1), truth, scenes)
     assert backwards["direction_accuracy"] == 0 and backwards["color_accuracy"] == 1
     assert set(caption_figures(truth, scenes).values()) == {1.0}
-
-
-def test_chart_draws_every_line_and_refuses_what_does_not_fit() -> None:
-    svg = line_chart("a < b", [1, 2, 3], {"x": [1.0, 2.0, 3.0], "y": [3.0, 3.0, 3.0]}, "frame")
-    assert svg.count("<polyline") == 2 and "a &lt; b" in svg and "nan" not in svg
-    with pytest.raises(ValueError, match="as long as x"):
-        line_chart("t", [1, 2], {"x": [1.0]}, "frame")

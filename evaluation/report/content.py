@@ -10,7 +10,7 @@ from evaluation.report.blocks import Block, Figure, Heading, Note, Warnings
 from evaluation.report.published import PublishedTable
 from evaluation.report.table import EMPTY, Table, digits, number
 from evaluation.result import DIRECTIONS, LABELS, Measurement, Result
-from lightning_artv.demo.charts import line_chart
+from lightning_artv.pages.chart import Line, curves
 
 TITLE = "Evaluation"
 TABLE1_COLUMNS = (("ucf101", "fvd"), ("ucf101", "is"), ("msrvtt", "fvd"), ("msrvtt", "clipsim"))
@@ -129,8 +129,9 @@ def _details(result: Result, picture: str) -> list[Block]:
     drift = result.of("drift")
     if drift is not None and drift.curve:
         frames = list(range(len(next(iter(drift.curve.values())))))
-        chart = line_chart("change against the first frames", frames, drift.curve, "frame")
-        blocks.append(Figure(chart, "Means over the videos, in units of the full range."))
+        lines = {name: Line(values) for name, values in drift.curve.items()}
+        chart = curves("change against the first frames", frames, lines, "frame")
+        blocks.append(Figure(chart.svg(), "Means over the videos, in units of the full range."))
     return blocks
 
 

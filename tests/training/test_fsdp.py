@@ -128,7 +128,7 @@ def test_the_average_goes_on_from_the_checkpoint(folder: Path, resumed_alone: Ru
     stored = read_checkpoint(folder / "sharded.ckpt")["ema"]["weights"]
     for name, average in four["ema"].items():
         torch.testing.assert_close(resumed_alone["ema"][name], average, atol=1e-5, rtol=0, msg=name)
-    key = "dynamic.unet.conv_in.weight"
+    key = "denoiser.dynamic.unet.conv_in.weight"
     assert not torch.equal(stored[key], start[key])
     expected = torch.lerp(stored[key], four["weights"][key], 1 - distributed_run.DECAY**2)
     torch.testing.assert_close(four["ema"][key], expected, atol=1e-4, rtol=0)
@@ -160,7 +160,7 @@ def test_consolidated_it_is_an_ordinary_checkpoint(folder: Path, tmp_path: Path)
     for kind in ("raw", "ema"):
         made = system()
         restore_weights(made, whole, kind, "one.ckpt")
-        key = "dynamic.unet.conv_in.weight"
+        key = "denoiser.dynamic.unet.conv_in.weight"
         stored = whole["state_dict"][f"system.{key}"]
         expected = stored if kind == "raw" else whole["ema"]["weights"][key]
         assert torch.equal(made.trainable_parameters()[key], expected)

@@ -271,13 +271,13 @@ def test_lora_starts_as_the_trained_unet_and_trains_only_what_it_should(sd_folde
             key = f"{part}.base_layer.{kind}"
         assert torch.equal(lora.denoiser.dynamic.unet.state_dict()[key], weight), name
     trainable = lora.trainable_parameters()
-    inside = [name for name in trainable if name.startswith("dynamic.unet.")]
+    inside = [name for name in trainable if name.startswith("denoiser.dynamic.unet.")]
     assert all(".lora_" in n or "_anchor." in n or "class_embedding" in n for n in inside)
     updates = sum(".lora_A" in name for name in inside)
     assert updates == 4 * sum(
         name.endswith("to_q") for name, _ in plain.denoiser.dynamic.unet.named_modules()
     )
-    whole = {n for n in plain.trainable_parameters() if not n.startswith("dynamic.unet.")}
+    whole = {n for n in plain.trainable_parameters() if not n.startswith("denoiser.dynamic.unet.")}
     assert whole <= set(trainable), "a new part is frozen"
 
 

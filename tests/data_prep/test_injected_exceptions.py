@@ -141,5 +141,5 @@ def test_latents(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_report(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examples, "read_source", planted(examples.read_source, ERRORS[0]))
-    assert "no picture" in examples._thumbnail(str(source / "v02.mp4"))
-    assert "data:image" in examples._thumbnail(str(source / "v01.mp4"))
+    assert examples._thumbnail(str(source / "v02.mp4")) == ""
+    assert examples._thumbnail(str(source / "v01.mp4")).startswith("data:image")

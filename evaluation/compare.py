@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.report.table import Table, number
+from evaluation.report.cells import number
 from evaluation.result import DIRECTIONS, Result, incomparable
 from lightning_artv.errors import UserError
+from lightning_artv.pages.table import Table
 
 
 def compare(paths: Sequence[str | Path]) -> str:

@@ -21,9 +21,9 @@ from evaluation.ablations.protocol import protocol_rows
 from evaluation.ablations.ranking import Goal, Ranking, arm
 from evaluation.ablations.reading import Grid
 from evaluation.ablations.style import STYLE
-from evaluation.report.table import EMPTY, Table
 from evaluation.shapes.metrics_table import METRICS
 from lightning_artv.media.atomic import atomic_path, write_atomically, writing_to
+from lightning_artv.pages.table import EMPTY, Table
 
 TITLE = "ART•V: ablations and drift"
 ANALYSIS = "analysis.md"
@@ -84,7 +84,7 @@ def write_page(
         "<h2 id=fig9>Masks (Fig. 9)</h2>",
         _masks(grid, folder),
         "<h2 id=protocol>How this was measured</h2>",
-        _wide(Table(("", ""), protocol_rows(grid, machine), left=2).html()),
+        _wide(Table(("", ""), protocol_rows(grid, machine), left=2).__html__()),
         _missing(grid),
     ]
     html = (
@@ -174,7 +174,7 @@ def _forms(forms: Ranking) -> str:
     if not forms.order:
         return ""
     place = metric_title(forms.metric)
-    order = Table(("form", place), [(a.name, a.text(forms.metric)) for a in forms.order]).html()
+    order = Table(("form", place), [(a.name, a.text(forms.metric)) for a in forms.order]).__html__()
     pairs = Table(
         ("pair", "difference", "p, seeds", "Holm", "p, clips"),
         [
@@ -185,7 +185,7 @@ def _forms(forms: Ranking) -> str:
             )
             for f in forms.pairs
         ],
-    ).html()
+    ).__html__()
     return f'<p>{escape(forms.sentence())}</p><div class="pair">{_wide(order)}{_wide(pairs)}</div>'
 
 
@@ -214,8 +214,8 @@ def _variants(grid: Grid) -> str:
         reach = [amount(m, other.metrics[m]) if m in other.metrics else EMPTY for m in shown]
         rows.append([name, EMPTY, *reach])
     return (
-        f"{_wide(Table(head, rows).html())}<p class=note>The last rows take no model. A variant "
-        "that is no better than them in a column has not shown anything there.</p>"
+        f"{_wide(Table(head, rows).__html__())}<p class=note>The last rows take no model. "
+        "A variant that is no better than them in a column has not shown anything there.</p>"
     )
 
 

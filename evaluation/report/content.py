@@ -7,10 +7,11 @@ from typing import Any
 
 from evaluation.compare import ROWS, check_comparable, title, under
 from evaluation.report.blocks import Block, Figure, Heading, Note, Warnings
+from evaluation.report.cells import digits, number
 from evaluation.report.published import PublishedTable
-from evaluation.report.table import EMPTY, Table, digits, number
 from evaluation.result import DIRECTIONS, LABELS, Measurement, Result
 from lightning_artv.pages.chart import Line, curves
+from lightning_artv.pages.table import EMPTY, Table
 
 TITLE = "Evaluation"
 TABLE1_COLUMNS = (("ucf101", "fvd"), ("ucf101", "is"), ("msrvtt", "fvd"), ("msrvtt", "clipsim"))
@@ -36,7 +37,7 @@ def content(
         results: measured here; those of one real set have one protocol.
         published: the paper's table.
         skipped: row -> why there is no result for it.
-        pictures: `title(result)` with its protocol's name -> `<img>` of generated videos.
+        pictures: `key(result)` -> address of a picture of generated videos.
 
     Raises:
         UserError: results of one real set that do not compare.
@@ -65,15 +66,8 @@ def table1(
         (
             f"{row.method}{'' if row.msrvtt_zero_shot else ' †'}",
             row.data,
-            *(
-                EMPTY if value is None else f"{value:.{places}f}"
-                for value, places in (
-                    (row.ucf101_fvd, 2),
-                    (row.ucf101_is, 2),
-                    (row.msrvtt_fvd, 2),
-                    (row.msrvtt_clipsim, 4),
-                )
-            ),
+            *(_printed(value, 2) for value in (row.ucf101_fvd, row.ucf101_is, row.msrvtt_fvd)),
+            _printed(row.msrvtt_clipsim, 4),
         )
         for row in published.rows
     ]
@@ -87,6 +81,10 @@ def table1(
     warnings = [f"{model}: skipped. {reason}" for model, reason in skipped.items()]
     table = Table(TABLE1_HEAD, (*rows, *measured), sections, left=2)
     return [Heading(2, "Table 1"), table, *([Warnings(warnings)] if warnings else []), *notes]
+
+
+def _printed(value: float | None, places: int) -> str:
+    return EMPTY if value is None else f"{value:.{places}f}"
 
 
 def _measured_under(results: Sequence[Result]) -> str:
@@ -120,7 +118,7 @@ def _cell(measurement: Measurement | None) -> str:
 def _details(result: Result, picture: str) -> list[Block]:
     blocks: list[Block] = [Heading(2, key(result))]
     if picture:
-        blocks.append(Figure(picture, "The first generated videos."))
+        blocks.append(Figure("The first generated videos.", picture=picture))
     blocks.append(_numbers(result))
     if sds := _sds(result.measurements):
         blocks.append(Note(f"Standard deviations: {sds}."))
@@ -131,7 +129,7 @@ def _details(result: Result, picture: str) -> list[Block]:
         frames = list(range(len(next(iter(drift.curve.values())))))
         lines = {name: Line(values) for name, values in drift.curve.items()}
         chart = curves("change against the first frames", frames, lines, "frame")
-        blocks.append(Figure(chart.svg(), "Means over the videos, in units of the full range."))
+        blocks.append(Figure("Means over the videos, in units of the full range.", chart))
     return blocks
 
 

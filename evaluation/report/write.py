@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 
 from evaluation.compare import title
 from evaluation.notes import quiet
-from evaluation.report.blocks import to_html, to_latex, to_markdown
+from evaluation.report.blocks import to_latex, to_markdown
 from evaluation.report.content import TITLE, content, key
 from evaluation.report.published import read_table1
 from evaluation.result import Result
@@ -18,6 +17,7 @@ from evaluation.videos import ClipRule, find_videos, read_clip
 from lightning_artv.errors import UserError
 from lightning_artv.media import gif_bytes, grid
 from lightning_artv.media.atomic import write_atomically
+from lightning_artv.pages.page import inline, write_page
 
 SHOWN, COLUMNS, SIDE, FPS = 8, 4, 128, 8.0
 
@@ -43,20 +43,19 @@ def write_report(
         raise UserError("A report needs at least one result.")
     pictures = {key(result): picture(result) for result in results}
     blocks = content(results, read_table1(), skipped or {}, pictures)
-    texts = {
-        "report.md": to_markdown(blocks),
-        "report.html": to_html(blocks, TITLE),
-        "report.tex": to_latex(blocks),
-    }
-    for name, text in texts.items():
-        write_atomically(out / name, text.encode())
+    files = [out / f"report.{suffix}" for suffix in ("md", "html", "tex")]
+    markdown = to_markdown(blocks)
+    write_atomically(files[0], markdown.encode())
+    kinds = [(type(block).__name__, block) for block in blocks]
+    write_page(files[1], Path(__file__).with_name("page.html"), title=TITLE, blocks=kinds)
+    write_atomically(files[2], to_latex(blocks).encode())
     if tensorboard is not None:
-        _write_tensorboard(results, texts["report.md"], tensorboard)
-    return [out / name for name in texts]
+        _write_tensorboard(results, markdown, tensorboard)
+    return files
 
 
 def picture(result: Result) -> str:
-    """An `<img>` with the first generated videos as a GIF; empty where they are gone."""
+    """The first generated videos as the address of a GIF; empty where they are gone."""
     folder = Path(str(result.run.get("fake", "")))
     if not result.run.get("fake") or not folder.is_dir():
         return ""
@@ -65,8 +64,7 @@ def picture(result: Result) -> str:
     rule = ClipRule(settings["frames"], 1, None, settings["fake_clip"], side, settings["seed"])
     clips = [read_clip(video, rule) for video in find_videos(folder, quiet)[:SHOWN]]
     sheet = grid(torch.stack(clips).permute(0, 1, 3, 4, 2), COLUMNS)
-    data = base64.b64encode(gif_bytes(sheet, FPS, scale=max(1, SIDE // side))).decode()
-    return f'<img src="data:image/gif;base64,{data}" alt="generated videos">'
+    return inline(gif_bytes(sheet, FPS, scale=max(1, SIDE // side)), "gif")
 
 
 def _write_tensorboard(results: Sequence[Result], markdown: str, folder: Path) -> None:

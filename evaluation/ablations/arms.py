@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.ablations.charts import places_of
 from evaluation.ablations.reading import BySeed, Numbers, values
 from evaluation.ablations.significance import effect_size, paired_t, sign_flip
 from evaluation.shapes.metrics_table import METRICS
+from lightning_artv.pages.chart import places_of
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 CONTRADICTED, NOT_TESTED = "contradicted", "not tested"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from evaluation.ablations.arms import metric_title
-from evaluation.ablations.charts import Chart, Line, bars, curves, heat
 from evaluation.ablations.reading import BySeed, Grid, Numbers, Run, values, with_unguided
 from evaluation.shapes.metrics_table import FLAT, METRICS
+from lightning_artv.pages.chart import Chart, Line, bars, curves, heat
 
 BAR_METRICS = (
     *("FVD", "FVD@128", "background_psnr@127", "drift_background_psnr"),

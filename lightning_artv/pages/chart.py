@@ -24,6 +24,8 @@ COLORS = (
 ALL, KEPT, BOUND = "#b4bcc8", COLORS[0], COLORS[1]
 """Colours of a histogram: all values, the kept ones, the thresholds."""
 WIDTH, LETTER, ROW, BINS, FEW = 460, 6.6, 18, 48, 9
+NEEDLESS = r' id="[^"]*_\d+"| transform="rotate\(-0[^"]*"|font-family: [^;]*; |(?<=\.\d\d)\d{4}'
+"""What is left out of SVG: names, the page's font, digits behind a hundredth of a pixel."""
 STYLE = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "lightning_artv",  # the same chart gives the same bytes
@@ -72,7 +74,8 @@ class Chart:
         text = self._drawn("svg", transparent=True, metadata=nothing).decode()
         opening, body = text[text.index("<svg") :].split(">", 1)
         body = re.sub(r"<style.*?</style>|<!--.*?-->|\s*\n\s*", " ", body, flags=re.DOTALL)
-        body = re.sub(r' id="[^"]*_\d+"', "", body).replace(INK, "currentColor")
+        body = re.sub("<[^>]+>", lambda tag: re.sub(NEEDLESS, "", tag[0]), body)
+        body = body.replace(INK, "currentColor")
         view = re.search(r'viewBox="[^"]*"', opening)
         label = self.title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
         wide = f"max-width: {1.25 * self.size[0]:g}px"

@@ -25,7 +25,7 @@ EFFECTS = {
     "no_anchor": {"FVD": -30.0},
 }
 FRAMES = 32
-VOID = ("meta", "img", "br", "line", "polyline", "polygon")
+VOID = ("meta", "img", "br")
 OPEN_ENDED = ("th", "td", "tr")
 
 
@@ -180,7 +180,7 @@ def test_the_truth_is_drawn_where_it_is_not_its_own_measure(page: str) -> None:
 
 def test_charts_follow_the_page_and_not_a_fixed_ink(page: str) -> None:
     assert page.count("<svg") >= 6 + 6 + 4 + 7
-    assert 'fill="currentColor"' in page and "prefers-color-scheme: dark" in page
+    assert "fill: currentColor" in page and "prefers-color-scheme: dark" in page
 
 
 def test_the_analysis_is_shown_where_there_is_one(page: str, folder: Path) -> None:

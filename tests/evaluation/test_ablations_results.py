@@ -19,7 +19,6 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from evaluation.__main__ import main
 from evaluation.ablations import figures
 from evaluation.ablations.board import HPARAM_METRICS
-from evaluation.ablations.charts import Line, bars, curves, heat
 from evaluation.ablations.pictures import STRIP_FRAMES, mask_pictures, side_by_side
 from evaluation.ablations.reading import Grid, read_grid, read_run
 from evaluation.ablations.results import write
@@ -248,51 +247,6 @@ def test_without_a_configuration_its_settings_are_left_out(tmp_path: Path) -> No
     write_results(tmp_path, seeds=(0,), variants=("full",), long_frames=16)
     shutil.rmtree(tmp_path / "runs" / "full" / "seed0" / "tensorboard")
     assert settings(read_grid(tmp_path), "full", 0) == {"variant": "full", "seed": 0}
-
-
-def test_a_curve_is_drawn_where_its_values_are() -> None:
-    chart = curves("t", [0, 10], {"a": Line([0.0, 1.0], [0.1, 0.1])}, "x", limits=(0, 1))
-    line = re.findall(r'points="([^"]+)" fill="none" stroke="#4e79a7"', chart.svg())
-    (x0, y0), (x1, y1) = ([float(n) for n in p.split(",")] for p in line[0].split())
-    assert x0 < x1 and y0 > y1  # up is more
-    assert chart.svg().count("<polygon") == 1  # the band
-    gap = curves("t", [0, 1, 2], {"a": Line([1.0, np.nan, 2.0])}, "x")
-    assert gap.svg().count('stroke="#4e79a7"') == 2 and "nan" not in gap.svg()
-    for x, lines in (([], {}), ([1], {}), ([1, 2], {"a": Line([1.0])})):
-        with pytest.raises(ValueError, match="at least one curve"):
-            curves("t", x, lines, "x")
-
-
-def test_bars_are_as_long_as_their_means() -> None:
-    svg = bars("t", {"a": [1.0, 3.0], "b": [4.0, 4.0]}).svg()
-    corners = re.findall(r'<polygon points="([^"]+)" fill="#(?:4e79a7|e15759)"', svg)
-    widths = []
-    for points in corners:
-        xs = [float(p.split(",")[0]) for p in points.split()]
-        widths.append(max(xs) - min(xs))
-    assert widths[1] == pytest.approx(2 * widths[0], rel=0.01)
-    assert "2.000 ± 1.414" in svg and "4.000 ± 0.000" in svg
-    with pytest.raises(ValueError, match="a value for each"):
-        bars("t", {"a": []})
-
-
-def test_the_heat_is_strongest_where_values_are() -> None:
-    density = np.zeros((3, 10))
-    density[0, 0] = density[1, 5] = density[2, 9] = 7
-    svg = heat("t", density, [0.05, 0.55, 0.95], [900, 500, 100], "t").svg()
-    cells = re.findall(r'points="([^"]+)" fill="#4e79a7" fill-opacity="1"', svg)
-    tops = [min(float(p.split(",")[1]) for p in c.split()) for c in cells]
-    assert len(cells) == 3 and tops[0] > tops[1] > tops[2]
-
-
-def test_pixels_show_the_chart() -> None:
-    picture = bars("t ↑", {"a": [1.0], "b": [2.0]}).pixels()
-    assert picture.dtype == np.uint8 and picture.shape[2] == 3
-    blue, red = ((abs(picture.astype(int) - c).sum(axis=2) < 60).sum() for c in (BLUE, RED))
-    assert blue > 1000 and red == pytest.approx(2 * blue, rel=0.1)
-
-
-BLUE, RED = ([0.75 * v + 0.25 * 255 for v in c] for c in ((78, 121, 167), (225, 87, 89)))
 
 
 def test_shots_need_runs_and_a_browser(

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from originals import originals, smaller
 
-from data_prep.transcode import longest_gop
+from data_prep.shards.transcode import longest_gop
 from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.tar import ShardWriter
 

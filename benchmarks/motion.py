@@ -9,7 +9,7 @@ turn, the best of several rounds each, in CPU time (other programs may be runnin
   PySceneDetect's if its resizing and HSV are done, by OpenCV; on videos hardly larger than the 256
   pixels that are scored, these two alone cost about a fifth of decoding. The larger a video, the
   less they count.
-- analyse: `data_prep.analyse`, which is one decode and all scores; with `--step 2` of every second
+- analyse: `data_prep.measure.analyse`, one decode and all scores; with `--step 2` of every second
   frame, which equals PySceneDetect's `frame_skip` 1.
 """
 
@@ -26,9 +26,9 @@ import av
 import cv2
 from av.video.reformatter import VideoReformatter
 
-from data_prep.analyse import AnalyseOptions, analyse
-from data_prep.motion import ContentScore, analysis_size
-from data_prep.rows import VideoEntry
+from data_prep.measure.analyse import AnalyseOptions, analyse
+from data_prep.measure.motion import ContentScore, analysis_size
+from data_prep.sources.rows import VideoEntry
 
 CLIPS = Path(__file__).parents[2] / "shared" / "clips"
 SUFFIXES = {".mp4", ".mkv", ".avi", ".mov", ".webm"}

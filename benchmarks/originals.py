@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data_prep.transcode import Limits, prepare
+from data_prep.shards.transcode import Limits, prepare
 
 FRAMES, FPS, HEIGHT, WIDTH = 300, 30, 336, 596  # WebVid's size
 

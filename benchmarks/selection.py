@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_prep.analyse import Analysis
-from data_prep.listing import LISTING
+from data_prep.measure.analyse import Analysis
+from data_prep.sources.listing import LISTING
 from data_prep.tables import ROW_GROUP, TableWriter, columns_of
 
 

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _folder(options: argparse.Namespace) -> int:
-    from data_prep.folder import Limits, write_folder
+    from data_prep.shards.folder import Limits, write_folder
 
     report = write_folder(
         options.source,
@@ -88,7 +88,7 @@ def _folder(options: argparse.Namespace) -> int:
 
 
 def _shapes(options: argparse.Namespace) -> int:
-    from data_prep.shapes import write_shapes
+    from data_prep.shards.shapes import write_shapes
 
     shards = write_shapes(
         options.out,

@@ -209,7 +209,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _motion(options: argparse.Namespace) -> int:
-    from data_prep.analyse import AnalyseOptions
+    from data_prep.measure.analyse import AnalyseOptions
     from data_prep.pipeline import motion_step
 
     motion_step(
@@ -224,7 +224,7 @@ def _motion(options: argparse.Namespace) -> int:
 
 
 def _clip(options: argparse.Namespace) -> int:
-    from data_prep.clip_score import ClipOptions
+    from data_prep.measure.clip_score import ClipOptions
     from data_prep.pipeline import clip_step
 
     names = ("pretrained", "revision", "frames", "batch_size", "device")
@@ -234,7 +234,7 @@ def _clip(options: argparse.Namespace) -> int:
 
 
 def _select(options: argparse.Namespace) -> int:
-    from data_prep.select import SelectOptions, select
+    from data_prep.selection.select import SelectOptions, select
 
     given = _given(options, "motion", "count", "share", "distance", "held_out")
     filters = dict(getattr(options, "filters", []))
@@ -243,9 +243,9 @@ def _select(options: argparse.Namespace) -> int:
 
 
 def _shards(options: argparse.Namespace) -> int:
-    from data_prep.accounts import summary
     from data_prep.pipeline import shards_step
-    from data_prep.shards import ShardOptions
+    from data_prep.shards.accounts import summary
+    from data_prep.shards.write import ShardOptions
 
     names = ("size", "fps", "gop", "crf", "preset", "cut", "min_seconds", "samples", "megabytes")
     wanted = ShardOptions(**_given(options, *names))
@@ -255,7 +255,7 @@ def _shards(options: argparse.Namespace) -> int:
 
 
 def _latents(options: argparse.Namespace) -> int:
-    from data_prep.latents import open_autoencoder, write_latents
+    from data_prep.shards.latents import open_autoencoder, write_latents
     from lightning_artv.generate import choose_device
 
     size, fps, batch = (options.size, options.size), options.fps, options.batch_size

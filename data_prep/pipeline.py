@@ -7,19 +7,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_prep.accounts import HELD_OUT, TRAIN, write_accounts
-from data_prep.analyse import AnalyseOptions
-from data_prep.check import check, plan_of, repair
 from data_prep.engine import EngineOptions
-from data_prep.listing import write_listing
-from data_prep.motion_job import Analyse
-from data_prep.shards import Plan, ShardOptions, write_shards
-from data_prep.steps import add_columns
+from data_prep.measure.analyse import AnalyseOptions
+from data_prep.measure.columns import add_columns
+from data_prep.measure.motion_job import Analyse
+from data_prep.shards.accounts import HELD_OUT, TRAIN, write_accounts
+from data_prep.shards.check import check, plan_of, repair
+from data_prep.shards.write import Plan, ShardOptions, write_shards
+from data_prep.sources.listing import write_listing
 from data_prep.tables import TableReader, made_by
 from lightning_artv.errors import DataError
 
 if TYPE_CHECKING:
-    from data_prep.clip_score import ClipOptions
+    from data_prep.measure.clip_score import ClipOptions
 
 
 def motion_step(
@@ -40,7 +40,9 @@ def clip_step(
     table: Path, out: Path, options: ClipOptions, engine: EngineOptions, overwrite: bool = False
 ) -> bool:
     """Score the captions of a table's videos by CLIP."""
-    from data_prep.clip_job import Clip  # here, since it takes seconds to import a model's library
+    from data_prep.measure.clip_job import (
+        Clip,  # here, since it takes seconds to import a model's library
+    )
 
     job = Clip(options)
     return add_columns(table, out, job, asdict(options), "clip", engine, overwrite)

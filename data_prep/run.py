@@ -8,14 +8,14 @@ from pathlib import Path
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from data_prep.accounts import summary
-from data_prep.analyse import AnalyseOptions
-from data_prep.clip_score import ClipOptions
 from data_prep.engine import EngineOptions
+from data_prep.measure.analyse import AnalyseOptions
+from data_prep.measure.clip_score import ClipOptions
 from data_prep.pipeline import clip_step, motion_step, shards_step
 from data_prep.report import write_report
-from data_prep.select import SelectOptions, select
-from data_prep.shards import ShardOptions
+from data_prep.selection.select import SelectOptions, select
+from data_prep.shards.accounts import summary
+from data_prep.shards.write import ShardOptions
 from lightning_artv.errors import UserError
 from lightning_artv.files import read_yaml
 

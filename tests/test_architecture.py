@@ -252,7 +252,7 @@ def test_the_sources_were_found():
         ("lightning_artv.generation", "import lightning", "Lightning"),
         ("lightning_artv.training.x", "from lightning_artv.cli import main", "command line"),
         ("lightning_artv.generation", "from lightning_artv import cli", "command line"),
-        ("lightning_artv.training.x", "import data_prep.folder", "built on the package"),
+        ("lightning_artv.training.x", "import data_prep.shards.folder", "built on the package"),
         ("data_prep.x", "import pytorch_lightning", "Lightning"),
     ],
 )

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.provenance import sweep
-from data_prep.shard_files import remove_shards
+from data_prep.shards.files import remove_shards
+from data_prep.tables.provenance import sweep
 from evaluation.__main__ import main
 from evaluation.ablations.plan import BUDGETS
 from evaluation.videos import natural_key

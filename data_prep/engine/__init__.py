@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from data_prep.failure import failure
+from data_prep.engine.failure import failure
 from data_prep.tables import Row
 from lightning_artv.errors import UserError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from data_prep.files import read_source
+from data_prep.sources.files import read_source
 from data_prep.tables import Row, TableReader
 from lightning_artv.data.decode import Video
 from lightning_artv.pages.page import inline

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data_prep.accounts import totals
-from data_prep.log import read_log
 from data_prep.report.examples import Example, examples
+from data_prep.shards.accounts import totals
 from data_prep.tables import TableReader, made_by
+from data_prep.tables.log import read_log
 from lightning_artv.pages.chart import ALL, BOUND, KEPT, Chart, histogram
 from lightning_artv.pages.page import write_page
 from lightning_artv.pages.table import Table

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.rows import Problem, VideoEntry
 from data_prep.sources import folder, msrvtt, openvid, ucf101, video2dataset, webvid
 from data_prep.sources.checks import usable
+from data_prep.sources.rows import Problem, VideoEntry
 from lightning_artv.errors import UserError
 
 KINDS = ("webvid", "openvid", "folder", "video2dataset", "ucf101", "msrvtt")

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.rows import (
+from data_prep.sources.rows import (
     MEMBER,
     Problem,
     ProblemKind,

@@ -1,12 +1,12 @@
-"""A folder of videos with a list of captions beside them, see `data_prep.metadata`."""
+"""A folder of videos with a list of captions beside them, see `data_prep.sources.metadata`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.metadata import COLUMNS, find_metadata
-from data_prep.rows import Problem, VideoEntry, key_of
+from data_prep.sources.metadata import COLUMNS, find_metadata
+from data_prep.sources.rows import Problem, VideoEntry, key_of
 from data_prep.sources.tabular import list_rows
 
 

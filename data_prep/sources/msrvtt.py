@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data_prep.rows import Problem, VideoEntry, key_of
+from data_prep.sources.rows import Problem, VideoEntry, key_of
 from lightning_artv.errors import UserError
 from lightning_artv.files import read_json
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.rows import Problem, VideoEntry, key_of
+from data_prep.sources.rows import Problem, VideoEntry, key_of
 from data_prep.sources.tabular import list_rows, number
 
 _OPTIONAL = (

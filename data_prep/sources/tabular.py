@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from data_prep.rows import Problem
+from data_prep.sources.rows import Problem
 from lightning_artv.tables import BadRow, Row, rows
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.rows import Problem, VideoEntry, key_of
+from data_prep.sources.rows import Problem, VideoEntry, key_of
 from lightning_artv.data.members import VIDEO_KEYS
 from lightning_artv.errors import UserError
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.rows import MEMBER, Problem, VideoEntry, key_of
+from data_prep.sources.rows import MEMBER, Problem, VideoEntry, key_of
 from lightning_artv.data.captions import TEXTS, BadCaption, caption_of, facts_of, no_captions
 from lightning_artv.data.members import LATENTS_KEY, Foreign, printable
 from lightning_artv.data.tar import RawSample, expand, read_shard

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.rows import Problem, VideoEntry, key_of
+from data_prep.sources.rows import Problem, VideoEntry, key_of
 from data_prep.sources.tabular import list_rows, number
 
 _DURATION = re.compile(r"P(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)", re.ASCII)

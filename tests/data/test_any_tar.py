@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tars import CONTENTS, DIR, FORMATS, LINK, REG, SYM, VIDEO, File, tar_bytes
 
-from data_prep.files import read_source
-from data_prep.latents import LatentOptions, write_latents
-from data_prep.rows import Problem, VideoEntry, key_of
+from data_prep.shards.latents import LatentOptions, write_latents
 from data_prep.sources import list_source
+from data_prep.sources.files import read_source
+from data_prep.sources.rows import Problem, VideoEntry, key_of
 from data_prep.sources.video2dataset import listed
 from lightning_artv.data.captions import BadCaption, caption_of
 from lightning_artv.data.index import open_index, scan_shard

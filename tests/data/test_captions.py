@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tars import CONTENTS, File, names, tar_bytes
 
 from data_prep.__main__ import main
-from data_prep.latents import LatentOptions, write_latents
-from data_prep.rows import VideoEntry
+from data_prep.shards.latents import LatentOptions, write_latents
 from data_prep.sources import list_source
+from data_prep.sources.rows import VideoEntry
 from lightning_artv.data.captions import BadCaption, caption_of
 from lightning_artv.data.datamodule import VideoDataModule
 from lightning_artv.data.shards import ClipSettings, ShardDataset

@@ -21,9 +21,9 @@ import pytest
 import torch
 from odd_files import ODD_FILES, SHAPES
 
-from data_prep.analyse import AnalyseOptions, analyse
-from data_prep.rows import VideoEntry
-from data_prep.transcode import Limits, prepare
+from data_prep.measure.analyse import AnalyseOptions, analyse
+from data_prep.shards.transcode import Limits, prepare
+from data_prep.sources.rows import VideoEntry
 from lightning_artv.data.decode import Video
 
 RECORDED = Path(__file__).with_name("odd_files.json")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tars import CONTENTS, LINK, SYM, VIDEO, File, names, tar_bytes
 
-from data_prep.latents import LatentOptions, write_latents
+from data_prep.shards.latents import LatentOptions, write_latents
 from lightning_artv.data.index import open_index
 from lightning_artv.data.members import Foreign
 from lightning_artv.data.shards import ClipSettings, ShardDataset

@@ -13,23 +13,26 @@ from typing import Any
 import pytest
 from prep_videos import make_source, map_here
 
-from data_prep import analyse as analyse_module
-from data_prep import check as check_module
-from data_prep import clip_score, folder, latents, motion_job, shards, steps
-from data_prep.accounts import totals
-from data_prep.analyse import AnalyseOptions
-from data_prep.check import check
-from data_prep.clip_job import Clip
-from data_prep.clip_score import ClipOptions
 from data_prep.engine import EngineOptions
-from data_prep.latents import LatentOptions, write_latents
-from data_prep.listing import write_listing
-from data_prep.motion_job import Analyse
+from data_prep.measure import analyse as analyse_module
+from data_prep.measure import clip_score, motion_job
+from data_prep.measure import columns as steps
+from data_prep.measure.analyse import AnalyseOptions
+from data_prep.measure.clip_job import Clip
+from data_prep.measure.clip_score import ClipOptions
+from data_prep.measure.columns import add_columns
+from data_prep.measure.motion_job import Analyse
 from data_prep.pipeline import shards_step
 from data_prep.report import examples
-from data_prep.select import SelectOptions, select
-from data_prep.shards import ShardOptions
-from data_prep.steps import add_columns
+from data_prep.selection.select import SelectOptions, select
+from data_prep.shards import check as check_module
+from data_prep.shards import folder, latents
+from data_prep.shards import write as shards
+from data_prep.shards.accounts import totals
+from data_prep.shards.check import check
+from data_prep.shards.latents import LatentOptions, write_latents
+from data_prep.shards.write import ShardOptions
+from data_prep.sources.listing import write_listing
 from data_prep.tables import read_rows
 from lightning_artv.networks.autoencoder import PixelUnshuffleAutoencoder
 

@@ -16,11 +16,11 @@ import pytest
 import yaml
 from prep_videos import make_source, map_here, tree
 
-from data_prep import check as check_module
-from data_prep import shards as shards_module
-from data_prep import steps as steps_module
 from data_prep.__main__ import main
+from data_prep.measure import columns as steps_module
 from data_prep.run import Recipe, load_recipe, run
+from data_prep.shards import check as check_module
+from data_prep.shards import write as shards_module
 from data_prep.tables import read_rows
 from lightning_artv.data.tar import read_shard
 from lightning_artv.errors import UserError

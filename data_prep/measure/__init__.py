@@ -1,0 +1,1 @@
+"""What is measured about videos, as columns of a table: motion, cuts, quality, CLIP."""

@@ -1,0 +1,273 @@
+"""The step `shards`: kept videos as WebDataset shards, small and with near keyframes.
+
+Videos are encoded in parallel; one writer puts them into shards in the table's order. So the bytes
+depend on the table and the options only, and a killed run goes on after its last finished shard.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from data_prep.engine import EngineOptions, Work, map_rows
+from data_prep.sources.files import failure, read_source
+from data_prep.tables.log import note
+from data_prep.tables.provenance import MARK, claim, is_claimed, sweep
+from data_prep.shards.files import (
+    MANIFEST,
+    Place,
+    Shard,
+    finish_shard,
+    finished_shards,
+    remove_shards,
+    write_manifest,
+)
+from data_prep.tables import STATUS, Row, TableReader, sha256
+from data_prep.shards.transcode import Limits, prepare_clips
+from data_prep.shards.x264 import Quality
+from lightning_artv.data.decode import DecodeError
+from lightning_artv.data.tar import ShardWriter, tars_in
+from lightning_artv.errors import UserError
+from lightning_artv.progress import Progress
+
+MOST_SAMPLES = 100_000
+
+
+@dataclass(frozen=True)
+class ShardOptions:
+    """What shards hold.
+
+    Attributes:
+        size: pixels that the short side is reduced to; None keeps it.
+        fps: frames per second that faster videos are thinned out to; None keeps all.
+        gop: frames from a keyframe to the next, at most: the nearer, the faster a window decodes.
+        crf, preset: of x264; see `Quality`.
+        cut: make a clip of each scene (the column `cuts`) instead of one of the whole video.
+        min_seconds: scenes shorter than this are left out.
+        samples: in a shard.
+        megabytes: of videos (10^6 bytes) after which a shard is full, instead of `samples`.
+    """
+
+    size: int | None = 320
+    fps: float | None = None
+    gop: int = 24
+    crf: int = 18
+    preset: str = "medium"
+    cut: bool = False
+    min_seconds: float = 1.0
+    samples: int = 1000
+    megabytes: float | None = None
+
+    def __post_init__(self) -> None:
+        self.limits  # noqa: B018 - checks size, fps, gop, crf and preset
+        if not 1 <= self.samples <= MOST_SAMPLES:
+            raise UserError(f"A shard holds 1 to {MOST_SAMPLES} samples, got {self.samples}.")
+        if (self.megabytes is not None and self.megabytes <= 0) or self.min_seconds < 0:
+            raise UserError("Give a positive number of megabytes and no negative min_seconds.")
+
+    @property
+    def limits(self) -> Limits:
+        """Of every clip."""
+        return Limits(self.size, self.fps, self.gop, Quality(self.crf, self.preset))
+
+
+_CLIPS = pa.list_(pa.struct([("video", pa.binary()), ("meta", pa.string())]))
+
+
+@dataclass(frozen=True)
+class Encode:
+    """A `Job`: a row's video -> `clips`, each an mp4 and JSON with its facts."""
+
+    options: ShardOptions
+    batch: int = 1
+    schema: pa.Schema = field(
+        default_factory=lambda: pa.schema([("clips", _CLIPS), *STATUS]), compare=False
+    )
+
+    def open(self) -> Work:
+        """Nothing to load."""
+        return lambda rows: [self._clips(row) for row in rows]
+
+    def _clips(self, row: Row) -> Row:
+        cuts = (row.get("cuts") or []) if self.options.cut else []
+        try:
+            source = read_source(row["path"])
+            clips = prepare_clips(source, self.options.limits, cuts, self.options.min_seconds)
+        except DecodeError as error:
+            kind, reason = failure(error)
+            return {"status": "failed", "error_kind": kind, "error": reason}
+        if not clips:
+            reason = f"no scene lasts {self.options.min_seconds:g} s"
+            return {"status": "failed", "error_kind": "too_short", "error": reason}
+        found = [
+            {
+                "video": clip.video,
+                "meta": json.dumps({**clip.meta, "start": clip.start, "copied": clip.copied}),
+            }
+            for clip in clips
+        ]
+        return {"status": "ok", "clips": found}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which videos go into a folder of shards, and how.
+
+    Attributes:
+        selection: the table of `data_prep.selection.select`.
+        held_out: whether these are the held-out videos or the others.
+        options: of the shards.
+        folder: to write.
+    """
+
+    selection: Path
+    held_out: bool
+    options: ShardOptions
+    folder: Path
+
+    def made_by(self) -> dict[str, Any]:
+        """What is kept in the shards to tell whether they are these."""
+        options = {**asdict(self.options), "held_out": self.held_out}
+        return {"step": "shards", "options": options, "input": sha256(self.selection)}
+
+    def numbers(self) -> list[int]:
+        """The rows of the kept videos."""
+        reader = TableReader(self.selection, ["decision", "held_out"])
+        rows = enumerate(reader)
+        return [
+            number
+            for number, row in rows
+            if row["decision"] == "kept" and row["held_out"] == self.held_out
+        ]
+
+
+def write_shards(plan: Plan, engine: EngineOptions, overwrite: bool = False) -> bool:
+    """Write the shards of a plan; what an interrupted run finished stays.
+
+    Returns:
+        whether there was anything to do.
+
+    Raises:
+        UserError: the folder holds shards that were made otherwise.
+    """
+    sweep(plan.folder)
+    sweep(plan.folder.parent)
+    made_by = plan.made_by()
+    done = _resumed(plan.folder, made_by, overwrite)
+    if done is None:
+        return False
+    started = time.monotonic()
+    numbers = plan.numbers()
+    at = done[-1].end if done else Place()
+    progress = Progress(len(numbers), "video", at.video)
+    clips = stream(plan, numbers[at.video :], at, engine)
+    shards = [*done, *_write(plan, made_by, clips, len(done), at, progress)]
+    progress.finish()
+    write_manifest(plan.folder, made_by, shards)
+    seconds = time.monotonic() - started
+    note(plan.folder, "shards", "video", len(numbers) - at.video, seconds, engine)
+    return True
+
+
+def _resumed(folder: Path, made_by: Mapping[str, Any], overwrite: bool) -> list[Shard] | None:
+    """The finished shards to go on after; None where all is done."""
+    if is_claimed(folder, made_by, overwrite):
+        return None if (folder / MANIFEST).is_file() else list(finished_shards(folder))
+    if (folder / MARK).is_file():
+        remove_shards(folder)
+    foreign = tars_in(folder) if folder.is_dir() else []
+    if foreign:
+        raise UserError(
+            f"{folder} holds {foreign[0].name} of another origin; choose another folder."
+        )
+    claim(folder, made_by)
+    return []
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What comes to the writer: a clip to store, or a video's failure (no bytes).
+
+    Attributes:
+        place: of it.
+        after: of what comes next.
+        row: of `SAMPLES`.
+        video: the mp4, or None.
+        meta: for `key.json`.
+    """
+
+    place: Place
+    after: Place
+    row: Row
+    video: bytes | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+def stream(
+    plan: Plan, numbers: list[int], first: Place, engine: EngineOptions
+) -> Generator[Clip, None, None]:
+    """The clips of videos, in order, from the place `first` on; `numbers` begin at its video."""
+    reader = TableReader(plan.selection)
+    results = map_rows(Encode(plan.options), plan.selection, numbers, engine)
+    for position, (number, result) in enumerate(zip(numbers, results, strict=True), first.video):
+        row = {name: reader.row(number).get(name) for name in SOURCE_COLUMNS}
+        clips = result.get("clips") or []
+        if not clips:
+            why = {name: result.get(name) for name in ("status", "error_kind", "error")}
+            yield Clip(Place(position, 0), Place(position + 1, 0), {**row, **why})
+        for index, clip in enumerate(clips):
+            last = index + 1 == len(clips)
+            after = Place(position + 1, 0) if last else Place(position, index + 1)
+            if Place(position, index) >= first:
+                meta = {**json.loads(clip["meta"]), "source": row["key"]}
+                sample = f"{row['key']}-{index:04d}" if plan.options.cut else row["key"]
+                facts = {name: meta[name] for name in CLIP_FACTS}
+                facts |= {"sample": sample, "size_bytes": len(clip["video"]), "status": "ok"}
+                yield Clip(Place(position, index), after, {**row, **facts}, clip["video"], meta)
+
+
+SOURCE_COLUMNS = ("key", "path", "caption", "motion", "clip_score")
+CLIP_FACTS = ("start", "width", "height", "fps", "frames", "duration", "copied")
+
+
+def _write(
+    plan: Plan,
+    made_by: Mapping[str, Any],
+    clips: Iterator[Clip],
+    number: int,
+    first: Place,
+    progress: Progress,
+) -> Iterator[Shard]:
+    """Fill shard after shard."""
+    upcoming = next(clips, None)
+    while upcoming is not None:
+        rows: list[Row] = []
+        size = 0
+        end = first
+        with ShardWriter(plan.folder, MOST_SAMPLES, first=number) as writer:
+            while upcoming is not None and not _full(plan.options, writer.count, size):
+                write_clip(writer, upcoming)
+                rows.append(upcoming.row)
+                size += len(upcoming.video or b"")
+                progress(upcoming.after.video - end.video)
+                end, upcoming = upcoming.after, next(clips, None)
+        yield finish_shard(plan.folder, number, rows, first, end, made_by)
+        number, first = number + 1, end
+
+
+def _full(options: ShardOptions, samples: int, size: int) -> bool:
+    if options.megabytes is not None:
+        return size >= options.megabytes * 1e6 or samples >= MOST_SAMPLES
+    return samples >= options.samples
+
+
+def write_clip(writer: ShardWriter, clip: Clip) -> None:
+    """Store a clip, if there is one."""
+    if clip.video is not None:
+        writer.write(clip.row["sample"], clip.video, clip.row["caption"], clip.meta)

@@ -23,8 +23,7 @@ from lightning_artv.media.container import (
     playable,
     promised_packets,
 )
-
-_COMPLETE = 0.95  # of the frames that the header counts; edit lists may hide a few
+from lightning_artv.media.packets import COMPLETE, Ending, continuous
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,8 @@ class DecodePass:
         self._stream = stream
         self._avi = container.format.name == "avi"
         self._promised = promised_packets(container, stream)
-        self._slots = stream.frames if self._avi else 0
+        self._ending = Ending(container, stream)
+        self._container = container
         self._packets = 0
         self._due: list[int] = []
         self._step = step
@@ -82,8 +82,6 @@ class DecodePass:
         self._small: Any = None
         self._orientation = STORED_UPRIGHT
         self._corrupt = 0
-        self._end = 0.0
-        self._slots_seen = 0
 
     def add(self, frame: av.VideoFrame) -> None:
         """Take the next frame; its picture is converted at most once."""
@@ -105,7 +103,8 @@ class DecodePass:
         """The stream's own among a container's packets, from the first keyframe on; note is taken
         of when each one of any stream ends, and of whether the file ends inside it.
         """
-        for packet in playable(filter(self._note, packets)):
+        own = filter(self._note, packets)
+        for packet in playable(continuous(self._container, self._stream, own)):
             time = packet.dts if self._avi or packet.pts is None else packet.pts
             if time is not None and not packet.is_discard:
                 self._due.append(time)
@@ -118,18 +117,11 @@ class DecodePass:
         self._packets += own
         if packet.is_corrupt:
             self.damage = "truncated"
-        if not self._promised and packet.pts is not None and packet.time_base:
-            end = packet.pts + (packet.duration or 0)
-            self._end = max(self._end, float(end * packet.time_base))
-            if own and self._avi:
-                self._slots_seen = max(self._slots_seen, end)
+        self._ending.note(packet)
         return own
 
-    def check(self, seconds: float) -> None:
+    def check(self) -> None:
         """Whether the whole video was there.
-
-        Args:
-            seconds: how long the header says it is; only asked where it counts no frames (mkv).
 
         Raises:
             BadVideo: damaged, truncated, or fewer than 2 frames to score.
@@ -137,24 +129,20 @@ class DecodePass:
         if self._corrupt:
             raise BadVideo(self.damage, f"{self._corrupt} of {self.frames} frames are damaged")
         self._check_count()
-        if self._slots_seen < _COMPLETE * self._slots - 1:
-            raise BadVideo(
-                "truncated", f"it ends after {self._slots_seen} of {self._slots} frames' time"
-            )
-        if not self._promised and not self._avi and self._end < _COMPLETE * seconds - 0.5:
-            raise BadVideo("truncated", f"it ends after {self._end:.1f} of {seconds:.1f} s")
+        if self._ending.problem:
+            raise BadVideo("truncated", self._ending.problem)
         if not self.content.scores:
             raise BadVideo("too_few_frames", f"it has {self.frames} frames, too few for motion")
 
     def _check_count(self) -> None:
         if not self._promised:
             return
-        if self._packets < _COMPLETE * self._promised - 1:
+        if self._packets < COMPLETE * self._promised - 1:
             raise BadVideo("truncated", f"it has {self.frames} of {self._promised} frames")
         times = [time for time in self._times if time is not None]
         due = sum(time >= min(times, default=0) for time in set(self._due))  # none before a key's
         shown = len(set(itertools.accumulate(times, max)))  # one that comes too late is not shown
-        if shown < _COMPLETE * due - 1:
+        if shown < COMPLETE * due - 1:
             raise BadVideo("damaged", f"{shown} of {due} frames can be decoded")
 
     def clock(self) -> Clock:

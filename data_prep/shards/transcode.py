@@ -16,8 +16,8 @@ from lightning_artv.data.clips import timeline
 from lightning_artv.data.decode import DecodeError, Video
 from lightning_artv.errors import UserError
 from lightning_artv.media.container import open_container, video_stream
+from lightning_artv.media.packets import COMPLETE, Ending
 
-COMPLETE = 0.95  # of the frames that the index promises; the others are counted as lost
 _AHEAD = 8  # frames that are decoded before they are encoded
 
 
@@ -101,6 +101,8 @@ def prepare_clips(
         if len(times) < COMPLETE * (len(times) + video.absent) - 1:
             whole = len(times) + video.absent
             raise DecodeError(f"it is truncated: it has {len(times)} of {whole} frames")
+        if "mp4" not in video.container:
+            _check_end(data)
         copied = not cuts and "mp4" in video.container and _within(video, data, limits)
         if copied and _is_whole(video):
             height, width = video.frames([0]).shape[-2:]
@@ -129,6 +131,18 @@ def longest_gop(video: bytes) -> int:
 def _starts(packet: av.Packet | None) -> bool:
     """Whether a keyframe, or the end of the stream, is here."""
     return packet is None or packet.is_keyframe
+
+
+def _check_end(data: bytes) -> None:
+    """Refuse a file that ends before its header says; an mp4's index is asked in its place."""
+    with open_container(data) as reader:
+        stream = video_stream(reader)
+        assert stream is not None
+        ending = Ending(reader, stream)
+        for packet in reader.demux():
+            ending.note(packet)
+    if ending.problem:
+        raise DecodeError(f"it is truncated: {ending.problem}")
 
 
 def _read(path: Path) -> bytes:

@@ -26,6 +26,7 @@ from lightning_artv.media.container import (
     to_rgb,
     video_stream,
 )
+from lightning_artv.media.packets import continuous
 
 __all__ = ["DecodeError", "Video", "square"]
 
@@ -86,7 +87,8 @@ class Video:
         self.size = (stream.height, stream.width)
         promised = promised_packets(self._container, stream)
         try:
-            packets = [p for p in self._container.demux(stream) if p.size]
+            own = (p for p in self._container.demux(stream) if p.size)
+            packets = list(continuous(self._container, stream, own))
         except av.FFmpegError as error:
             raise DecodeError(f"the container is damaged ({_reason(error)})") from error
         self.absent = max(0, promised - len(packets))
@@ -98,10 +100,10 @@ class Video:
         rate = self._stream.guessed_rate or self._stream.average_rate or 25
         base = self._stream.time_base
         self.container = self._container.format.name
-        shown = [packet for packet in self._packets if not packet.is_discard]
+        shown = self._shown()
         if base is None or not shown:
             raise DecodeError("the video stream has no frames")
-        self._counted = self._lacks_times_of_display()
+        self._counted = self._lacks_times_of_display(shown)
         times = [_time(packet) for packet in shown]
         self._position = {time: number for number, time in enumerate(times) if time is not None}
         if None in times:  # a raw stream
@@ -114,7 +116,19 @@ class Video:
         self.timestamps = [float((time - self._times[0]) * base) for time in self._times]
         self.aspect = float(self._stream.sample_aspect_ratio or 1)
 
-    def _lacks_times_of_display(self) -> bool:
+    def _shown(self) -> list[av.Packet]:
+        """The packets whose pictures are to be seen.
+
+        Matroska has no times before its start, where a cut may have left leading pictures.
+        """
+        shown = [packet for packet in self._packets if not packet.is_discard]
+        timed = [packet for packet in shown if packet.pts is not None]
+        if not timed or "matroska" not in self.container:
+            return shown
+        self.absent += len(shown) - len(timed)
+        return timed
+
+    def _lacks_times_of_display(self, shown: Sequence[av.Packet]) -> bool:
         """Whether the packets only have the times at which they are decoded, as in an avi, and
         frames change places; they are then counted, in the order in which the decoder shows them.
 
@@ -122,7 +136,7 @@ class Video:
         packed.
         """
         packets = self._packets
-        unknown = any(packet.pts is None for packet in packets)
+        unknown = any(packet.pts is None for packet in shown)
         if self.container == "avi" and not unknown:
             times = [packet.pts or 0 for packet in packets]
             packed = _PACKED.search(bytes(packets[0])[:_HEADER_BYTES]) is not None

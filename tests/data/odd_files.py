@@ -52,6 +52,8 @@ class Recipe:
 
 
 FINE = {"qmin": "1", "qmax": "2"}
+RUNS_OVER = 1 << 33
+"""Ticks of a transport stream's clock, which then begins again."""
 X265 = {"crf": "4", "preset": "fast", "x265-params": "log-level=none:bframes=2:pools=none"}
 VPX = {"crf": "4", "b": "2M", "cpu-used": "8", "deadline": "realtime"}
 FLV = 1000
@@ -364,6 +366,17 @@ TIMES: dict[str, Callable[[], bytes]] = {
     "starts late.ts": lambda: remuxed(file("mpegts", H264), "mpegts", shift=10**7),
     "trimmed.mp4": lambda: remuxed(
         file("mp4", Recipe(gop=250)), "mp4", shift=-2048, avoid_negative_ts="disabled"
+    ),
+    "joined.ts": lambda: file("mpegts", H264) * 2,
+    "joined to an earlier one.ts": lambda: (
+        remuxed(file("mpegts", H264), "mpegts", shift=10**8) + file("mpegts", H264)
+    ),
+    "joined to a later one.ts": lambda: (
+        file("mpegts", H264) + remuxed(file("mpegts", H264), "mpegts", shift=10**8)
+    ),
+    "joined.mpg": lambda: file("mpeg", _fine("mpeg2video", b_frames=2, gop=6)) * 2,
+    "clock runs over.ts": lambda: remuxed(
+        file("mpegts", Recipe(gop=6, fps=2)), "mpegts", shift=RUNS_OVER - 400_000
     ),
     "slow.mp4": lambda: file("mp4", Recipe(fps=1)),
     "fast.mkv": lambda: file("matroska", Recipe(fps=250)),

@@ -1,0 +1,81 @@
+"""What the packets of a video file say about its times, and about whether it ends early."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import av
+from av.container import InputContainer
+from av.format import Flags
+
+from lightning_artv.media.container import promised_packets
+
+COMPLETE = 0.95  # of the packets, slots or seconds that a header promises
+_GAP, _BACK = 10.0, 0.1  # seconds; what ffmpeg takes for a clock that was set anew
+
+
+def continuous(
+    container: InputContainer, stream: av.VideoStream, packets: Iterable[av.Packet]
+) -> Iterator[av.Packet]:
+    """A stream's packets with times that go on where the file's clock starts anew.
+
+    A transport stream has a clock; recordings that were joined by `cat` have several. As in
+    ffmpeg, a step back, and a gap of more than 10 s, is another clock.
+    """
+    base = stream.time_base
+    if base is None or not container.format.flags & Flags.ts_discont.value:
+        yield from packets
+        return
+    step = round(1 / ((stream.guessed_rate or 25) * base))
+    shift, before = 0, None
+    for packet in packets:
+        if packet.dts is not None:
+            late = 0 if before is None else packet.dts + shift - before
+            if late * base > _GAP or late * base < -_BACK:
+                shift += step - late
+            before = packet.dts + shift
+        if shift:
+            packet.pts = None if packet.pts is None else packet.pts + shift
+            packet.dts = None if packet.dts is None else packet.dts + shift
+        yield packet
+
+
+class Ending:
+    """Takes note of every packet of a file, and says whether the file ends before its header does.
+
+    An avi's header counts slots of time, others (mkv, flv) seconds. An mp4's counts packets, see
+    `container.promised_packets`.
+
+    Args:
+        container: the file.
+        stream: its video stream.
+    """
+
+    def __init__(self, container: InputContainer, stream: av.VideoStream) -> None:
+        self._stream = stream
+        is_avi = container.format.name == "avi"
+        self._slots = stream.frames if is_avi else 0
+        counted = is_avi or promised_packets(container, stream)
+        self._seconds = 0.0 if counted else (container.duration or 0) / av.time_base
+        self._first = self._last = 0.0
+        self._seen = 0
+
+    def note(self, packet: av.Packet) -> None:
+        """Take a packet of any stream: the longest one tells of a missing end."""
+        if not packet.size or packet.pts is None or not packet.time_base:
+            return
+        end = packet.pts + (packet.duration or 0)
+        self._first = min(self._first, float(packet.pts * packet.time_base))
+        self._last = max(self._last, float(end * packet.time_base))
+        if packet.stream is self._stream:
+            self._seen = max(self._seen, end)
+
+    @property
+    def problem(self) -> str:
+        """Where the file ends, in words; empty at its end."""
+        if self._seen < COMPLETE * self._slots - 1:
+            return f"it ends after {self._seen} of {self._slots} frames' time"
+        length = self._last - self._first  # a clock that runs over begins below 0
+        if length < COMPLETE * self._seconds - 0.5:
+            return f"it ends after {length:.1f} of {self._seconds:.1f} s"
+        return ""

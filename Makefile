@@ -38,6 +38,8 @@ tensorboard: $(STAMP)  ## show all runs under outputs/ (LOGS=folder for another)
 	$(BIN)/tensorboard --logdir $(or $(LOGS),outputs)
 
 tensorboard-shots: $(STAMP)  ## [OUT=outputs/ablations]: pictures of the ablations' TensorBoard, with Chromium
+	@$(BIN)/python -c 'import playwright' 2>/dev/null \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[shots]'
 	$(BIN)/python -m evaluation ablations-shots $(or $(OUT),outputs/ablations)
 
 eval-ucf101: PROTOCOL = ucf101-2048

@@ -22,7 +22,6 @@ from evaluation.ablations.board import HPARAM_METRICS
 from evaluation.ablations.pictures import STRIP_FRAMES, mask_pictures, side_by_side
 from evaluation.ablations.reading import Grid, read_grid, read_run
 from evaluation.ablations.results import write
-from evaluation.ablations.shots import pages, take
 from evaluation.shapes.metrics_table import METRICS
 from lightning_artv.errors import UserError
 
@@ -247,16 +246,3 @@ def test_without_a_configuration_its_settings_are_left_out(tmp_path: Path) -> No
     write_results(tmp_path, seeds=(0,), variants=("full",), long_frames=16)
     shutil.rmtree(tmp_path / "runs" / "full" / "seed0" / "tensorboard")
     assert settings(read_grid(tmp_path), "full", 0) == {"variant": "full", "seed": 0}
-
-
-def test_shots_need_runs_and_a_browser(
-    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(UserError, match="holds no runs"):
-        take(tmp_path, tmp_path)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="apt-get install chromium"):
-        take(out / "tensorboard", tmp_path)
-    shown = {page.name: page for page in pages(["full", "no_mask"])}
-    assert {"full/seed", "no_mask/seed"} <= set(shown["hparams"].words)
-    assert "curves/background_psnr (no_mask)" in shown["custom_scalars"].words

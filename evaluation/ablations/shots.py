@@ -78,7 +78,7 @@ def take(logdir: Path, out: Path) -> list[Path]:
         from playwright import sync_api
     except ImportError as error:
         raise UserError(
-            "There is no Playwright: install it by `pip install playwright`, or use `make tensorboard-shots`."
+            "There is no Playwright: use `make tensorboard-shots`, or `pip install playwright`."
         ) from error
     paths = []
     try:

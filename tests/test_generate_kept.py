@@ -280,6 +280,8 @@ def test_an_early_end_says_how_far_it_came(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     at_frame(9, monkeypatch, act)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)  # nohup, for one, lets SIGHUP be ignored
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
     output = tmp_path / name
     kept = tmp_path / name.replace("x", "x.partial")

@@ -250,7 +250,7 @@ def test_workers_outlive_signals_to_their_group_and_end_with_the_run() -> None:
 def test_a_process_that_leaves_a_stream_open_ends() -> None:
     """The loader's workers do not outlive it, nor does it wait for them or complain."""
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"import sys; sys.path[:0] = {list(map(str, Path(__file__).parents[:2]))!r}\n"
         "from test_stream import Numbers, stream\n"
         "iterator = iter(stream(Numbers(50), 2, workers=2)); next(iterator); next(iterator)\n"
     )

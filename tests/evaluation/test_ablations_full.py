@@ -80,7 +80,7 @@ def test_a_missing_network_is_exit_3_and_measured_when_it_is_there(
     place = arguments.index("--i3d")
     without = [*arguments[:place], *arguments[place + 2 :], "--variants", "no_mask"]
     assert main([*without, "--weights", str(tmp_path)]) == 3
-    assert "i3d weights are missing" in capsys.readouterr().err
+    assert "No known file of the i3d weights is in" in capsys.readouterr().err
     result = tmp_path / "out" / "ucf101-2k" / "no_mask" / "result.json"
     assert Result.load(result).of("kvd").value is None  # type: ignore[union-attr]
     assert main([*arguments, "--variants", "no_mask"]) == 0

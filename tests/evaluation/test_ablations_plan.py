@@ -253,7 +253,7 @@ def test_bad_options_of_the_grid_are_one_sentence(
     for words, sentence in (
         (["--budget", "huge"], "There is no budget 'huge': use quick or long"),
         (["--seeds", "one"], "must be a whole number, got 'one'"),
-        (["--config", "no.yaml"], "The configuration file no.yaml does not exist"),
+        (["--config", "no.yaml"], "There is no configuration file 'no.yaml'"),
     ):
         assert main([*out, *words]) == 2
         error = capsys.readouterr().err

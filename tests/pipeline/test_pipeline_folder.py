@@ -186,6 +186,6 @@ def test_a_hub_id_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPa
         raise LocalEntryNotFoundError("no network\nat all")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    with pytest.raises(MissingWeightsError, match="me/artv is neither") as error:
+    with pytest.raises(MissingWeightsError, match="me/artv is no folder here") as error:
         ARTVPipeline.from_pretrained("me/artv")
     assert "\n" not in str(error.value)

@@ -58,7 +58,6 @@ def write_page(
     """
     sweeps = figures.sweep_charts(grid)
     counts = {verdict: [f.verdict for f in found].count(verdict) for verdict in VERDICTS}
-    reached = "Nothing was measured as far as frame 127." if goal is None else goal.sentence()
     write_template(
         folder / "index.html",
         Path(__file__).with_name("page.html"),
@@ -67,8 +66,7 @@ def write_page(
         found=found,
         claims={f.claim: [g for g in found if g.claim == f.claim] for f in found},
         tally=", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count),
-        goal=reached,
-        state="" if goal is None else "good" if goal.reached else "bad",
+        goal=goal,
         forms=[(ranking, *_tables(ranking)) for ranking in forms if ranking.order],
         analysis=_analysis(folder / ANALYSIS),
         variants=_variants(grid),
@@ -79,7 +77,9 @@ def write_page(
         frames=clips and _write_clips(clips, folder),
         masks=_write_masks(grid, folder),
         protocol=Table(("", ""), protocol_rows(grid, machine), left=2),
-        **{f.__name__.strip("_"): f for f in (_upper, _tests, metric_title)},
+        upper=_upper,
+        tests=_tests,
+        metric_title=metric_title,
     )
 
 

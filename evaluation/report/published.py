@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 TABLE1 = Path(__file__).parents[1] / "published" / "table1.yaml"
+SETS = ("ucf101", "msrvtt")
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,7 @@ def read_table1() -> PublishedTable:
         PublishedRow(
             row["method"],
             row["data"],
-            row["ucf101"]["zero_shot"],
-            row["ucf101"]["fvd"],
-            row["ucf101"]["is"],
-            row["msrvtt"]["zero_shot"],
-            row["msrvtt"]["fvd"],
-            row["msrvtt"]["clipsim"],
+            **{f"{name}_{key}": value for name in SETS for key, value in row[name].items()},
         )
         for row in content["rows"]
     )

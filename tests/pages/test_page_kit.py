@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import jinja2
@@ -63,3 +64,14 @@ def test_tables_escape_in_every_language() -> None:
 def test_rows_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match="as long as its head"):
         Table(("a",), [("b", "c")])
+
+
+def test_html_and_charts_are_made_nowhere_else() -> None:
+    root = Path(__file__).parents[2]
+    own = root / "lightning_artv" / "pages"
+    files = [*root.glob("lightning_artv/**/*.py"), *root.glob("data_prep/**/*.py")]
+    files += root.glob("evaluation/**/*.py")
+    assert len(files) > 200 and own / "chart.py" in files
+    made = r"<(svg|html|table|div|style|figure|p|h\d)[ >]|(import|from) (matplotlib|jinja2)\b"
+    elsewhere = [p for p in files if not p.is_relative_to(own) and re.search(made, p.read_text())]
+    assert elsewhere == []

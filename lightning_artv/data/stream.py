@@ -7,6 +7,7 @@ batches that were read ahead but never trained on are read again after a resume,
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -88,7 +89,7 @@ class BatchStream:
         taken = self._chunks.start(self.begin())
         rows: VideoBatch | None = None
         ends: list[int] = []  # for each row, up to where it uses the stream up
-        for chunk in self._loader:
+        for chunk in self._started():
             if chunk.error is not None:
                 raise chunk.error
             for outcome in chunk.outcomes:
@@ -103,6 +104,18 @@ class BatchStream:
                 rows = cut(rows, self.batch_size) if ends else None
         if rows is not None:
             yield replace(rows, position=ends[-1])
+
+    def _started(self) -> Iterator[Chunk]:
+        """The loader, with its workers forked; what is garbage in this process stays so in them.
+
+        A worker that collected it would wait for ever for threads that a fork does not copy, such
+        as those of FFmpeg's scaler.
+        """
+        gc.freeze()
+        try:
+            return iter(self._loader)
+        finally:
+            gc.unfreeze()
 
 
 class _Chunks:

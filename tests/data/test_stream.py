@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -256,3 +257,29 @@ def test_a_process_that_leaves_a_stream_open_ends() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], timeout=GUARD, capture_output=True)
     assert (ended.returncode, ended.stderr.decode()) == (0, "")
+
+
+def test_a_worker_does_not_collect_the_garbage_of_its_parent(tmp_path: Path) -> None:
+    """It would wait for threads that were not forked, as those of FFmpeg's scaler."""
+    here, collected = os.getpid(), tmp_path / "collected"
+
+    class Garbage:
+        def __init__(self) -> None:
+            self.cycle = self
+
+        def __del__(self) -> None:
+            if os.getpid() != here:
+                collected.touch()
+
+    class Collecting(Numbers):
+        def read(self, place: Place) -> tuple[Sample | None, Outcome]:
+            gc.collect()
+            return super().read(place)
+
+    gc.disable()
+    try:
+        Garbage()
+        assert len(first(stream(Collecting(6), 3, workers=1), 2)) == 2
+    finally:
+        gc.enable()
+    assert gc.get_freeze_count() == 0 and not collected.exists()

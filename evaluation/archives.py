@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lightning_artv.errors import CorruptWeightsError
-from lightning_artv.networks.pretrained import load_tensors, without_wrapper
+from lightning_artv.networks.state_dict import load_tensors, without_wrapper
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

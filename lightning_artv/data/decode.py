@@ -293,7 +293,7 @@ class Video:
 
     def _count(self, frame: av.VideoFrame, position: int) -> int:
         """Give a frame the time of its position, and return the next one's."""
-        if frame.key_frame:  # it tells how many were lost before
+        if frame.key_frame and frame.pts is not None:  # it tells how many were lost before
             position = max(position, self._position.get(frame.pts, 0))
         frame.pts = self._times[position] if position < len(self._times) else None
         return position + 1

@@ -8,6 +8,7 @@ afterwards).
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -67,3 +68,13 @@ def _hash(seed: int, key: str | int) -> int:
     name = f"s{key}" if isinstance(key, str) else f"i{int(key)}"
     digest = hashlib.blake2b(f"{int(seed)} {name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
+
+
+def names_of(keys: Sequence[str], step: int) -> list[str]:
+    """A name a training sample for its randomness; a key that is there twice gives two names."""
+    seen: Counter[str] = Counter()
+    names = []
+    for key in keys:
+        names.append(f"train:{step}:{key}:{seen[key]}")
+        seen[key] += 1
+    return names

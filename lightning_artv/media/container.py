@@ -45,7 +45,7 @@ class Orientation:
         """Whether width and height change places."""
         return self.quarter_turns % 2 == 1
 
-    def upright(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def upright(self, picture: NDArray[Any]) -> NDArray[Any]:
         """The picture `[H, W, ...]` as it is to be seen; a view."""
         return np.rot90(picture[:, ::-1] if self.mirrored else picture, self.quarter_turns)
 

@@ -18,9 +18,9 @@ from lightning_artv.given import is_hub_id
 from lightning_artv.networks.pretrained import (
     find_model,
     load_model,
-    load_tensors,
     snapshot,
 )
+from lightning_artv.networks.state_dict import load_tensors
 from lightning_artv.networks.weight_files import check_sha256, digest_of, sha256_of
 
 

@@ -4,15 +4,12 @@ checked, never in silence.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
-from zipfile import BadZipFile
 
-import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
 from lightning_artv.given import check_weights_given, is_hub_id
@@ -31,13 +28,6 @@ from lightning_artv.quiet import silence
 silence()  # of what diffusers says about the models that are loaded here
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
-
-_UNREADABLE = (
-    *(pickle.UnpicklingError, BadZipFile, EOFError, OSError),
-    *(RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError),
-)
-_NESTED = ("state_dict", "model_state_dict", "model", "network", "net")
-_WRAPPERS = ("module.", "_orig_mod.", "model.", "network.", "net.")
 
 
 def without_bars() -> None:
@@ -88,7 +78,7 @@ def load_model(
             f"download it again."
         ) from error
     weight_files.check_complete(info["missing_keys"], root / subfolder)
-    return model.float()  # type: ignore[no-any-return]
+    return model.float()
 
 
 def find_model(
@@ -130,48 +120,6 @@ def find_model(
             f"{root / subfolder} has no config.json: give all files of the model."
         )
     return root, subfolder, weights
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a state dict that `torch.save` wrote, without unpickling anything but tensors.
-
-    It may lie under `state_dict` or the like, beside an epoch and an optimizer, and its names may
-    begin with a wrapper's (`module.`).
-
-    Raises:
-        CorruptWeightsError: damaged, no state dict, or one that holds other objects (code).
-    """
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        raise CorruptWeightsError(
-            f"{path} is damaged or holds more than tensors ({first_line(error)}), and nothing in "
-            f"it was run: download it again."
-        ) from error
-    named = _state_dict(tensors)
-    if named is None:
-        raise CorruptWeightsError(f"{path} holds no state dict: give a file of named tensors.")
-    return without_wrapper(named)
-
-
-def _state_dict(content: Any) -> dict[str, Tensor] | None:
-    """Named tensors: the content itself, or what a training script put them under."""
-    if not isinstance(content, dict):
-        return None
-    if all(isinstance(value, Tensor) for value in content.values()):
-        return content
-    return next((found for key in _NESTED if (found := _state_dict(content.get(key)))), None)
-
-
-def without_wrapper(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors under the names of the bare network, without DataParallel's `module.` and the like.
-
-    A wrapper is a name of `_WRAPPERS` that all tensors begin with.
-    """
-    for prefix in _WRAPPERS:
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            return without_wrapper({k.removeprefix(prefix): v for k, v in tensors.items()})
-    return tensors
 
 
 def load_config(

@@ -62,7 +62,7 @@ def load_single_file(
             f"({weight_files.first_line(error)}): give another file or a diffusers folder."
         ) from error
     model.__class__ = cls
-    return model.float()  # type: ignore[no-any-return]
+    return model.float()
 
 
 def configs_of(path: Path, subfolder: str) -> Path:

@@ -137,7 +137,8 @@ class VideoCLI(LightningCLI):
             if found is None and subcommand != "fit":
                 raise UserError(f"There is no checkpoint in {folders[0]}: give --ckpt_path a file.")
             return None if found is None else str(found)
-        if path is None and subcommand == "fit" and not self.trainer.fast_dev_run:
+        trial = self.trainer.fast_dev_run  # type: ignore[attr-defined]
+        if path is None and subcommand == "fit" and not trial:
             requeued = SLURMEnvironment.detect() and any(
                 Path(self.trainer.default_root_dir).glob("hpc_ckpt_*.ckpt")
             )

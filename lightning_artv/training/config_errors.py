@@ -26,6 +26,11 @@ _LEAST = {
 }
 """What Lightning does not check itself."""
 
+_LOST = re.compile(
+    r"gloo/transport/.*(closed by peer|reset by peer|Broken pipe)|remote process (exited|has)"
+)
+"""What gloo and NCCL say in the other processes of a run when one of them ends."""
+
 _PARSER_KEY = re.compile(r'Parser key "([^"]+)"')
 _CLASS = re.compile(r"Problem with given class_path '([^']+)':\s*")
 _UNKNOWN = (
@@ -48,13 +53,19 @@ def explain(message: str, parser: ArgumentParser) -> str:
 
 
 def refusal(error: Exception) -> str | None:
-    """One sentence for what Lightning itself refuses about an option; None for other errors.
+    """One sentence for what Lightning itself refuses about an option, and for what the other
+    processes of a run see when one ends; None for other errors.
 
     It raises many types for that, `ValueError` and `RuntimeError` among them, so that it counts
     whose statement raised the error.
     """
     if isinstance(error, MisconfigurationException):
         return _one_sentence(str(error))
+    if isinstance(error, RuntimeError) and _LOST.search(str(error)):
+        return (
+            "Another process of this run has ended, or the network to it is lost: look for its own "
+            "message."
+        )
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
     own = str(frame.f_globals.get("__name__", "")).startswith(_OWN)
     if not own or not linecache.getline(frame.f_code.co_filename, line).strip().startswith("raise"):

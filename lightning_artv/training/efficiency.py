@@ -91,10 +91,10 @@ def bound_by_passes(trainer: Trainer) -> None:
     The stream of training data is endless, so that no epoch of it would ever end.
     """
     passes, data = trainer.max_epochs, getattr(trainer, "datamodule", None)
-    endless = trainer.limit_train_batches == 1.0 and hasattr(data, "batches_a_pass")
-    if trainer.max_steps != -1 or passes is None or passes < 1 or not endless:
+    count = getattr(data, "batches_a_pass", None) if trainer.limit_train_batches == 1.0 else None
+    if trainer.max_steps != -1 or passes is None or passes < 1 or count is None:
         return
-    batches = passes * data.batches_a_pass()
+    batches = passes * count()
     steps = math.ceil(batches / trainer.accumulate_grad_batches)
     trainer.fit_loop.epoch_loop.max_steps = steps
     rank_zero_info(f"trainer.max_epochs {passes}: {steps} optimiser steps.")

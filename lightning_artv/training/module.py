@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_artv.batch import VideoBatch
-from lightning_artv.diffusion.noise import generators_for
+from lightning_artv.diffusion.noise import generators_for, names_of
 from lightning_artv.errors import UserError
 from lightning_artv.systems.base import Segment, VideoSystem
 from lightning_artv.training.checkpoint import (
@@ -37,11 +35,10 @@ from lightning_artv.training.optim import (
     Decay,
     OptimizerName,
     adamw,
-    kind_of,
     learning_rates,
     renew,
 )
-from lightning_artv.training.resume import changes, rewind
+from lightning_artv.training.resume import check_goes_on, rewind
 from lightning_artv.training.saving import keep_states
 from lightning_artv.training.sharding import shard
 from lightning_artv.training.signals import StopOnSignal
@@ -204,7 +201,8 @@ class VideoModule(LightningModule):
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> dict[str, Tensor | None]:
         """The loss of one batch, and what callbacks show of it."""
-        output = self.system.loss(batch, generators_for(self.seed, self._keys(batch)))
+        names = names_of(batch.each_target(batch.keys), self.global_step)
+        output = self.system.loss(batch, generators_for(self.seed, names))
         self.last_losses = (batch.each_target(batch.keys), output.per_sample)
         self._losses.append(output.loss.detach())
         return {
@@ -285,39 +283,11 @@ class VideoModule(LightningModule):
         self._start = None
         rename_weights(checkpoint, self.system, PREFIX)
         if self.trainer.state.fn == TrainerFn.FITTING:
-            self._compare(checkpoint)
+            check_goes_on(checkpoint, self.optimizer_name, self.embedded_config)
         parameters = {PREFIX + n: p for n, p in self.system.trainable_parameters().items()}
         known = self.state_dict().keys()
         check_weights(checkpoint["state_dict"], parameters, "The file to resume from", known)
         keep_states(checkpoint.get("callbacks", {}), self.trainer.callbacks)  # type: ignore[attr-defined]
-
-    def _compare(self, checkpoint: Mapping[str, Any]) -> None:
-        """What a fit that goes on does otherwise than before."""
-        states = checkpoint.get("optimizer_states")
-        if not states:
-            raise UserError(
-                "The file to resume from holds weights alone: start a new run with them "
-                "(--model.init_from), or give --ckpt_path a whole checkpoint."
-            )
-        kind = kind_of(states[0])
-        if kind not in (None, self.optimizer_name):
-            raise UserError(
-                f"The checkpoint's optimiser is {kind}, whose state {self.optimizer_name} cannot "
-                f"read: set model.optimizer {kind}."
-            )
-        stored = checkpoint.get(CONFIG_KEY)
-        if stored and self.embedded_config and (other := changes(stored, self.embedded_config)):
-            step = checkpoint["global_step"]
-            rank_zero_warn(f"Going on from step {step} with other options than before: {other}.")
-
-    def _keys(self, batch: VideoBatch) -> list[str]:
-        """A name a sample for its randomness; one that is in the batch twice gets two names."""
-        seen: Counter[str] = Counter()
-        names = []
-        for key in batch.each_target(batch.keys):
-            names.append(f"train:{self.global_step}:{key}:{seen[key]}")
-            seen[key] += 1
-        return names
 
     def _evaluate(self, batch: VideoBatch, name: str) -> None:
         keys = [f"validation:{key}" for key in batch.each_target(batch.keys)]

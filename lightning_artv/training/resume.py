@@ -12,7 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from lightning_artv.errors import UserError
+from lightning_artv.training.checkpoint import CONFIG_KEY
 from lightning_artv.training.earlier import system_settings
+from lightning_artv.training.optim import kind_of
 
 _COUNTS = ("ready", "started", "processed", "completed")
 
@@ -29,6 +34,36 @@ def rewind(loops: MutableMapping[str, Any], micro_batches: int) -> None:
     for counts in cleared.values():  # the step's first batch cleared the gradients
         for name in counts:
             counts[name] -= 1
+
+
+def check_goes_on(
+    checkpoint: Mapping[str, Any], optimizer: str, config: Mapping[str, Any] | None
+) -> None:
+    """Tell what a fit that goes on from a checkpoint does otherwise than before.
+
+    Args:
+        optimizer: the run's `model.optimizer`.
+        config: the run's `embedded_config`, if it is known.
+
+    Raises:
+        UserError: weights alone, or another optimiser's state.
+    """
+    states = checkpoint.get("optimizer_states")
+    if not states:
+        raise UserError(
+            "The file to resume from holds weights alone: start a new run with them "
+            "(--model.init_from), or give --ckpt_path a whole checkpoint."
+        )
+    kind = kind_of(states[0])
+    if kind not in (None, optimizer):
+        raise UserError(
+            f"The checkpoint's optimiser is {kind}, whose state {optimizer} cannot read: set "
+            f"model.optimizer {kind}."
+        )
+    stored = checkpoint.get(CONFIG_KEY)
+    if stored and config and (other := changes(stored, config)):
+        step = checkpoint["global_step"]
+        rank_zero_warn(f"Going on from step {step} with other options than before: {other}.")
 
 
 _SHOWN = 12

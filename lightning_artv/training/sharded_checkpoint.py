@@ -106,25 +106,47 @@ def write(checkpoint: Mapping[str, Any], path: str | Path) -> None:
         for key, value in checkpoint.items()
     }
     try:
-        with writing_to(path):
-            if _rank() == 0:
-                shutil.rmtree(temporary, ignore_errors=True)
-                temporary.mkdir(parents=True)
-            _barrier()
-            writer = HuggingFaceStorageWriter(str(temporary), save_distributed=True)
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process
-                save(tensors, storage_writer=writer, no_dist=not dist.is_initialized())
-            _barrier()
-            if _rank() == 0:
-                files = {file.name: file.stat().st_size for file in temporary.iterdir()}
-                save_file({"files": files, "checkpoint": tree}, temporary / META)
-                _flush(temporary)
-                replace(temporary, path)
+        _first_rank(path, lambda: _begin(temporary))
+        writer = HuggingFaceStorageWriter(str(temporary), save_distributed=True)
+        with writing_to(path), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process
+            save(tensors, storage_writer=writer, no_dist=not dist.is_initialized())
+        _barrier()
+        _first_rank(path, lambda: _finish(tree, temporary, path))
     finally:
         if _rank() == 0:
             shutil.rmtree(temporary, ignore_errors=True)
-    _barrier()
+
+
+def _begin(temporary: Path) -> None:
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+
+
+def _finish(tree: Mapping[str, Any], temporary: Path, path: Path) -> None:
+    files = {file.name: file.stat().st_size for file in temporary.iterdir()}
+    save_file({"files": files, "checkpoint": tree}, temporary / META)
+    _flush(temporary)
+    replace(temporary, path)
+
+
+def _first_rank(path: Path, work: Callable[[], None]) -> None:
+    """Rank 0 does `work`, the others wait for it; where the place refuses, all raise the same.
+
+    Raises:
+        UserError: `path` cannot be written.
+    """
+    refusal: list[str | None] = [None]
+    if _rank() == 0:
+        try:
+            with writing_to(path):
+                work()
+        except UserError as error:
+            refusal = [str(error)]
+    if dist.is_initialized():
+        dist.broadcast_object_list(refusal)
+    if refusal[0] is not None:
+        raise UserError(refusal[0])
 
 
 def read(

@@ -9,6 +9,7 @@ saw as OUT/NAME.pt. The ranks are forked, because importing everything takes sec
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import multiprocessing
 import os
@@ -29,11 +30,13 @@ from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_artv.batch import VideoBatch
+from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import PixelUnshuffleAutoencoder
 from lightning_artv.networks.text_encoder import ByteTextEncoder
 from lightning_artv.networks.unet import SmallUNet
 from lightning_artv.systems.artv import ARTV
 from lightning_artv.systems.artv.masking import StaticNoise
+from lightning_artv.training import sharded_checkpoint
 from lightning_artv.training.atomic_io import AtomicCheckpointIO
 from lightning_artv.training.checkpoint import read_checkpoint
 from lightning_artv.training.ema import EMA
@@ -237,6 +240,24 @@ def from_file(out: Path) -> dict[str, Any]:
     return run(out, FSDP2(), dist_size(), resume=path, steps=SAVE_AT + 1)
 
 
+def refused(out: Path) -> dict[str, Any]:
+    """What each rank is told when the disk of rank 0 is full."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    written, sharded_checkpoint.save_file = sharded_checkpoint.save_file, full
+    told = ""
+    try:
+        sharded_checkpoint.write({"state_dict": {"x": torch.ones(4)}}, out / "full.ckpt")
+    except UserError as error:
+        told = str(error)
+    sharded_checkpoint.save_file = written
+    ranks: list[Any] = [None] * dist_size()
+    dist.all_gather_object(ranks, told)
+    return {"told": ranks}
+
+
 def dist_size() -> int:
     return int(os.environ["WORLD_SIZE"])
 
@@ -281,5 +302,5 @@ def group(ranks: int, out: Path, *runs: Callable[..., Any]) -> None:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    group(2, target, ddp, fsdp)
+    group(2, target, ddp, fsdp, refused)
     group(4, target, resumed, from_file)

@@ -139,6 +139,14 @@ def test_an_ordinary_checkpoint_resumes_under_fsdp2(folder: Path) -> None:
     assert seen(folder, "from_file")["losses"] == pytest.approx(expected, abs=1e-5)
 
 
+def test_all_ranks_are_told_that_one_cannot_write(folder: Path) -> None:
+    """None waits for a rank that has ended."""
+    told = seen(folder, "refused")["told"]
+    assert len(told) == 2 and told[0] == told[1]
+    assert "full.ckpt: No space left on device; free some space" in told[0]
+    assert not list(folder.glob("*full.ckpt*"))
+
+
 def test_the_folder_is_safetensors_and_one_plain_file(folder: Path) -> None:
     files = sorted(file.name for file in (folder / "sharded.ckpt").iterdir())
     assert files[0] == "meta.ckpt" and len(files) == 3

@@ -291,3 +291,16 @@ def test_a_file_is_flushed_before_it_counts(tmp_path: Path, monkeypatch: Any) ->
     monkeypatch.undo()
     replacing.save_file({"state_dict": {}}, tmp_path / "a")
     assert read_checkpoint(tmp_path / "a") == {"state_dict": {}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:48026",
+        "[gloo/transport/tcp/pair.cc:525] Read error [::1]:1: Connection reset by peer",
+        "NCCL error: ncclRemoteError: a remote process exited or there was a network error",
+    ],
+)
+def test_the_end_of_another_process_is_one_sentence(text: str) -> None:
+    assert "Another process of this run has ended" in str(refusal(RuntimeError(text)))
+    assert refusal(ValueError(text)) is None

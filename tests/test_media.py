@@ -3,6 +3,7 @@
 import gc
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -196,6 +197,27 @@ def test_a_place_that_cannot_be_written_is_said_at_once(tmp_path, name, prepare,
     with pytest.raises(UserError, match=words), open_writer(target, 8, (8, 8)):
         pytest.fail("the writer opened")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif", "a"])
+def test_a_second_writer_of_a_video_is_refused_and_disturbs_nothing(tmp_path, name):
+    frames, path = clip(3), tmp_path / name
+    for keep_partial in (True, False):
+        with open_writer(path, 8, (32, 48), keep_partial, b"first") as first:
+            first.write(frames[0])
+            with (
+                pytest.raises(UserError, match=r"Another process is writing .*: wait for its end"),
+                open_writer(path, 8, (32, 48), keep_partial, b"second") as second,
+            ):
+                second.write(frames[2])
+            first.write(frames[1])
+        found = sorted(p.name for p in tmp_path.iterdir())
+        assert found == sorted([name, f"{name}.json"])
+        assert (tmp_path / f"{name}.json").read_bytes() == b"first"
+        video = read_video(path) if path.suffix else [*path.iterdir()]
+        assert len(video) == 2
+        if not path.suffix:
+            shutil.rmtree(path)
 
 
 def test_no_frame_no_file(tmp_path):

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import FileLock, Timeout
+
 from lightning_artv.errors import FULL, UserError
 
 
@@ -39,6 +41,30 @@ def atomic_path(path: str | Path, partial: Path | None = None) -> Iterator[Path]
     finally:
         if partial is None:
             remove(temporary)
+
+
+@contextmanager
+def alone(path: str | Path) -> Iterator[None]:
+    """Within, no other process that asks so writes `path`; a killed one's claim ends with it.
+
+    Raises:
+        UserError: another one is at it, or the place cannot be written.
+    """
+    path = Path(path)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    with writing_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout as error:
+            raise UserError(
+                f"Another process is writing {path}: wait for its end, or name another output."
+            ) from error
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: nobody loses a lock
+        lock.release()
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from lightning_artv.errors import UserError, check_number
 from lightning_artv.media.atomic import (
+    alone,
     atomic_path,
     remove,
     replace_end,
@@ -102,7 +103,8 @@ def open_writer(
         record: what made the video, for `record_path(path)`; it is never beside another one.
 
     Raises:
-        UserError: an unknown suffix, a place that cannot be written, or no frame written.
+        UserError: an unknown suffix, a place that cannot be written or that another process is
+            writing, or no frame written.
     """
     path = Path(path)
     make = _encoder_for(path)
@@ -111,7 +113,8 @@ def open_writer(
     if path.is_file() and not path.suffix:
         raise UserError(f"{path} is a file: remove it, or name a .mp4, a .gif or a new folder.")
     check_number("The frame rate must be above 0 and", fps, SLOWEST, FASTEST)
-    with atomic_path(path, partial_path(path) if keep_partial else None) as temporary:
+    partial = partial_path(path) if keep_partial else None
+    with alone(path), atomic_path(path, partial) as temporary:
         with writing_to(path):
             encoder = make(temporary, fps, size)
         writer = FrameWriter(path, size, encoder)

@@ -27,7 +27,7 @@ from lightning_artv.training.config_errors import check_trainer, explain, refusa
 from lightning_artv.training.extends import expand
 from lightning_artv.training.module import VideoModule
 from lightning_artv.training.replacing import recover
-from lightning_artv.training.run_folder import last, newest_named, refuse_used
+from lightning_artv.training.run_folder import best, last, newest_named, refuse_used
 from lightning_artv.training.saving import RunCheckpoint
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
@@ -137,6 +137,8 @@ class VideoCLI(LightningCLI):
             if found is None and subcommand != "fit":
                 raise UserError(f"There is no checkpoint in {folders[0]}: give --ckpt_path a file.")
             return None if found is None else str(found)
+        if path == "best":
+            return str(best(folders))
         trial = self.trainer.fast_dev_run  # type: ignore[attr-defined]
         if path is None and subcommand == "fit" and not trial:
             requeued = SLURMEnvironment.detect() and any(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lightning_artv.errors import UserError
 from lightning_artv.training.checkpoint import read_checkpoint
@@ -69,6 +70,27 @@ def last(folders: Iterable[Path]) -> Path | None:
     return found.path
 
 
+def best(folders: Iterable[Path]) -> Path:
+    """Where `--ckpt_path best` begins: with the best checkpoint that the newest one knows of.
+
+    Raises:
+        UserError: it knows of none.
+    """
+    folders = list(folders)
+    newest_one = last(folders)
+    states = {} if newest_one is None else _read(newest_one).get("callbacks", {})
+    for state in states.values():
+        path = Path(state.get("best_model_path") or "")
+        places = [*(folder / path.name for folder in folders), path]  # a run may have moved
+        if state.get("monitor") and (found := next((p for p in places if p.exists()), None)):
+            return found
+    where = folders[0] if folders else "this run"
+    raise UserError(
+        f"No checkpoint in {where} is known as the best: give ModelCheckpoint something to monitor "
+        "(monitor: val/loss), or give --ckpt_path a file."
+    )
+
+
 def refuse_used(folders: Iterable[Path]) -> None:
     """A new run may not mix its checkpoints with those of another.
 
@@ -110,8 +132,12 @@ def _resumable(path: Path) -> bool:
 def _look(path: Path) -> Saved | None:
     """None for a damaged one, and for what is no run's checkpoint."""
     try:
-        content = read_meta(path) if is_sharded(path) else read_checkpoint(path)
+        content = _read(path)
     except UserError:
         return None
     step = content.get("global_step")
     return Saved(path, step, "optimizer_states" in content) if isinstance(step, int) else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return read_meta(path) if is_sharded(path) else read_checkpoint(path)

@@ -17,6 +17,7 @@ from stub_system import StubSystem
 from lightning_artv.errors import UserError
 from lightning_artv.training import run_folder, saving
 from lightning_artv.training.atomic_io import AtomicCheckpointIO
+from lightning_artv.training.checkpoint import read_checkpoint
 from lightning_artv.training.replacing import link, recover, replace
 
 pytestmark = [pytest.mark.usefixtures("stub_data"), pytest.mark.filterwarnings("ignore")]
@@ -107,6 +108,31 @@ def test_the_best_of_a_moved_run_stay_known(tmp_path: Path) -> None:
     two = StubRun(tmp_path / "two", saver, max_steps=5, **options)
     assert two.fit("--ckpt_path=last") == 0
     assert two.steps() == whole.steps() and len(two.steps()) == 3
+
+
+def test_best_is_found_by_a_later_command_and_in_a_moved_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saver = {"monitor": "val/loss", "save_top_k": 1, "filename": "best"}
+    run = StubRun(tmp_path / "run", saver, max_steps=6, **VALIDATED)
+    assert run.fit() == 0
+    best = read_checkpoint(run.last)["callbacks"]
+    (path,) = [state["best_model_path"] for state in best.values() if "best_model_path" in state]
+    assert Path(path) == run.checkpoints / "best.ckpt"
+    assert run_folder.best([run.checkpoints]) == Path(path)
+    moved = run.folder.rename(tmp_path / "moved")
+    assert run_folder.best([moved / "checkpoints"]) == moved / "checkpoints" / "best.ckpt"
+    again = StubRun(moved, saver, max_steps=6, **VALIDATED)
+    assert again.fit("--ckpt_path=best") == 0
+    assert f"Restored all states from the checkpoint at {moved}/checkpoints/best.ckpt" in (
+        capsys.readouterr().err
+    )
+    plain = StubRun(tmp_path / "plain", {"every_n_train_steps": 2}, max_steps=4)
+    assert plain.fit() == 0
+    assert plain.fit("--ckpt_path=best") == 2
+    assert "is known as the best: give ModelCheckpoint something to monitor" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_resume_that_saves_at_other_times_keeps_its_files(tmp_path: Path) -> None:

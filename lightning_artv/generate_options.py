@@ -100,6 +100,8 @@ def check_together(options: argparse.Namespace) -> None:
         raise UserError("--frames does not go with --storyboard, whose segments say their own.")
     if options.prompt is not None and not options.prompt.strip():
         raise UserError("--prompt is empty: say what the video shows.")
+    if options.prompt is not None and has_surrogates(options.prompt):
+        raise UserError("--prompt holds bytes that are no UTF-8: write it in UTF-8.")
     if options.prompts is not None and (output.suffix or output.is_file()):
         raise UserError(
             f"--prompts '{options.prompts}' makes several videos, so --output '{output}' must be a "

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_artv.errors import UserError
+from lightning_artv.files import parse_json
 from lightning_artv.media.writing import record_path
 from lightning_artv.networks.pretrained import sha256_of
 from lightning_artv.systems.base import VideoSystem
@@ -19,6 +20,9 @@ from lightning_artv.training.checkpoint import description
 
 _LONGEST = 40
 """Characters of a value that is told; of a longer one, only that it differs."""
+
+_MOST = 6
+"""Differences that are told."""
 
 
 def to_json(record: Mapping[str, Any]) -> bytes:
@@ -29,14 +33,18 @@ def to_json(record: Mapping[str, Any]) -> bytes:
 def difference(video: Path, record: Mapping[str, Any]) -> str | None:
     """In words, in what a video that is there was made otherwise than `record` says; or None."""
     try:
-        there = json.loads(record_path(video).read_bytes())
+        there = parse_json(record_path(video).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return f"nothing says what made it, as {record_path(video).name} is not there"
     except (OSError, ValueError):
+        there = None
+    if not isinstance(there, dict):
         return f"{record_path(video).name} cannot be read"
     was, asked = dict(_flat(there)), dict(_flat(json.loads(to_json(record))))
     changed = [key for key in {**was, **asked} if was.get(key) != asked.get(key)]
-    return "; ".join(_change(key, was.get(key), asked.get(key)) for key in changed) or None
+    told = [_change(key, was.get(key), asked.get(key)) for key in changed[:_MOST]]
+    more = [f"and {len(changed) - _MOST} more"] if len(changed) > _MOST else []
+    return "; ".join(told + more) or None
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:

@@ -324,3 +324,9 @@ def test_sizes_names_precision_and_progress() -> None:
     resumed = Progress(100, "step", start=60)
     resumed.done = 80
     assert resumed.line(resumed._start + 10) == "step 80/100, 2.00 steps/s, 0:10 left"
+
+
+def test_a_prompt_of_bytes_that_are_no_utf8_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--checkpoint", "a.ckpt", "--prompt", "a\udcff", "--output", "a.mp4"]
+    assert cli.main(["generate", *options]) == 2
+    assert "--prompt holds bytes that are no UTF-8" in capsys.readouterr().err

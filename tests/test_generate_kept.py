@@ -139,7 +139,7 @@ def other_ema() -> dict[str, Any]:
     return {"updates": 1, "weights": {name: p.detach() + 2 for name, p in parameters}}
 
 
-@pytest.mark.parametrize("record", [None, "damaged", "[]"])
+@pytest.mark.parametrize("record", [None, "damaged", "[1, 2]", "[" * 100_000])
 def test_a_video_of_unknown_origin_is_not_taken(
     record: str | None,
     checkpoint: Path,  # noqa: F811

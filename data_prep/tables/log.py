@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 from data_prep.engine import EngineOptions
+from lightning_artv.errors import UserError
+from lightning_artv.files import read_json
 from lightning_artv.media.atomic import write_atomically
 
 
@@ -32,7 +35,14 @@ def note(
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:
-    """The sessions that made an output."""
+    """The sessions that made an output; those in a damaged file are left out, with a warning."""
     path = log_path(out)
-    sessions: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
-    return sessions
+    try:
+        sessions = read_json(path, "log") if path.is_file() else []
+        if isinstance(sessions, list) and all(isinstance(entry, dict) for entry in sessions):
+            return sessions
+        reason = f"The log '{path}' is no list of sessions."
+    except UserError as error:
+        reason = str(error)
+    warnings.warn(f"{reason} It is begun anew.", stacklevel=2)
+    return []

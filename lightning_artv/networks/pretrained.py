@@ -29,6 +29,11 @@ silence()  # of what diffusers says about the models that are loaded here
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
+_UNUSABLE = (
+    *(OSError, ValueError, RuntimeError, SafetensorError),
+    *(TypeError, AttributeError, KeyError, IndexError, ArithmeticError),  # odd settings
+)
+
 
 def without_bars() -> None:
     """Keep diffusers' and transformers' own bars, one a part, out of our commands' output."""
@@ -72,7 +77,7 @@ def load_model(
     options = {"subfolder": subfolder, "variant": weights.variant, "use_safetensors": True}
     try:
         model, info = cls.from_pretrained(root, **options, output_loading_info=True)  # type: ignore[attr-defined]
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except _UNUSABLE as error:
         raise CorruptWeightsError(
             f"{root / subfolder} cannot be loaded as {cls.__name__} ({first_line(error)}): "
             f"download it again."
@@ -135,8 +140,8 @@ def load_config(
     if not (folder / subfolder / "config.json").is_file():
         raise MissingWeightsError(f"{folder / subfolder} has no config.json: give all files of it.")
     try:
-        config = cls.load_config(folder, subfolder=subfolder)
-    except OSError as error:
+        config = dict(cls.load_config(folder, subfolder=subfolder))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise CorruptWeightsError(
             f"{folder / subfolder / 'config.json'} cannot be read ({first_line(error)}): download "
             f"it again."

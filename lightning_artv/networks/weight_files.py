@@ -8,7 +8,6 @@ are weights here: other formats have to be unpickled.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
+from lightning_artv.files import parse_json
 
 DIFFUSERS_STEM = "diffusion_pytorch_model"
 TRANSFORMERS_STEM = "model"
@@ -205,9 +205,11 @@ def _named(stem: str, variant: str | None) -> str:
 def _shards(index: Path) -> tuple[tuple[Path, ...], frozenset[str]]:
     """The files and the tensors that an index lists."""
     try:
-        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        listed = parse_json(index.read_text(encoding="utf-8"))["weight_map"]
         files = tuple(index.with_name(name) for name in sorted(set(listed.values())))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if not files:
+            raise ValueError("it lists nothing")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptWeightsError(
             f"{index} is no index of weight files: download it again."
         ) from error

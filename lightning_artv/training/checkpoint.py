@@ -133,6 +133,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     if is_sharded(path):
         return read_sharded(path)
+    if Path(path).is_dir():
+        inside = sorted(Path(path).rglob("*.ckpt"))[:1]
+        hint = f"name one, such as '{inside[0]}'" if inside else "give one of `lightning fit`"
+        raise UserError(f"'{path}' is a folder, but no sharded checkpoint: {hint}.")
     if not Path(path).is_file():
         raise UserError(f"There is no checkpoint '{path}'.")
     try:

@@ -406,3 +406,32 @@ def test_a_first_frame_model_on_the_hub_is_tried_plain_then_in_fp16(
     else:
         FirstFrameModel("owner/name", torch.device("cpu"))
     assert asked == ([None] if there is None else [None, "fp16"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "3", '{"block_out_channels": "x"}', '{"block_out_channels": []}', "[" * 99_999],
+)
+def test_odd_settings_are_one_sentence(sd_folder: Path, tmp_path: Path, content: str) -> None:
+    shutil.copytree(sd_folder / "unet", tmp_path / "unet")
+    (tmp_path / "unet" / "config.json").write_text(content)
+    with pytest.raises(CorruptWeightsError, match=r"unet.*download it again") as error:
+        load_model(UNet2DConditionModel, str(tmp_path), "unet")
+    assert "\n" not in str(error.value)
+    if not content.startswith("{"):
+        with pytest.raises(CorruptWeightsError, match=r"config\.json cannot be read"):
+            load_config(UNet2DConditionModel, str(tmp_path), "unet")
+
+
+@pytest.mark.parametrize("content", ["[]", '{"weight_map": {}}', "[" * 99_999, None])
+def test_an_index_that_lists_nothing_is_no_index(
+    sd_folder: Path, tmp_path: Path, content: str | None
+) -> None:
+    emptied(sd_folder, "unet", tmp_path)
+    index = tmp_path / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    if content is None:
+        index.mkdir()
+    else:
+        index.write_text(content)
+    with pytest.raises(CorruptWeightsError, match="is no index of weight files"):
+        load_model(UNet2DConditionModel, str(tmp_path), "unet")

@@ -303,4 +303,12 @@ def test_a_file_is_flushed_before_it_counts(tmp_path: Path, monkeypatch: Any) ->
 )
 def test_the_end_of_another_process_is_one_sentence(text: str) -> None:
     assert "Another process of this run has ended" in str(refusal(RuntimeError(text)))
-    assert refusal(ValueError(text)) is None
+
+
+def test_a_folder_with_checkpoints_is_none(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is a folder, but no sharded checkpoint: give one of"):
+        read_checkpoint(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(UserError, match=r"name one, such as '.*/checkpoints/last\.ckpt'\.$"):
+        read_checkpoint(tmp_path)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lightning_artv.errors import UserError, check_number
+from lightning_artv.files import has_surrogates
 from lightning_artv.storyboard import Shot, read_prompts, read_storyboard
 
 DEFAULT_FRAMES = 16

@@ -34,7 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the distributed runs wrote."""
     out = tmp_path_factory.mktemp("distributed")
     root = Path(__file__).parents[2]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    path = os.pathsep.join([str(root), str(root / "tests")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     command = [sys.executable, distributed_run.__file__, str(out)]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=False, timeout=GUARD

@@ -111,7 +111,7 @@ def test_the_best_of_a_moved_run_stay_known(tmp_path: Path) -> None:
 
 
 def test_best_is_found_by_a_later_command_and_in_a_moved_folder(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     saver = {"monitor": "val/loss", "save_top_k": 1, "filename": "best"}
     run = StubRun(tmp_path / "run", saver, max_steps=6, **VALIDATED)
@@ -125,7 +125,7 @@ def test_best_is_found_by_a_later_command_and_in_a_moved_folder(
     again = StubRun(moved, saver, max_steps=6, **VALIDATED)
     assert again.fit("--ckpt_path=best") == 0
     assert f"Restored all states from the checkpoint at {moved}/checkpoints/best.ckpt" in (
-        capsys.readouterr().err
+        caplog.text
     )
     plain = StubRun(tmp_path / "plain", {"every_n_train_steps": 2}, max_steps=4)
     assert plain.fit() == 0

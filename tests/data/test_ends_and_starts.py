@@ -7,11 +7,11 @@ from pathlib import Path
 
 import av
 import pytest
-from data_prep.analyse import AnalyseOptions, analyse
-from data_prep.rows import VideoEntry
-from data_prep.transcode import Limits, prepare
 from odd_files import H264, OPEN_GROUPS, Recipe, file, remuxed
 
+from data_prep.measure.analyse import AnalyseOptions, analyse
+from data_prep.shards.transcode import Limits, prepare
+from data_prep.sources.rows import VideoEntry
 from lightning_artv.data.decode import DecodeError, Video
 
 LONG = Recipe(gop=6, fps=2)

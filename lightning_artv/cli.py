@@ -98,10 +98,10 @@ def dispatch(arguments: list[str]) -> int:
         check_given(options, INPUTS)
         return consolidate.run(options)
     if command in TRAINING:
+        check_training(arguments)
         from lightning_artv.training.extends import expand
 
         expand(arguments)
-        check_training(arguments)
         from lightning_artv.training import command as training_command
 
         training_command.run(arguments)

@@ -140,7 +140,9 @@ def load_config(
     if not (folder / subfolder / "config.json").is_file():
         raise MissingWeightsError(f"{folder / subfolder} has no config.json: give all files of it.")
     try:
-        config = dict(cls.load_config(folder, subfolder=subfolder))
+        config = cls.load_config(folder, subfolder=subfolder)
+        if not isinstance(config, dict):
+            raise ValueError("it holds no settings")
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise CorruptWeightsError(
             f"{folder / subfolder / 'config.json'} cannot be read ({first_line(error)}): download "

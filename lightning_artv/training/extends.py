@@ -9,7 +9,6 @@ import yaml
 
 from lightning_artv.errors import UserError
 from lightning_artv.files import read_yaml
-from lightning_artv.training import earlier
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
@@ -20,19 +19,24 @@ def expand(arguments: Sequence[str]) -> list[str]:
     Raises:
         UserError: a file that does not exist, cannot be read as YAML, or extends itself.
     """
-    expanded: list[str] = []
-    extended = False
+    parts: list[str | list[Path]] = []
     pending = iter(arguments)
     for argument in pending:
         name, equals, value = argument.partition("=")
         if name not in ("--config", "-c"):
-            expanded.append(earlier.argument(argument))
+            parts.append(argument)
             continue
         value = value if equals else next(pending, "")
-        paths = chain(Path(value))
-        extended = extended or len(paths) > 1
-        for path in paths:
-            expanded += ["--config", _today(path)]
+        parts.append(chain(Path(value)))
+    from lightning_artv.training import earlier  # heavy: not before all files are there
+
+    expanded: list[str] = []
+    for part in parts:
+        if isinstance(part, str):
+            expanded.append(earlier.argument(part))
+        else:
+            expanded += [word for path in part for word in ("--config", _today(path))]
+    extended = any(len(part) > 1 for part in parts if not isinstance(part, str))
     # what is saved is resolved: it must not extend anything again
     return [*expanded, "--extends=null"] if extended else expanded
 
@@ -52,6 +56,8 @@ def _today(path: Path) -> str:
     """The file's path, or what is in it under today's names where it has those of an earlier
     version.
     """
+    from lightning_artv.training import earlier
+
     content = read_yaml(path, "configuration file")
     today = earlier.run_settings(content)
     return str(path) if today == content else str(yaml.safe_dump(today, sort_keys=False))

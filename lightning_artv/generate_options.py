@@ -69,7 +69,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_sampling(parser)
     add("--weights", choices=["ema", "raw"], default="ema", help="which weights (default ema)")
     add("--device", default="auto", help="cpu, cuda, mps, ... (default: the best there is)")
-    add("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
+    add(
+        "--precision",
+        choices=["auto", "float32", "bfloat16"],
+        default="auto",
+        help="of the computations (default: bfloat16 on CUDA, else float32)",
+    )
     add("--batch-size", type=_positive, default=4, help="videos at once, for --prompts (default 4)")
     return parser
 
@@ -78,11 +83,11 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     sampling = parser.add_argument_group("sampling (defaults: those of the checkpoint's system)")
     add = sampling.add_argument
     add("--steps", type=_positive, help="denoising steps a frame")
-    add("--sampler", choices=["ddim", "dpm-solver++"])
+    add("--sampler", choices=["ddim", "dpm-solver++"], help="how noise is removed")
     add("--guidance", type=_guidance, metavar="R,A,T", help="references, anchor and text weights")
-    add("--guidance-references", type=_number(), metavar="R")
-    add("--guidance-anchor", type=_number(), metavar="A")
-    add("--guidance-text", type=_number(), metavar="T")
+    add("--guidance-references", type=_number(), metavar="R", help="weight of the references alone")
+    add("--guidance-anchor", type=_number(), metavar="A", help="weight of the anchor frame alone")
+    add("--guidance-text", type=_number(), metavar="T", help="weight of the text alone")
     add("--noise-level", type=_whole(0), help="noise on references and anchor (t_test, Sec. 3.3)")
     add("--clip", type=_number(1e-6), help="clamp predicted clean latents to [-CLIP, CLIP]")
     add("--segment-anchor", action="store_true", help="anchor each storyboard segment on its start")

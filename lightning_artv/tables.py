@@ -98,6 +98,8 @@ def _read(
     if kind:
         raise UserError(f"{path} {kind}.")
     wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0\0" in head[:4] or (b"\0" in head[:4] and not wide):
+        raise UserError(f"{path} is not UTF-8: save it as UTF-8 (iconv -f ... -t utf-8).")
     coding, errors = ("utf-16", "surrogatepass") if wide else ("utf-8-sig", "surrogateescape")
     text = io.TextIOWrapper(file, encoding=coding, errors=errors, newline="")
     if {".jsonl", ".ndjson"} & {suffix.lower() for suffix in path.suffixes}:
@@ -127,11 +129,12 @@ def _csv_rows(
         if len(fields) == len(header):
             yield lines.start, {name: fields[place] for name, place in places.items()}
         elif len(fields) > 1 or any(field.strip() for field in fields):
-            yield BadRow(lines.start, _shifted(len(fields), len(header)))
+            yield BadRow(lines.start, _shifted(len(fields), len(header), delimiter))
 
 
-def _shifted(fields: int, columns: int) -> str:
-    fix = "quote the field that holds a comma" if fields > columns else "write the missing ones"
+def _shifted(fields: int, columns: int, delimiter: str) -> str:
+    mark = {",": "a comma", ";": "a semicolon", "\t": "a tab"}[delimiter]
+    fix = f"quote the field that holds {mark}" if fields > columns else "write the missing ones"
     return f"the row has {fields} field{'s' * (fields > 1)} and the header {columns}: {fix}"
 
 

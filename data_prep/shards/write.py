@@ -138,6 +138,9 @@ class Plan:
 
     def numbers(self) -> list[int]:
         """The rows of the kept videos."""
+        names = TableReader(self.selection).schema.names
+        if not {"decision", "held_out"} <= {*names}:
+            raise UserError(f"{self.selection} is no selection: run `python -m data_prep select`.")
         reader = TableReader(self.selection, ["decision", "held_out"])
         rows = enumerate(reader)
         return [

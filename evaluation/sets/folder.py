@@ -10,6 +10,7 @@ from pathlib import Path
 from evaluation.finding import SetVideo, find_videos
 from evaluation.notes import Warn, on_stderr
 from lightning_artv.errors import UserError
+from lightning_artv.files import one_line
 from lightning_artv.names import Names
 from lightning_artv.tables import SUFFIXES, read_table
 
@@ -90,7 +91,7 @@ def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
     """
     captions: dict[str, list[str]] = defaultdict(list)
     for _, row in read_table(path, ("file_name", "text")):
-        captions[row["file_name"]].append(row["text"])
+        captions[row["file_name"]].append(one_line(row["text"]))
     return {name: tuple(texts) for name, texts in captions.items()}
 
 

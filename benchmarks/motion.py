@@ -26,8 +26,9 @@ import av
 import cv2
 from av.video.reformatter import VideoReformatter
 
-from data_prep.measure.analyse import AnalyseOptions, analyse
+from data_prep.measure.analyse import analyse
 from data_prep.measure.motion import ContentScore, analysis_size
+from data_prep.options import AnalyseOptions
 from data_prep.sources.rows import VideoEntry
 
 CLIPS = Path(__file__).parents[2] / "shared" / "clips"

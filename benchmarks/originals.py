@@ -9,7 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data_prep.shards.transcode import Limits, prepare
+from data_prep.options import Limits
+from data_prep.shards.transcode import prepare
 
 FRAMES, FPS, HEIGHT, WIDTH = 300, 30, 336, 596  # WebVid's size
 

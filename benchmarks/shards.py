@@ -19,11 +19,12 @@ from typing import Any
 import pyarrow as pa
 from originals import originals
 
-from data_prep.engine import EngineOptions, Job
-from data_prep.selection.select import SelectOptions, select
+from data_prep.engine import Job
+from data_prep.options import EngineOptions, SelectOptions, ShardOptions
+from data_prep.selection.select import select
 from data_prep.shards import write as shards_module
 from data_prep.shards import x264
-from data_prep.shards.write import Plan, ShardOptions, write_shards
+from data_prep.shards.write import Plan, write_shards
 from data_prep.sources.listing import LISTING
 from data_prep.tables import Row, TableReader, write_rows
 from lightning_artv.data.decode import Video

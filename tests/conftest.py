@@ -123,8 +123,9 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
 @pytest.fixture(scope="session")
 def shapes_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of shards with 24 moving-shapes videos, as `python -m data_prep shapes` makes it."""
+    from data_prep.options import ShapesOptions
     from data_prep.shards.shapes import write_shapes
 
     folder = tmp_path_factory.mktemp("shapes") / "shards"
-    write_shapes(folder, count=24, samples_per_shard=12)
+    write_shapes(folder, ShapesOptions(count=24, shard_size=12))
     return folder

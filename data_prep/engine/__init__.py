@@ -7,17 +7,15 @@ the same, byte for byte.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
 from data_prep.engine.failure import failure
+from data_prep.options import EngineOptions
 from data_prep.tables import Row
-from lightning_artv.errors import UserError
 
 Work = Callable[[list[Row]], list[Row]]
 """A batch of a table's rows -> one result each, in order. For a bad video it gives `status`
@@ -41,36 +39,6 @@ class Job(Protocol):
     def open(self) -> Work:
         """Get ready (load a model, say); called once in each process that works."""
         ...
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """Who works.
-
-    Attributes:
-        kind: `local` processes, or `ray` (Ray Data; the extra `[ray]`).
-        processes: how many work at a time; None for one a CPU core.
-        gpus: of each Ray actor; may be a fraction.
-        timeout: seconds that one video may take before it is given up as failed.
-    """
-
-    kind: Literal["local", "ray"] = "local"
-    processes: int | None = None
-    gpus: float = 0.0
-    timeout: float = 600.0
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("local", "ray"):
-            raise UserError(f"The engine is local or ray, not {self.kind!r}.")
-        if self.processes is not None and self.processes < 1:
-            raise UserError(f"--processes must be at least 1, got {self.processes}.")
-        if self.timeout <= 0 or self.gpus < 0:
-            raise UserError(f"Give a positive timeout and no negative gpus, got {self}.")
-
-    @property
-    def workers(self) -> int:
-        """How many work at a time."""
-        return self.processes or len(os.sched_getaffinity(0))
 
 
 def attempt(work: Work, rows: list[Row]) -> list[Row]:

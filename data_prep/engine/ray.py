@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data_prep.engine import EngineOptions, Job
+from data_prep.engine import Job
 from data_prep.engine.local import Pool
+from data_prep.options import EngineOptions
 from data_prep.tables import Row
 from lightning_artv.errors import UserError
 

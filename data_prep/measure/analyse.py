@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import av
 import cv2
+import pyarrow as pa
 
+from data_prep.engine import Work
+from data_prep.engine.failure import BadVideo, failure, words
 from data_prep.measure import motion, quality
+from data_prep.measure.columns import add_columns
 from data_prep.measure.decode_pass import DecodePass
-from data_prep.sources.files import BadVideo, failure, open_video, read_source, words
+from data_prep.options import AnalyseOptions, EngineOptions
+from data_prep.options.recipe import Source
+from data_prep.sources.files import open_video, read_source
+from data_prep.sources.listing import entry_of, write_listing
 from data_prep.sources.rows import VideoEntry
-from lightning_artv.errors import UserError
+from data_prep.tables import columns_of
 from lightning_artv.media.container import video_stream
-
-
-@dataclass(frozen=True)
-class AnalyseOptions:
-    """How videos are analysed.
-
-    Attributes:
-        step: every how many frames one is scored; all are decoded. 1 is PySceneDetect's default;
-            the motion score grows with the step.
-        cut_threshold: content scores of at least this are cuts (PySceneDetect's default).
-    """
-
-    step: int = 1
-    cut_threshold: float = 27.0
-
-    def __post_init__(self) -> None:
-        if self.step < 1 or self.cut_threshold <= 0:
-            raise UserError(
-                f"The frame step must be at least 1 and the cut threshold positive, got "
-                f"{self.step} and {self.cut_threshold:g}."
-            )
 
 
 @dataclass(frozen=True)
@@ -91,6 +78,33 @@ class Analysis:
     codec: str | None = None
     size_bytes: int | None = None
     phash: str | None = None
+
+
+@dataclass(frozen=True)
+class Analyse:
+    """A `Job`: everything that one decode tells, a video a call."""
+
+    options: AnalyseOptions
+    batch: int = 1
+    schema: pa.Schema = field(default_factory=lambda: pa.schema(columns_of(Analysis)))
+
+    def open(self) -> Work:
+        """Nothing to load."""
+        return lambda rows: [analyse(entry_of(row), self.options) for row in rows]
+
+
+def analyse_source(
+    source: Source,
+    listing: Path,
+    out: Path,
+    options: AnalyseOptions,
+    engine: EngineOptions,
+    overwrite: bool = False,
+) -> bool:
+    """List a source and analyse its videos, see `add_columns`."""
+    write_listing(source.kind, source.path, source.videos, listing)
+    job = Analyse(options)
+    return add_columns(listing, out, job, asdict(options), "motion", engine, overwrite)
 
 
 def analyse(entry: VideoEntry, options: AnalyseOptions) -> dict[str, Any]:

@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from data_prep.sources.files import failure, open_video, read_source
+from data_prep.engine import Work
+from data_prep.engine.failure import failure
+from data_prep.measure.columns import add_columns
+from data_prep.options import ClipOptions, EngineOptions
+from data_prep.sources.files import open_video, read_source
+from data_prep.sources.listing import entry_of
 from data_prep.sources.rows import VideoEntry
+from data_prep.tables import columns_of
 from lightning_artv.data.decode import Video
 from lightning_artv.errors import UserError
 from lightning_artv.networks.clip import CLIP
-
-
-@dataclass(frozen=True)
-class ClipOptions:
-    """How captions are scored.
-
-    Attributes:
-        pretrained: a folder written by transformers, or a hub id.
-        revision: of the hub id.
-        frames: how many of each video, evenly spaced; shorter videos give all theirs.
-        batch_size: frames embedded at once.
-        device: such as `cpu` or `cuda:0`; None is the GPU where there is one.
-    """
-
-    pretrained: str = "openai/clip-vit-base-patch32"
-    revision: str | None = None
-    frames: int = 4
-    batch_size: int = 64
-    device: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.frames < 1 or self.batch_size < 1:
-            raise UserError(
-                f"CLIP needs at least 1 frame a video and 1 a batch, got {self.frames} and "
-                f"{self.batch_size}."
-            )
 
 
 @dataclass(frozen=True)
@@ -62,6 +43,31 @@ class ClipScore:
     clip_score: float | None = None
     clip_frames: int | None = None
     clip_model: str | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A `Job`: CLIP scores, a batch of videos a call; the model stays in the process."""
+
+    options: ClipOptions
+    batch: int = 32
+    schema: pa.Schema = field(default_factory=lambda: pa.schema(columns_of(ClipScore)))
+
+    def open(self) -> Work:
+        """Load the model.
+
+        Raises:
+            MissingWeightsError, CorruptWeightsError: it cannot be.
+        """
+        scorer = ClipScorer(self.options)
+        return lambda rows: scorer([entry_of(row) for row in rows])
+
+
+def score_captions(
+    table: Path, out: Path, options: ClipOptions, engine: EngineOptions, overwrite: bool = False
+) -> bool:
+    """Score the captions of a table's videos by CLIP, see `add_columns`."""
+    return add_columns(table, out, Clip(options), asdict(options), "clip", engine, overwrite)
 
 
 class ClipScorer:

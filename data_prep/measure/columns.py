@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.engine import EngineOptions, Job, map_rows
+from data_prep.engine import Job, map_rows
+from data_prep.options import EngineOptions
 from data_prep.tables import Row, TableReader, TableWriter, sha256
 from data_prep.tables.log import note
 from data_prep.tables.provenance import claim, is_claimed, is_done, sweep
@@ -40,8 +41,7 @@ def add_columns(
         source: a table with `status`.
         out: the table to write.
         job: what computes the columns.
-        options: of the job, to be kept in the table; with another value of one, or another source,
-            an existing table is refused.
+        options: options of the job, kept in the table; one made with others is refused.
         step: its name, for messages.
         engine: who works.
         overwrite: replace a table, or parts, that were made otherwise.
@@ -59,28 +59,33 @@ def add_columns(
     if is_done(out, made_by, overwrite):
         parts.remove()
         return False
-    reader = TableReader(source)
-    schema = _merged(reader.schema, job.schema)
     parts.prepare(made_by, overwrite)
-    size = chunk or CHUNK
+    started = time.monotonic()
+    schema, count, done = _write_parts(parts, source, job, engine, chunk or CHUNK)
+    with TableWriter(out, schema, made_by) as writer:
+        for number in range(count):
+            writer.write_table(pq.read_table(parts[number]))
+    parts.remove()
+    note(out, step, "video", done, time.monotonic() - started, engine)
+    return True
+
+
+def _write_parts(
+    parts: Parts, source: Path, job: Job, engine: EngineOptions, size: int
+) -> tuple[pa.Schema, int, int]:
+    """Write the parts that are missing; their columns, how many parts and how many videos."""
+    reader, usable = TableReader(source), _usable(source)
+    schema = _merged(reader.schema, job.schema)
     chunks = [range(i, min(i + size, len(reader))) for i in range(0, len(reader), size)]
     todo = [(number, rows) for number, rows in enumerate(chunks) if not parts[number].exists()]
-    usable = _usable(source)
     numbers = [row for _, rows in todo for row in rows if usable[row]]
-    started = time.monotonic()
     progress = Progress(sum(usable), "video", sum(usable) - len(numbers))
     results = map_rows(job, source, numbers, engine)
     for number, rows in todo:
-        merged = [_row(reader.row(row), usable[row], results, progress) for row in rows]
         with TableWriter(parts[number], schema, {}) as writer:
-            writer.write(merged)
+            writer.write([_row(reader.row(row), usable[row], results, progress) for row in rows])
     progress.finish()
-    with TableWriter(out, schema, made_by) as writer:
-        for number in range(len(chunks)):
-            writer.write_table(pq.read_table(parts[number]))
-    parts.remove()
-    note(out, step, "video", len(numbers), time.monotonic() - started, engine)
-    return True
+    return schema, len(chunks), len(numbers)
 
 
 def _row(row: Row, usable: bool, results: Iterator[Row], progress: Progress) -> Row:

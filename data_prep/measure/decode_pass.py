@@ -14,9 +14,9 @@ import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
+from data_prep.engine.failure import BadVideo, ErrorKind
 from data_prep.measure.motion import ContentScore, analysis_size
 from data_prep.measure.quality import EvenSample
-from data_prep.sources.files import BadVideo, ErrorKind
 from lightning_artv.media.container import (
     STORED_UPRIGHT,
     orientation,

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data_prep.engine import EngineOptions
+from data_prep.options import EngineOptions, SelectOptions
 from data_prep.selection.duplicates import duplicates_of, parse_hashes
 from data_prep.tables import TableReader, TableWriter, sha256
 from data_prep.tables.log import note
 from data_prep.tables.provenance import is_done, sweep
 from lightning_artv.errors import DataError, UserError
-
-Window = tuple[float | None, float | None]
-"""(lowest, highest) that is kept, inclusive; None for no bound."""
 
 SELECTION = [
     pa.field("decision", pa.string()),  # kept | filtered | failed
@@ -32,55 +28,6 @@ SELECTION = [
     pa.field("duplicate_of", pa.string()),  # key of the kept video that it resembles
     pa.field("held_out", pa.bool_()),
 ]
-
-
-@dataclass(frozen=True)
-class SelectOptions:
-    """What is kept.
-
-    Attributes:
-        motion: window of the motion score; the paper's by default. None for no window.
-        filters: windows of other columns, such as `{"watermark": (None, 0.5)}`; a video without a
-            value is not kept.
-        distance: of the perceptual hashes of duplicates, in bits, of which the one with the
-            highest CLIP score is kept; None keeps duplicates.
-        count: how many to keep, the best by CLIP; None for all.
-        share: which share of what the steps before leave, in (0, 1], instead of `count`.
-        held_out: share of all keys, in [0, 1), that is marked as held out; decided by a hash of
-            the key alone, so that it never moves when data is added.
-    """
-
-    motion: Window | None = (1.0, 20.0)
-    filters: Mapping[str, Window] = field(default_factory=dict)
-    distance: int | None = 6
-    count: int | None = None
-    share: float | None = None
-    held_out: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.count is not None and self.share is not None:
-            raise UserError("Give either count or share, not both.")
-        if self.count is not None and self.count < 1:
-            raise UserError(f"count must be at least 1, got {self.count}.")
-        if self.share is not None and not 0 < self.share <= 1:
-            raise UserError(f"share must be above 0 and at most 1, got {self.share}.")
-        if not 0 <= self.held_out < 1:
-            raise UserError(f"held_out must be at least 0 and below 1, got {self.held_out}.")
-        for name, (low, high) in self.windows.items():
-            if low is not None and high is not None and low > high:
-                raise UserError(f"The window of {name} is empty: {low} to {high}.")
-
-    @property
-    def windows(self) -> dict[str, Window]:
-        """Of all columns, motion first; to be ranked, a video needs a CLIP score at least."""
-        first: dict[str, Window] = {} if self.motion is None else {"motion": self.motion}
-        ranked: dict[str, Window] = {"clip_score": (None, None)} if self.ranks else {}
-        return {**first, **ranked, **self.filters}
-
-    @property
-    def ranks(self) -> bool:
-        """Whether only the best by CLIP are kept."""
-        return self.count is not None or self.share is not None
 
 
 def select(source: Path, out: Path, options: SelectOptions) -> bool:

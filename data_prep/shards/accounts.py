@@ -25,9 +25,6 @@ ACCOUNTS = pa.schema(
     ]
 )
 
-_AT_A_TIME = 10_000
-
-
 @dataclass(frozen=True)
 class _Stored:
     shard: str
@@ -55,16 +52,12 @@ def write_accounts(selection: Path, folders: Sequence[Path], out: Path) -> bool:
     if is_done(out, made_by, overwrite=True):
         return False
     streams = {folder.name == HELD_OUT: _stored(folder) for folder in folders}
-    held: list[Row] = []
     columns = ("key", "path", "decision", "reason", "duplicate_of", "error", "held_out")
     with TableWriter(out, ACCOUNTS, made_by) as writer:
-        for row in TableReader(selection, columns):
-            stored = next(streams[row["held_out"]]) if row["decision"] == "kept" else None
-            held.append(_account(row, stored))
-            if len(held) == _AT_A_TIME:
-                writer.write(held)
-                held = []
-        writer.write(held)
+        writer.write(
+            _account(row, next(streams[row["held_out"]]) if row["decision"] == "kept" else None)
+            for row in TableReader(selection, columns)
+        )
     return True
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data_prep.engine import EngineOptions, Work, map_rows
+from data_prep.options import EngineOptions, ShardOptions
+from data_prep.engine import Work, map_rows
 from data_prep.shards.files import MANIFEST, Shard, finish_shard, read_manifest, write_manifest
-from data_prep.shards.write import Plan, ShardOptions, stream, write_clip
+from data_prep.shards.write import Plan, stream, write_clip
 from data_prep.tables import STATUS, Row, read_rows, sha256, write_rows
 from data_prep.shards.transcode import longest_gop
 from lightning_artv.data.captions import BadCaption, caption_of
@@ -72,6 +73,32 @@ def check(folder: Path, engine: EngineOptions, quick: bool = False) -> list[Dama
         listing.unlink()
     progress.finish()
     return damaged
+
+
+def check_and_repair(
+    folder: Path, engine: EngineOptions, quick: bool = False, selection: Path | None = None
+) -> str:
+    """Verify shards, print what is broken and, where their selection is given, repair it.
+
+    Returns:
+        how it ended, in words.
+
+    Raises:
+        DataError: something is broken, and was not repaired.
+    """
+    damaged = check(folder, engine, quick)
+    for damage in damaged:
+        for problem in damage.problems:
+            print(f"{damage.shard.name}: {problem}")
+    if not damaged:
+        return f"The shards in {folder} are as they were written."
+    if selection is None:
+        raise DataError(
+            f"{len(damaged)} of the shards in {folder} are broken; --repair TABLE, with the table "
+            "that they were made from, makes them again."
+        )
+    repair(plan_of(folder, selection), damaged, engine)
+    return f"Made {len(damaged)} of the shards in {folder} again."
 
 
 def plan_of(folder: Path, selection: Path) -> Plan:

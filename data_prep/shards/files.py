@@ -114,7 +114,7 @@ def finish_shard(
     """Write the table and the stats beside a shard's tar, which is there already."""
     name = shard_name(number)
     with TableWriter(folder / f"{name}.parquet", SAMPLES, made_by) as writer:
-        writer.write(list(rows))
+        writer.write(rows)
     stored = sum(row["status"] == "ok" for row in rows)
     files = {
         path.name: (sha256(path), path.stat().st_size)

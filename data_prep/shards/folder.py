@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.sources.files import failure
-from data_prep.sources.metadata import Entry, read_metadata
+from data_prep.engine.failure import failure
+from data_prep.sources.folder import Entry, read_metadata
 from data_prep.shards.output import building
-from data_prep.shards.transcode import Limits, Prepared, prepare
+from data_prep.shards.transcode import Prepared, prepare
+from data_prep.options import FolderOptions, Limits
 from lightning_artv.data.members import VIDEO_KEYS
 from lightning_artv.data.tar import ShardWriter
 from lightning_artv.errors import DataError, UserError
 from lightning_artv.names import find_file
 from lightning_artv.progress import Progress
-
-__all__ = ["Limits", "Report", "write_folder"]
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,7 @@ class Report:
 def write_folder(
     source: Path,
     out: Path,
-    limits: Limits | None = None,
-    samples_per_shard: int = 1000,
-    skip_missing: bool = False,
-    allow_empty_captions: bool = False,
+    options: FolderOptions | None = None,
     overwrite: bool = False,
 ) -> Report:
     """Write the videos that `source/metadata.csv` (or `.jsonl`, `.parquet`, ...) lists, with their
@@ -78,50 +74,58 @@ def write_folder(
             missing, or an `out` that cannot be used.
         DataError: not one video could be used.
     """
-    entries = read_metadata(source, allow_empty_captions)
-    found = [(entry, find_file(source, entry.file_name)) for entry in entries]
-    present = [(entry, path) for entry, path in found if path is not None]
-    missing = [entry for entry, path in found if path is None]
-    if missing and not skip_missing:
-        raise UserError(
-            f"The metadata of {source} lists {missing[0].file_name} (line {missing[0].line}), "
-            f"which does not exist{_others(len(missing) - 1)}; add the file, or --skip-missing."
-        )
+    options = options or FolderOptions()
+    entries = read_metadata(source, options.allow_empty_captions)
+    present = _present(source, entries, options.skip_missing)
     if source.resolve().is_relative_to(out.resolve()):
         raise UserError(f"The shards cannot replace {source}, their source; choose another folder.")
-    skipped = [(entry.file_name, "the file does not exist") for entry in missing]
-    kinds: list[bool] = []
-    lossy: list[tuple[str, int]] = []
-    progress = Progress(len(present), "video")
+    skipped = [(e.file_name, "the file does not exist") for e in entries if e not in present]
     with building(out, overwrite) as folder:
-        with ShardWriter(folder, samples_per_shard) as writer:
-            for entry, path in present:
-                prepared = _prepare(path, entry, limits or Limits(), skipped)
-                if prepared is not None:
-                    kinds.append(prepared.copied)
-                    if "lost" in prepared.meta:
-                        lossy.append((entry.file_name, prepared.meta["lost"]))
-                    meta = {**prepared.meta, "source": entry.file_name}
-                    writer.write(f"{len(kinds) - 1:08d}", prepared.video, entry.text, meta)
-                progress(1)
-        progress.finish()
-        if not kinds:
+        shards, stored = _write(folder, present, options, skipped)
+        if not stored:
             name, reason = skipped[0]
             raise DataError(
                 f"None of the {len(entries)} videos of {source} can be used "
                 f"({name}: {reason}), so nothing was written."
             )
-    unlisted = _unlisted(source, {path for _, path in present})
-    copied = sum(kinds)
-    return Report(
-        out,
-        len(writer.shards),
-        copied,
-        len(kinds) - copied,
-        tuple(skipped),
-        unlisted,
-        tuple(lossy),
-    )
+    copied = sum(copied for _, copied, _ in stored)
+    unlisted = _unlisted(source, set(present.values()))
+    lossy = tuple((name, lost) for name, _, lost in stored if lost is not None)
+    return Report(out, shards, copied, len(stored) - copied, tuple(skipped), unlisted, lossy)
+
+
+def _present(source: Path, entries: Sequence[Entry], skip_missing: bool) -> dict[Entry, Path]:
+    """The files of the entries that have one."""
+    found = {entry: find_file(source, entry.file_name) for entry in entries}
+    missing = [entry for entry, path in found.items() if path is None]
+    if missing and not skip_missing:
+        raise UserError(
+            f"The metadata of {source} lists {missing[0].file_name} (line {missing[0].line}), "
+            f"which does not exist{_others(len(missing) - 1)}; add the file, or --skip-missing."
+        )
+    return {entry: path for entry, path in found.items() if path is not None}
+
+
+def _write(
+    folder: Path,
+    present: Mapping[Entry, Path],
+    options: FolderOptions,
+    skipped: list[tuple[str, str]],
+) -> tuple[int, list[tuple[str, bool, int | None]]]:
+    """How many shards there are; (file name, whether copied, lost frames) of what is in them."""
+    limits = Limits(options.size, options.fps)
+    stored: list[tuple[str, bool, int | None]] = []
+    progress = Progress(len(present), "video")
+    with ShardWriter(folder, options.shard_size) as writer:
+        for entry, path in present.items():
+            prepared = _prepare(path, entry, limits, skipped)
+            if prepared is not None:
+                meta = {**prepared.meta, "source": entry.file_name}
+                writer.write(f"{len(stored):08d}", prepared.video, entry.text, meta)
+                stored.append((entry.file_name, prepared.copied, meta.get("lost")))
+            progress(1)
+    progress.finish()
+    return len(writer.shards), stored
 
 
 def _unlisted(source: Path, listed: Collection[Path]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_prep.sources.files import failure
+from data_prep.engine.failure import failure
 from lightning_artv.data import latents
 from lightning_artv.data.captions import BadCaption, caption_of, facts_of, require_captions
 from lightning_artv.data.clips import timeline
@@ -107,8 +107,7 @@ def write_latents(
     index = open_samples(shards)
     if need_captions:
         require_captions(index, "without-captions")
-    sources = index.shards
-    record = _Record.open(out, options)
+    record, sources = _Record.open(out, options), index.shards
     names = [f"{number:05d}" for number in range(len(sources))]
     progress = Progress(len(sources), "shard", len(record.done))
     for number, (name, source) in enumerate(zip(names, sources, strict=True)):

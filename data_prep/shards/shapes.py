@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
 
+from data_prep.options import ShapesOptions
 from data_prep.shards.output import building
 from lightning_artv.data.encode import encode_lossless
-from lightning_artv.data.synthetic import Scene, Split, scene_at
+from lightning_artv.data.synthetic import Scene, scene_at
 from lightning_artv.data.tar import ShardWriter
 from lightning_artv.data.worlds import World, world_at
-from lightning_artv.errors import UserError
 from lightning_artv.progress import Progress
 
-Scenes = Literal["plain", "worlds"]
 
 
-def write_shapes(
-    out: Path,
-    count: int,
-    seed: int = 0,
-    split: Split = "train",
-    size: int = 32,
-    frames: int = 16,
-    fps: float = 8.0,
-    samples_per_shard: int = 500,
-    overwrite: bool = False,
-    scenes: Scenes = "plain",
-) -> list[Path]:
-    """Write `count` videos of moving shapes; the same arguments write the same bytes.
+def write_shapes(out: Path, options: ShapesOptions, overwrite: bool = False) -> list[Path]:
+    """Write videos of moving shapes; the same options write the same bytes.
 
     `key.json` holds the `Scene` (`plain`) or the `World` (`worlds`, harder), so that everything
     about a video can be checked later.
@@ -38,21 +25,18 @@ def write_shapes(
         the shards.
 
     Raises:
-        UserError: `out` holds something already, or an impossible count, size or rate.
+        UserError: `out` holds something already, or an impossible size.
     """
-    if count < 1 or frames < 2 or fps <= 0:
-        raise UserError(
-            f"Give at least 1 video, 2 frames and a positive fps, got {count}, {frames}, {fps:g}."
-        )
-    progress = Progress(count, "video")
-    with building(out, overwrite) as folder, ShardWriter(folder, samples_per_shard) as writer:
-        for index in range(count):
+    seed, split, fps = options.seed, options.split, options.fps
+    progress = Progress(options.count, "video")
+    with building(out, overwrite) as folder, ShardWriter(folder, options.shard_size) as writer:
+        for index in range(options.count):
             scene: Scene | World
-            if scenes == "worlds":
-                scene = world_at(index, seed, split, size)
-                pictures = scene.video(frames)
+            if options.scenes == "worlds":
+                scene = world_at(index, seed, split, options.size)
+                pictures = scene.video(options.frames)
             else:
-                scene = scene_at(index, seed, split, size, frames)
+                scene = scene_at(index, seed, split, options.size, options.frames)
                 pictures = scene.video()
             meta = {**dataclasses.asdict(scene), "fps": fps, "seed": seed, "split": split}
             video = encode_lossless(pictures, fps)

@@ -5,45 +5,20 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
 
-from data_prep.shards.x264 import ClipEncoder, Quality
+from data_prep.shards.x264 import ClipEncoder
+from data_prep.options import Limits
 from lightning_artv.data.clips import timeline
 from lightning_artv.data.decode import DecodeError, Video
-from lightning_artv.errors import UserError
 from lightning_artv.media.container import open_container, video_stream
 from lightning_artv.media.packets import COMPLETE, Ending
 
 _AHEAD = 8  # frames that are decoded before they are encoded
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What larger videos are reduced to.
-
-    Attributes:
-        size: pixels of the short side; None for no limit.
-        fps: frames per second; None for no limit.
-        gop: frames from a keyframe to the next; None for any in what is copied.
-        quality: of what is encoded.
-    """
-
-    size: int | None = None
-    fps: float | None = None
-    gop: int | None = None
-    quality: Quality = field(default_factory=Quality)
-
-    def __post_init__(self) -> None:
-        if self.size is not None and self.size < 16:
-            raise UserError(f"--size must be at least 16 pixels, got {self.size}.")
-        if self.fps is not None and self.fps <= 0:
-            raise UserError(f"--fps must be positive, got {self.fps:g}.")
-        if self.gop is not None and self.gop < 1:
-            raise UserError(f"--gop must be at least 1 frame, got {self.gop}.")
 
 
 @dataclass(frozen=True)
@@ -193,7 +168,7 @@ def _encode(
 ) -> list[Prepared]:
     """Encode each piece's frames at their own times, counted from the piece's first."""
     piece_of = {index: number for number, piece in enumerate(pieces) for index in piece}
-    encoders = [ClipEncoder(rate, limits.gop or 12, limits.size, limits.quality) for _ in pieces]
+    encoders = [ClipEncoder(rate, limits) for _ in pieces]
     found: list[list[int]] = [[] for _ in pieces]
     try:
         for index, frame in _frames(video, max(piece_of, default=-1)):

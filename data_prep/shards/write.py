@@ -15,10 +15,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from data_prep.engine import EngineOptions, Work, map_rows
-from data_prep.sources.files import failure, read_source
+from data_prep import tables
+from data_prep.options import MOST_SAMPLES, EngineOptions, ShardOptions
+from data_prep.engine import Work, map_rows
+from data_prep.engine.failure import failure
+from data_prep.sources.files import read_source
 from data_prep.tables.log import note
 from data_prep.tables.provenance import MARK, claim, is_claimed, sweep
+from data_prep.shards.accounts import HELD_OUT, TRAIN, write_accounts
 from data_prep.shards.files import (
     MANIFEST,
     Place,
@@ -29,52 +33,12 @@ from data_prep.shards.files import (
     write_manifest,
 )
 from data_prep.tables import STATUS, Row, TableReader, sha256
-from data_prep.shards.transcode import Limits, prepare_clips
-from data_prep.shards.x264 import Quality
+from data_prep.shards.transcode import prepare_clips
 from lightning_artv.data.decode import DecodeError
 from lightning_artv.data.tar import ShardWriter, tars_in
 from lightning_artv.errors import UserError
 from lightning_artv.progress import Progress
 
-MOST_SAMPLES = 100_000
-
-
-@dataclass(frozen=True)
-class ShardOptions:
-    """What shards hold.
-
-    Attributes:
-        size: pixels that the short side is reduced to; None keeps it.
-        fps: frames per second that faster videos are thinned out to; None keeps all.
-        gop: frames from a keyframe to the next, at most: the nearer, the faster a window decodes.
-        crf, preset: of x264; see `Quality`.
-        cut: make a clip of each scene (the column `cuts`) instead of one of the whole video.
-        min_seconds: scenes shorter than this are left out.
-        samples: in a shard.
-        megabytes: of videos (10^6 bytes) after which a shard is full, instead of `samples`.
-    """
-
-    size: int | None = 320
-    fps: float | None = None
-    gop: int = 24
-    crf: int = 18
-    preset: str = "medium"
-    cut: bool = False
-    min_seconds: float = 1.0
-    samples: int = 1000
-    megabytes: float | None = None
-
-    def __post_init__(self) -> None:
-        self.limits  # noqa: B018 - checks size, fps, gop, crf and preset
-        if not 1 <= self.samples <= MOST_SAMPLES:
-            raise UserError(f"A shard holds 1 to {MOST_SAMPLES} samples, got {self.samples}.")
-        if (self.megabytes is not None and self.megabytes <= 0) or self.min_seconds < 0:
-            raise UserError("Give a positive number of megabytes and no negative min_seconds.")
-
-    @property
-    def limits(self) -> Limits:
-        """Of every clip."""
-        return Limits(self.size, self.fps, self.gop, Quality(self.crf, self.preset))
 
 
 _CLIPS = pa.list_(pa.struct([("video", pa.binary()), ("meta", pa.string())]))
@@ -98,7 +62,7 @@ class Encode:
         cuts = (row.get("cuts") or []) if self.options.cut else []
         try:
             source = read_source(row["path"])
-            clips = prepare_clips(source, self.options.limits, cuts, self.options.min_seconds)
+            clips = prepare_clips(source, self.options, cuts, self.options.min_seconds)
         except DecodeError as error:
             kind, reason = failure(error)
             return {"status": "failed", "error_kind": kind, "error": reason}
@@ -148,6 +112,27 @@ class Plan:
             for number, row in rows
             if row["decision"] == "kept" and row["held_out"] == self.held_out
         ]
+
+
+def write_selection(
+    selection: Path,
+    out: Path,
+    options: ShardOptions,
+    engine: EngineOptions,
+    overwrite: bool = False,
+) -> Path:
+    """Write the shards of a selection, and what became of every video.
+
+    Returns:
+        the table of accounts, `out/videos.parquet`.
+    """
+    held_out = [True] if tables.made_by(selection)["options"]["held_out"] else []
+    plans = [Plan(selection, h, options, out / (HELD_OUT if h else TRAIN)) for h in (False, *held_out)]
+    for plan in plans:
+        write_shards(plan, engine, overwrite)
+    accounts = out / "videos.parquet"
+    write_accounts(selection, [plan.folder for plan in plans], accounts)
+    return accounts
 
 
 def write_shards(plan: Plan, engine: EngineOptions, overwrite: bool = False) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from fractions import Fraction
 
 import av
@@ -11,8 +10,8 @@ import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from data_prep.options import Limits
 from lightning_artv.data.decode import DecodeError
-from lightning_artv.errors import UserError
 from lightning_artv.media.container import STORED_UPRIGHT, Orientation, orientation, to_rgb
 
 TICKS = 90000
@@ -28,36 +27,13 @@ two runs differ in their bytes (seen in core 165; MALLOC_PERTURB_ shows it)."""
 _RGB = 0
 """FFmpeg's number of the colour space of frames that hold RGB."""
 
-PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
-
-
-@dataclass(frozen=True)
-class Quality:
-    """What x264 is asked for.
-
-    Attributes:
-        crf: constant rate factor, 0 (lossless) to 51; 18 is hardly told from the source.
-        preset: x264's name for how much time it takes to save bytes.
-    """
-
-    crf: int = 18
-    preset: str = "veryfast"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.crf <= 51:
-            raise UserError(f"--crf must be 0 to 51, got {self.crf}.")
-        if self.preset not in PRESETS:
-            raise UserError(f"--preset is one of {', '.join(PRESETS)}, not {self.preset}.")
-
-
 class ClipEncoder:
     """Encodes one clip, frame by frame, in memory.
 
     Args:
         rate: frames per second, for the rate control; every frame has its own time.
-        gop: frames from a keyframe to the next, so that a reader who wants a few decodes few.
-        short_side: pixels that the short side is limited to; None keeps the size.
-        quality: of the encoding.
+        limits: size, quality, and frames from a keyframe to the next (12 without a limit), so that
+            a reader who wants a few decodes few.
 
     Attributes:
         times: seconds of the frames so far.
@@ -65,9 +41,8 @@ class ClipEncoder:
         video: the mp4, once finished.
     """
 
-    def __init__(self, rate: float, gop: int, short_side: int | None, quality: Quality) -> None:
-        self._rate, self._gop = round(rate) or 1, gop
-        self._short_side, self._quality = short_side, quality
+    def __init__(self, rate: float, limits: Limits) -> None:
+        self._rate, self._limits = round(rate) or 1, limits
         self._buffer = io.BytesIO()
         self._writer: av.container.OutputContainer | None = None
         self._scaler = VideoReformatter()
@@ -88,7 +63,7 @@ class ClipEncoder:
         shape = (frame.width, frame.height, lies)
         if self._writer is None:
             self._shape = shape
-            self.size = _even_size(frame, aspect, lies, self._short_side)
+            self.size = _even_size(frame, aspect, lies, self._limits.size)
         elif shape != self._shape:  # the stream changes its size in the middle
             pixels = to_rgb(frame, self.size[::-1], aspect, lies)
             frame, lies = _of_rgb(pixels), STORED_UPRIGHT
@@ -122,15 +97,15 @@ class ClipEncoder:
     def _start(self, upright: av.VideoFrame) -> None:
         self._writer = av.open(self._buffer, "w", format="mp4")
         options = {
-            "crf": str(self._quality.crf),
-            "preset": self._quality.preset,
+            "crf": str(self._limits.crf),
+            "preset": self._limits.preset,
             "x264-params": _REPEATABLE,
         }
         self._stream = self._writer.add_stream("libx264", self._rate, options)
         context = self._stream.codec_context
         context.thread_count = 1  # with more, the bytes depend on the number of cores
         context.time_base = TICK
-        self._stream.pix_fmt, self._stream.gop_size = "yuv420p", self._gop
+        self._stream.pix_fmt, self._stream.gop_size = "yuv420p", self._limits.gop or 12
         self._stream.width, self._stream.height = self.size
         # The colour matrix is kept, and written down for the reader to use the same.
         context.colorspace, context.color_range = upright.colorspace, upright.color_range

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
+from data_prep.options import SourceKind
 from data_prep.sources import folder, msrvtt, openvid, ucf101, video2dataset, webvid
 from data_prep.sources.checks import usable
 from data_prep.sources.rows import Problem, VideoEntry
 from lightning_artv.errors import UserError
 
-KINDS = ("webvid", "openvid", "folder", "video2dataset", "ucf101", "msrvtt")
+KINDS = get_args(SourceKind)
 
 
 def list_source(

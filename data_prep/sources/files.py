@@ -9,20 +9,10 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
-from data_prep.engine.failure import ERROR_KINDS, BadVideo, ErrorKind, failure, words
+from data_prep.engine.failure import BadVideo, ErrorKind, words
 from data_prep.sources.rows import MEMBER
 from lightning_artv.data.members import DamagedShard, headers
 from lightning_artv.media.container import open_container, video_stream
-
-__all__ = [
-    "ERROR_KINDS",
-    "BadVideo",
-    "ErrorKind",
-    "failure",
-    "open_video",
-    "read_source",
-    "words",
-]
 
 _SIGNATURES = (b"ftyp", b"moov", b"mdat", b"RIFF", b"\x1a\x45\xdf\xa3")
 

@@ -12,9 +12,6 @@ from data_prep.sources.rows import MEMBER, Problem, VideoEntry
 from data_prep.tables import STATUS, Row, TableWriter, columns_of, sha256
 from data_prep.tables.provenance import sweep
 
-_AT_A_TIME = 10_000
-
-
 LISTING = pa.schema([*columns_of(VideoEntry), pa.field("size_bytes", pa.int64()), *STATUS])
 """The fields of `VideoEntry`, the size of the file, and what is wrong with it."""
 
@@ -31,13 +28,7 @@ def write_listing(kind: str, source: Path, videos: Path | None, out: Path) -> st
     """
     sweep(out.parent)
     with TableWriter(out, LISTING, {"step": "list"}) as writer:
-        held: list[Row] = []
-        for row in listing_rows(kind, source, videos):
-            held.append(row)
-            if len(held) == _AT_A_TIME:
-                writer.write(held)
-                held = []
-        writer.write(held)
+        writer.write(listing_rows(kind, source, videos))
     return sha256(out)
 
 

@@ -12,8 +12,10 @@ import json
 import types
 import typing
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,6 +32,7 @@ ROW_GROUP = 65536
 """Rows a group; fixed, so that the bytes do not depend on how many rows came at a time."""
 
 _MADE_BY = b"data_prep"
+_AT_A_TIME = 10_000
 
 STATUS = [
     pa.field("status", pa.string()),  # ok | failed
@@ -75,13 +78,14 @@ class TableWriter:
         self._held: list[pa.Table] = []
         self._count = 0
 
-    def write(self, rows: Sequence[Row]) -> None:
-        """Add rows."""
-        for row in rows:
-            unknown = row.keys() - set(self.schema.names)
-            if unknown:
-                raise ValueError(f"{self._path.name} has no column {sorted(unknown)}.")
-        self.write_table(pa.Table.from_pylist(list(rows), schema=self.schema))
+    def write(self, rows: Iterable[Row]) -> None:
+        """Add rows; a stream of them is not held in memory."""
+        names, rows = set(self.schema.names), iter(rows)
+        while some := list(islice(rows, _AT_A_TIME)):
+            for row in some:
+                if unknown := row.keys() - names:
+                    raise ValueError(f"{self._path.name} has no column {sorted(unknown)}.")
+            self.write_table(pa.Table.from_pylist(some, schema=self.schema))
 
     def write_table(self, table: pa.Table) -> None:
         """Add the rows of a table of the same columns."""
@@ -183,7 +187,7 @@ def write_rows(
 ) -> None:
     """Write a small table."""
     with TableWriter(path, schema, made_by) as writer:
-        writer.write(list(rows))
+        writer.write(rows)
 
 
 def made_by(path: Path) -> dict[str, Any]:
@@ -197,6 +201,15 @@ def made_by(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} was not written by data_prep; give a table of one of its steps.")
     facts: dict[str, Any] = json.loads(metadata[_MADE_BY])
     return facts
+
+
+def counts(path: Path, column: str) -> str:
+    """How often each word is in a column, such as `20 ok, 4 failed`."""
+    numbers: Counter[str] = Counter()
+    reader = TableReader(path, [column])
+    for group in map(reader.group, range(reader.groups)):
+        numbers.update({n["values"]: n["counts"] for n in group[column].value_counts().to_pylist()})
+    return ", ".join(f"{number} {word}" for word, number in numbers.most_common()) or "no rows"
 
 
 def sha256(path: Path) -> str:

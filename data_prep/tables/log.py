@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from data_prep.engine import EngineOptions
+from data_prep.options import EngineOptions
 from lightning_artv.errors import UserError
 from lightning_artv.files import read_json
 from lightning_artv.media.atomic import write_atomically

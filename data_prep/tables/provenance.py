@@ -28,15 +28,7 @@ def is_done(out: Path, wanted: Mapping[str, Any], overwrite: bool) -> bool:
     """
     if not out.exists():
         return False
-    held = made_by(out)
-    if held == as_json(wanted):
-        return True
-    if not overwrite:
-        raise UserError(
-            f"{out} was made with another {differences(held, wanted)}; add --overwrite to make it "
-            "again, or choose another name."
-        )
-    return False
+    return _is_same(out, made_by(out), wanted, overwrite, ("made", "make it"))
 
 
 def is_claimed(folder: Path, wanted: Mapping[str, Any], overwrite: bool) -> bool:
@@ -52,14 +44,18 @@ def is_claimed(folder: Path, wanted: Mapping[str, Any], overwrite: bool) -> bool
         held = json.loads(mark.read_bytes())
     except ValueError:
         held = {}
-    if held == as_json(wanted):
-        return True
-    if not overwrite:
+    return _is_same(folder, held, wanted, overwrite, ("begun", "begin"))
+
+
+def _is_same(
+    out: Path, held: Any, wanted: Mapping[str, Any], overwrite: bool, words: tuple[str, str]
+) -> bool:
+    if held != as_json(wanted) and not overwrite:
         raise UserError(
-            f"{folder} was begun with another {differences(held, wanted)}; add --overwrite to "
-            "begin again, or choose another name."
+            f"{out} was {words[0]} with another {differences(held, wanted)}; add --overwrite to "
+            f"{words[1]} again, or choose another name."
         )
-    return False
+    return bool(held == as_json(wanted))
 
 
 def claim(folder: Path, wanted: Mapping[str, Any]) -> None:

@@ -9,8 +9,9 @@ import av
 import pytest
 from odd_files import H264, OPEN_GROUPS, Recipe, file, remuxed
 
-from data_prep.measure.analyse import AnalyseOptions, analyse
-from data_prep.shards.transcode import Limits, prepare
+from data_prep.measure.analyse import analyse
+from data_prep.options import AnalyseOptions, Limits
+from data_prep.shards.transcode import prepare
 from data_prep.sources.rows import VideoEntry
 from lightning_artv.data.decode import DecodeError, Video
 

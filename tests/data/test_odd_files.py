@@ -21,8 +21,9 @@ import pytest
 import torch
 from odd_files import ODD_FILES, SHAPES
 
-from data_prep.measure.analyse import AnalyseOptions, analyse
-from data_prep.shards.transcode import Limits, prepare
+from data_prep.measure.analyse import analyse
+from data_prep.options import AnalyseOptions, Limits
+from data_prep.shards.transcode import prepare
 from data_prep.sources.rows import VideoEntry
 from lightning_artv.data.decode import Video
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data_prep.engine import EngineOptions, Job, attempt
+from data_prep.engine import Job, attempt
+from data_prep.options import EngineOptions
 from data_prep.sources.listing import LISTING
 from data_prep.tables import Row, TableReader, write_rows
 from lightning_artv.data.encode import encode_lossless

@@ -13,25 +13,28 @@ from typing import Any
 import pytest
 from prep_videos import make_source, map_here
 
-from data_prep.engine import EngineOptions
 from data_prep.measure import analyse as analyse_module
-from data_prep.measure import clip_score, motion_job
+from data_prep.measure import clip_score
 from data_prep.measure import columns as steps
-from data_prep.measure.analyse import AnalyseOptions
-from data_prep.measure.clip_job import Clip
-from data_prep.measure.clip_score import ClipOptions
+from data_prep.measure.analyse import Analyse
+from data_prep.measure.clip_score import Clip
 from data_prep.measure.columns import add_columns
-from data_prep.measure.motion_job import Analyse
-from data_prep.pipeline import shards_step
+from data_prep.options import (
+    AnalyseOptions,
+    ClipOptions,
+    EngineOptions,
+    SelectOptions,
+    ShardOptions,
+)
 from data_prep.report import examples
-from data_prep.selection.select import SelectOptions, select
+from data_prep.selection.select import select
 from data_prep.shards import check as check_module
 from data_prep.shards import folder, latents
 from data_prep.shards import write as shards
 from data_prep.shards.accounts import totals
 from data_prep.shards.check import check
 from data_prep.shards.latents import LatentOptions, write_latents
-from data_prep.shards.write import ShardOptions
+from data_prep.shards.write import write_selection
 from data_prep.sources.listing import write_listing
 from data_prep.tables import read_rows
 from lightning_artv.networks.autoencoder import PixelUnshuffleAutoencoder
@@ -85,7 +88,7 @@ def test_motion(
 def test_motion_where_even_the_step_raises(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(motion_job, "analyse", planted(motion_job.analyse, ERRORS[0]))
+    monkeypatch.setattr(analyse_module, "analyse", planted(analyse_module.analyse, ERRORS[0]))
     assert failed(motion(source, tmp_path)).keys() == {"v02"}
 
 
@@ -107,7 +110,7 @@ def test_shards_and_their_check(
     select(motion(source, tmp_path), tmp_path / "sel", SelectOptions(None, distance=None))
     monkeypatch.setattr(shards, place, planted(getattr(shards, place), ERRORS[0]))
     options = ShardOptions(samples=2)
-    accounts = shards_step(tmp_path / "sel", tmp_path / "out", options, ENGINE, False)
+    accounts = write_selection(tmp_path / "sel", tmp_path / "out", options, ENGINE, False)
     assert totals(accounts)["failed"].total() == 1
     assert totals(accounts)["kept"].total() == 3
     train = tmp_path / "out" / "train"

@@ -17,8 +17,9 @@ import yaml
 from prep_videos import make_source, map_here, tree
 
 from data_prep.__main__ import main
+from data_prep.commands import run_recipe
 from data_prep.measure import columns as steps_module
-from data_prep.run import Recipe, load_recipe, run
+from data_prep.options.recipe import Recipe, load_recipe
 from data_prep.shards import check as check_module
 from data_prep.shards import write as shards_module
 from data_prep.tables import read_rows
@@ -117,7 +118,7 @@ def _forked(chosen: Recipe, kill_at: int) -> bool:
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             _count_moments(kill_at)
-            run(chosen)
+            run_recipe(chosen)
             code = 0
         finally:
             os._exit(code)
@@ -158,7 +159,7 @@ def test_one_or_two_processes_give_the_same_bytes(tmp_path: Path, clip_folder: P
     more = {"clip": {"pretrained": str(clip_folder), "device": "cpu"}} if SLOW else {}
     for name, processes in (("one", 1), ("two", 2)):
         engine = {"processes": processes}
-        run(load_recipe(recipe(tmp_path, source, name, engine=engine, select=ALL, **more)))
+        run_recipe(load_recipe(recipe(tmp_path, source, name, engine=engine, select=ALL, **more)))
     assert results(tmp_path / "one") == results(tmp_path / "two")
     assert len(stored(tmp_path / "one")) == 5
 
@@ -172,11 +173,11 @@ def test_ray_gives_the_same_bytes(
     with monkeypatch.context() as patch:
         patch.setattr(steps_module, "map_rows", map_here)
         patch.setattr(shards_module, "map_rows", map_here)
-        run(load_recipe(recipe(tmp_path, source, "here", select=ALL, **more)))
+        run_recipe(load_recipe(recipe(tmp_path, source, "here", select=ALL, **more)))
     engine = {"kind": "ray", "processes": 1}
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=40)
     try:
-        run(load_recipe(recipe(tmp_path, source, "ray", engine=engine, select=ALL, **more)))
+        run_recipe(load_recipe(recipe(tmp_path, source, "ray", engine=engine, select=ALL, **more)))
     finally:
         ray.shutdown()
     assert results(tmp_path / "ray") == results(tmp_path / "here")
@@ -191,7 +192,7 @@ def test_every_real_clip_is_accounted_for(tmp_path: Path, here: None, clip_folde
         select={"motion": [2, 15], "share": 0.8, "held_out": 0.1},
         shards={"samples": 8, "size": 64, "preset": "ultrafast", "cut": True},
     )
-    run(load_recipe(chosen))
+    run_recipe(load_recipe(chosen))
     out = tmp_path / "out"
     accounts = read_rows(out / "shards" / "videos.parquet")
     assert len(accounts) == len({row["key"] for row in accounts}) == 24
@@ -283,7 +284,7 @@ def test_ctrl_c_says_how_to_go_on(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("data_prep.run.run", interrupted)
+    monkeypatch.setattr("data_prep.commands.run_recipe", interrupted)
     assert main(["run", str(recipe(tmp_path, tmp_path))]) == 130
     assert capsys.readouterr().err == "error: Stopped by Ctrl-C; run it again to go on.\n"
 
@@ -322,4 +323,4 @@ def test_the_command_killed_with_all_its_processes(tmp_path: Path) -> None:
 
 def test_a_source_that_is_not_there_is_one_sentence(tmp_path: Path, here: None) -> None:
     with pytest.raises(UserError):
-        run(load_recipe(recipe(tmp_path, tmp_path / "nowhere")))
+        run_recipe(load_recipe(recipe(tmp_path, tmp_path / "nowhere")))

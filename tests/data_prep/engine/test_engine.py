@@ -11,8 +11,9 @@ from prep_jobs import Lengths
 from prep_videos import listing
 from waiting import wait_until
 
-from data_prep.engine import EngineOptions, attempt, map_rows
+from data_prep.engine import attempt, map_rows
 from data_prep.engine.ray import _Actor
+from data_prep.options import EngineOptions
 from data_prep.tables import Row
 from lightning_artv.errors import MissingWeightsError, UserError
 

@@ -11,9 +11,10 @@ from typing import Any
 import av
 import pytest
 
-from data_prep.measure.analyse import AnalyseOptions, Analysis, analyse
+from data_prep.engine.failure import ERROR_KINDS
+from data_prep.measure.analyse import Analysis, analyse
 from data_prep.measure.decode_pass import DecodePass
-from data_prep.sources.files import ERROR_KINDS
+from data_prep.options import AnalyseOptions
 from data_prep.sources.rows import VideoEntry
 from tests.data_prep import damage
 

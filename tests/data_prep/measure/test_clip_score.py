@@ -10,7 +10,8 @@ import torch
 from transformers import CLIPModel, CLIPProcessor
 
 from data_prep.measure import clip_score
-from data_prep.measure.clip_score import ClipOptions, ClipScore, ClipScorer, even_frames
+from data_prep.measure.clip_score import ClipScore, ClipScorer, even_frames
+from data_prep.options import ClipOptions
 from data_prep.sources.rows import VideoEntry
 from lightning_artv.data.encode import encode_lossless
 from lightning_artv.errors import MissingWeightsError, UserError

@@ -8,9 +8,9 @@ import pytest
 from prep_jobs import Lengths
 from prep_videos import listing, map_here
 
-from data_prep.engine import EngineOptions
 from data_prep.measure import columns as steps
 from data_prep.measure.columns import add_columns
+from data_prep.options import EngineOptions
 from data_prep.tables import made_by, read_rows
 from data_prep.tables.log import read_log
 from lightning_artv.errors import UserError

@@ -16,8 +16,9 @@ from scenedetect.common import FrameTimecode, Timecode
 from scenedetect.detector import FlashFilter
 from scenedetect.scene_manager import compute_downscale_factor
 
-from data_prep.measure.analyse import AnalyseOptions, analyse
+from data_prep.measure.analyse import analyse
 from data_prep.measure.motion import MIN_SCENE_FRAMES, ContentScore, analysis_size, find_cuts
+from data_prep.options import AnalyseOptions
 from data_prep.sources.rows import VideoEntry
 from lightning_artv.errors import UserError
 from tests.data_prep.damage import encode, moving

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep.measure.analyse import AnalyseOptions, analyse
+from data_prep.measure.analyse import analyse
 from data_prep.measure.quality import HASHED, EvenSample, perceptual_hash, sharpness, watermark
+from data_prep.options import AnalyseOptions
 from data_prep.sources.rows import VideoEntry
 from lightning_artv.data.encode import encode_lossless
 from tests.data_prep.damage import encode, moving

@@ -8,9 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from data_prep.measure.analyse import AnalyseOptions, analyse
+from data_prep.measure.analyse import analyse
+from data_prep.options import AnalyseOptions, Limits
 from data_prep.shards.folder import write_folder
-from data_prep.shards.transcode import Limits, prepare, prepare_clips
+from data_prep.shards.transcode import prepare, prepare_clips
 from data_prep.sources.rows import VideoEntry
 from lightning_artv.data.decode import DecodeError, Video
 from lightning_artv.data.tar import read_shard

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.selection.select import SelectOptions, is_held_out, select
+from data_prep.options import SelectOptions
+from data_prep.selection.select import is_held_out, select
 from data_prep.sources.listing import LISTING
 from data_prep.tables import read_rows, write_rows
 from lightning_artv.errors import DataError, UserError

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data_prep.options import FolderOptions
 from data_prep.__main__ import main
 from data_prep.shards.folder import write_folder
-from data_prep.shards.transcode import Limits
 from lightning_artv.data.decode import Video
 from lightning_artv.data.encode import encode_lossless
 from lightning_artv.data.shards import ClipSettings, ShardDataset
@@ -94,7 +94,7 @@ def test_re_encoding_keeps_order_times_and_colours(source: Path, tmp_path: Path)
 
 
 def test_limits_reduce_size_and_rate_of_larger_videos_only(source: Path, tmp_path: Path) -> None:
-    report = write_folder(source, tmp_path / "out", Limits(size=16, fps=8))
+    report = write_folder(source, tmp_path / "out", FolderOptions(size=16, fps=8))
     assert report.encoded == 2
     facts = json.loads(samples(tmp_path / "out")[1].files["json"])
     assert (facts["height"], facts["width"], facts["frames"]) == (16, 24, 14)
@@ -102,14 +102,14 @@ def test_limits_reduce_size_and_rate_of_larger_videos_only(source: Path, tmp_pat
     with Video(samples(tmp_path / "out")[1].files["mp4"]) as video:
         means = video.frames([0, 5, 13]).float().mean((1, 2, 3)).tolist()
     assert means == pytest.approx([20, 20 + 5 * 15, 20 + 5 * 39], abs=2.4)
-    assert write_folder(source, tmp_path / "wide", Limits(size=32, fps=24)).copied == 1
+    assert write_folder(source, tmp_path / "wide", FolderOptions(size=32, fps=24)).copied == 1
 
 
 def test_jsonl_and_several_shards(source: Path, tmp_path: Path) -> None:
     (source / "metadata.csv").unlink()
     rows = [{"file_name": "b.c.avi", "text": "x"}, {"file_name": "a.mp4", "text": "y"}]
     (source / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
-    assert write_folder(source, tmp_path / "out", samples_per_shard=1).shards == 2
+    assert write_folder(source, tmp_path / "out", FolderOptions(shard_size=1)).shards == 2
     assert [raw.files["txt"] for raw in samples(tmp_path / "out")] == [b"x", b"y"]
 
 
@@ -234,7 +234,8 @@ def test_a_folder_without_one_readable_video_fails_and_writes_nothing(
 
 def test_missing_files_and_empty_captions_can_be_allowed(source: Path, tmp_path: Path) -> None:
     metadata(source, "file_name,text\nno.mp4,x\na.mp4,\n")
-    report = write_folder(source, tmp_path / "out", skip_missing=True, allow_empty_captions=True)
+    options = FolderOptions(skip_missing=True, allow_empty_captions=True)
+    report = write_folder(source, tmp_path / "out", options)
     assert report.skipped == (("no.mp4", "the file does not exist"),)
     assert [raw.files["txt"] for raw in samples(tmp_path / "out")] == [b""]
 
@@ -243,7 +244,7 @@ def test_existing_shards_stay_unless_overwritten_and_other_files_always(
     source: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    write_folder(source, out, samples_per_shard=1)
+    write_folder(source, out, FolderOptions(shard_size=1))
     before = (out / "00000.tar").read_bytes()
     with pytest.raises(UserError, match="--overwrite"):
         write_folder(source, out)

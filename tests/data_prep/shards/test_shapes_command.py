@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.__main__ import main
+from data_prep.options import ShapesOptions
 from data_prep.shards.shapes import write_shapes
 from lightning_artv.data.decode import Video
 from lightning_artv.data.synthetic import Scene, is_heldout, scene_at
@@ -20,7 +21,8 @@ def samples(out: Path) -> list[RawSample]:
 
 
 def test_pixels_captions_and_scenes_are_the_truth(tmp_path: Path) -> None:
-    shards = write_shapes(tmp_path / "out", count=5, seed=4, frames=8, samples_per_shard=2)
+    options = ShapesOptions(count=5, seed=4, frames=8, shard_size=2)
+    shards = write_shapes(tmp_path / "out", options)
     assert shards == [tmp_path / "out" / f"0000{n}.tar" for n in range(3)]
     for index, raw in enumerate(samples(tmp_path / "out")):
         scene = Scene.from_json(raw.files["json"])

@@ -13,18 +13,17 @@ import pyarrow as pa
 import pytest
 from prep_videos import h264, make_source, map_here, moving, tree
 
+from data_prep.options import EngineOptions, Limits, SelectOptions, ShardOptions
 from data_prep.shards import check as check_module
 from data_prep.shards import write as shards_module
 from data_prep.shards.accounts import summary, write_accounts
-from data_prep.shards.check import check, plan_of, repair
-from data_prep.engine import EngineOptions
+from data_prep.shards.check import check, check_and_repair, plan_of, repair
 from data_prep.sources.listing import LISTING, listing_rows
-from data_prep.pipeline import check_step, shards_step
-from data_prep.selection.select import SelectOptions, select
+from data_prep.selection.select import select
 from data_prep.shards.files import MANIFEST, SAMPLES, read_manifest
-from data_prep.shards.write import Plan, ShardOptions, write_shards
+from data_prep.shards.write import Plan, write_selection, write_shards
 from data_prep.tables import read_rows, write_rows
-from data_prep.shards.transcode import Limits, longest_gop, prepare, prepare_clips
+from data_prep.shards.transcode import longest_gop, prepare, prepare_clips
 from lightning_artv.data.decode import Video
 from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.tar import read_shard
@@ -158,7 +157,8 @@ def test_encoding_reads_no_memory_that_it_has_not_written() -> None:
     bytes of this clip differ."""
     code = (
         "import sys, hashlib, pathlib\n"
-        "from data_prep.shards.transcode import prepare, Limits\n"
+        "from data_prep.options import Limits\n"
+        "from data_prep.shards.transcode import prepare\n"
         "video = prepare(pathlib.Path(sys.argv[1]), Limits(size=320, gop=24)).video\n"
         "print(hashlib.sha256(video).hexdigest())"
     )
@@ -252,7 +252,7 @@ def test_damage_is_found_and_repaired_alone(
         assert found.shard.name == "00001"
         assert any(words in problem for problem in found.problems)
     with pytest.raises(DataError, match="1 of the shards"):
-        check_step(out, ENGINE)
+        check_and_repair(out, ENGINE)
     repair(plan_of(out, tmp_path / "sel"), [found], ENGINE)
     assert tree(out) == before
     assert check(out, ENGINE) == []
@@ -375,7 +375,7 @@ def test_every_video_is_accounted_for_in_both_splits(
     tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chosen = selection(tmp_path, source, held_out=0.4)
-    accounts = shards_step(chosen, tmp_path / "out", ShardOptions(samples=2), ENGINE)
+    accounts = write_selection(chosen, tmp_path / "out", ShardOptions(samples=2), ENGINE)
     rows = read_rows(accounts)
     assert [row["key"] for row in rows] == [f"v{k:02d}" for k in range(9)]
     for row in rows:

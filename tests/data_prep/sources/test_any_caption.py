@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from data_prep.sources.folder import read_metadata
 from data_prep.sources.listing import LISTING, listing_rows, write_listing
-from data_prep.sources.metadata import read_metadata
 from data_prep.tables import read_rows
 from evaluation.generate import _metadata
 from evaluation.plan import Sample

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.engine import EngineOptions
+from data_prep.options import EngineOptions
 from data_prep.tables.log import log_path, note, read_log
 
 

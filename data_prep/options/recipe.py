@@ -1,4 +1,4 @@
-"""`python -m data_prep run`: every step, from one YAML."""
+"""A recipe: the options of all steps in one YAML, for `python -m data_prep run`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from dataclasses import dataclass, field
 from dataclasses import fields as fields_of
 from pathlib import Path
 
-from jsonargparse import ArgumentError, ArgumentParser
-
-from data_prep.engine import EngineOptions
-from data_prep.measure.analyse import AnalyseOptions
-from data_prep.measure.clip_score import ClipOptions
-from data_prep.pipeline import clip_step, motion_step, shards_step
-from data_prep.report import write_report
-from data_prep.selection.select import SelectOptions, select
-from data_prep.shards.accounts import summary
-from data_prep.shards.write import ShardOptions
+from data_prep.options import (
+    AnalyseOptions,
+    ClipOptions,
+    EngineOptions,
+    SelectOptions,
+    ShardOptions,
+)
 from lightning_artv.errors import UserError
 from lightning_artv.files import read_yaml
 
@@ -61,6 +58,8 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         UserError: no such file, no YAML, an unknown key or a value of the wrong type.
     """
+    from jsonargparse import ArgumentError, ArgumentParser  # it takes a moment
+
     fields = read_yaml(path, "recipe")
     names = {f.name for f in fields_of(Recipe)}
     if not isinstance(fields, dict) or fields.keys() - names:
@@ -71,34 +70,7 @@ def load_recipe(path: Path) -> Recipe:
     try:
         parsed = parser.instantiate_classes(parser.parse_object({"recipe": fields}))
     except (ArgumentError, TypeError, ValueError) as error:
-        raise UserError(f"The recipe {path} is not right: {_sentence(error)}.") from error
+        sentence = " ".join(str(error).split()).rstrip(".")
+        raise UserError(f"The recipe {path} is not right: {sentence}.") from error
     recipe: Recipe = parsed["recipe"]
     return recipe
-
-
-def run(recipe: Recipe, overwrite: bool = False) -> str:
-    """Do what is not done yet of every step.
-
-    Returns:
-        what became of the videos, in words.
-
-    Raises:
-        UserError: an option or an input has changed, and nothing is to be overwritten.
-    """
-    out, source = recipe.out, recipe.source
-    table, engine = out / "motion.parquet", recipe.engine
-    place = (source.kind, source.path, source.videos)
-    motion_step(place, out / "listing.parquet", table, recipe.motion, engine, overwrite)
-    if recipe.clip is not None:
-        scored = out / "clip.parquet"
-        clip_step(table, scored, recipe.clip, engine, overwrite)
-        table = scored
-    selection = out / "selected.parquet"
-    select(table, selection, recipe.select)
-    accounts = shards_step(selection, out / "shards", recipe.shards, engine, overwrite)
-    report = write_report(out)
-    return f"{summary(accounts)}\nWrote {report}."
-
-
-def _sentence(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

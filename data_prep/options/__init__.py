@@ -1,0 +1,282 @@
+"""The options of every step: of its command, of a recipe and in what its output says made it.
+
+Nothing heavy is imported here, so that `--help` and mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentTypeError
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from data_prep.options.arguments import Argument
+from lightning_artv.errors import UserError
+
+SourceKind = Literal["webvid", "openvid", "folder", "video2dataset", "ucf101", "msrvtt"]
+
+Window = tuple[float | None, float | None]
+"""(lowest, highest) that is kept, inclusive; None for no bound."""
+
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
+
+MOST_SAMPLES = 100_000
+"""In a shard."""
+
+
+def window(text: str) -> Window:
+    """`1:20`, or with an end left out `:0.5`."""
+    low, colon, high = text.partition(":")
+    if not colon:
+        raise ArgumentTypeError(f"a window is LOW:HIGH, either may be empty, not {text!r}")
+    return (float(low) if low else None, float(high) if high else None)
+
+
+def filter_of(text: str) -> tuple[str, Window]:
+    """`watermark=:0.5`."""
+    name, _, bounds = text.partition("=")
+    if not name or not bounds:
+        raise ArgumentTypeError(f"a filter is COLUMN=LOW:HIGH, not {text!r}")
+    return name, window(bounds)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Who works.
+
+    Attributes:
+        kind: processes of this machine, or Ray Data (the extra `[ray]`).
+        processes: number of videos in work at a time; by default one per CPU core.
+        gpus: GPUs of each Ray actor; may be a fraction.
+        timeout: seconds that one video may take before it is given up as failed.
+    """
+
+    kind: Annotated[Literal["local", "ray"], Argument(flag="--engine")] = "local"
+    processes: int | None = None
+    gpus: float = 0.0
+    timeout: float = 600.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("local", "ray"):
+            raise UserError(f"The engine is local or ray, not {self.kind!r}.")
+        if self.processes is not None and self.processes < 1:
+            raise UserError(f"--processes must be at least 1, got {self.processes}.")
+        if self.timeout <= 0 or self.gpus < 0:
+            raise UserError(f"Give a positive timeout and no negative gpus, got {self}.")
+
+    @property
+    def workers(self) -> int:
+        """How many work at a time."""
+        return self.processes or len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class AnalyseOptions:
+    """How videos are analysed.
+
+    Attributes:
+        step: frames from one that is scored to the next; all are decoded, and the motion score
+            grows with the step.
+        cut_threshold: content score from which on there is a cut (PySceneDetect's default).
+    """
+
+    step: int = 1
+    cut_threshold: float = 27.0
+
+    def __post_init__(self) -> None:
+        if self.step < 1 or self.cut_threshold <= 0:
+            raise UserError(
+                f"The frame step must be at least 1 and the cut threshold positive, got "
+                f"{self.step} and {self.cut_threshold:g}."
+            )
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """How captions are scored.
+
+    Attributes:
+        pretrained: folder written by transformers, or hub id.
+        revision: revision of the hub id.
+        frames: frames per video, evenly spaced; shorter videos give all theirs.
+        batch_size: frames per pass of the model.
+        device: such as cpu or cuda:0; by default the GPU where there is one.
+    """
+
+    pretrained: str = "openai/clip-vit-base-patch32"
+    revision: str | None = None
+    frames: int = 4
+    batch_size: int = 64
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.batch_size < 1:
+            raise UserError(
+                f"CLIP needs at least 1 frame a video and 1 a batch, got {self.frames} and "
+                f"{self.batch_size}."
+            )
+
+
+@dataclass(frozen=True)
+class SelectOptions:
+    """What is kept.
+
+    Attributes:
+        motion: window of the motion score; by default the paper's. Either end may be empty.
+        filters: window of another column, such as watermark=:0.5; a video without a value is not
+            kept. May be repeated.
+        distance: bits in which perceptual hashes of duplicates may differ; of duplicates the one
+            with the highest CLIP score is kept.
+        count: number of videos that are kept, the best by CLIP.
+        share: share of what the steps before leave that is kept, in (0, 1], the best by CLIP.
+        held_out: share of all keys, in [0, 1), that is held out; decided by a hash of the key
+            alone, so that it never moves when data is added.
+    """
+
+    motion: Annotated[
+        Window | None,
+        Argument(off="--any-motion: keep any motion", parse=window, metavar="LOW:HIGH"),
+    ] = (1.0, 20.0)
+    filters: Annotated[
+        Mapping[str, Window],
+        Argument(flag="--filter", parse=filter_of, metavar="COLUMN=LOW:HIGH"),
+    ] = field(default_factory=dict)
+    distance: Annotated[int | None, Argument(off="--keep-duplicates: keep all of them")] = 6
+    count: Annotated[int | None, Argument(group="best")] = None
+    share: Annotated[float | None, Argument(group="best")] = None
+    held_out: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.count is not None and self.share is not None:
+            raise UserError("Give either count or share, not both.")
+        if self.count is not None and self.count < 1:
+            raise UserError(f"count must be at least 1, got {self.count}.")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise UserError(f"share must be above 0 and at most 1, got {self.share}.")
+        if not 0 <= self.held_out < 1:
+            raise UserError(f"held_out must be at least 0 and below 1, got {self.held_out}.")
+        for name, (low, high) in self.windows.items():
+            if low is not None and high is not None and low > high:
+                raise UserError(f"The window of {name} is empty: {low} to {high}.")
+
+    @property
+    def windows(self) -> dict[str, Window]:
+        """Of all columns, motion first; to be ranked, a video needs a CLIP score at least."""
+        first: dict[str, Window] = {} if self.motion is None else {"motion": self.motion}
+        ranked: dict[str, Window] = {"clip_score": (None, None)} if self.ranks else {}
+        return {**first, **ranked, **self.filters}
+
+    @property
+    def ranks(self) -> bool:
+        """Whether only the best by CLIP are kept."""
+        return self.count is not None or self.share is not None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What larger videos are reduced to.
+
+    Attributes:
+        size: pixels of the short side, at most.
+        fps: frames per second that faster videos are thinned out to; by default all are kept.
+        gop: frames from a keyframe to the next, at most: the nearer, the faster a window decodes.
+        crf: x264's rate factor, 0 (lossless) to 51; 18 is hardly told from the source.
+        preset: x264's name for how much time it takes to save bytes.
+    """
+
+    size: int | None = None
+    fps: float | None = None
+    gop: int | None = None
+    crf: int = 18
+    preset: str = "veryfast"
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 16:
+            raise UserError(f"--size must be at least 16 pixels, got {self.size}.")
+        if self.fps is not None and self.fps <= 0:
+            raise UserError(f"--fps must be positive, got {self.fps:g}.")
+        if self.gop is not None and self.gop < 1:
+            raise UserError(f"--gop must be at least 1 frame, got {self.gop}.")
+        if not 0 <= self.crf <= 51:
+            raise UserError(f"--crf must be 0 to 51, got {self.crf}.")
+        if self.preset not in PRESETS:
+            raise UserError(f"--preset is one of {', '.join(PRESETS)}, not {self.preset}.")
+
+
+@dataclass(frozen=True)
+class ShardOptions(Limits):
+    """What shards hold.
+
+    Attributes:
+        cut: make a clip of each scene instead of one of the whole video.
+        min_seconds: seconds that a scene has to last.
+        samples: samples per shard.
+        megabytes: 10^6 bytes of videos after which a shard is full, instead of `samples`.
+    """
+
+    size: int | None = 320
+    gop: int = 24
+    preset: str = "medium"
+    cut: bool = False
+    min_seconds: float = 1.0
+    samples: Annotated[int, Argument(group="full")] = 1000
+    megabytes: Annotated[float | None, Argument(group="full")] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.samples <= MOST_SAMPLES:
+            raise UserError(f"A shard holds 1 to {MOST_SAMPLES} samples, got {self.samples}.")
+        if (self.megabytes is not None and self.megabytes <= 0) or self.min_seconds < 0:
+            raise UserError("Give a positive number of megabytes and no negative min_seconds.")
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """What the shards of a folder hold.
+
+    Attributes:
+        size: pixels of the short side, at most; larger videos are encoded again.
+        fps: frames per second, at most; faster videos are encoded again.
+        skip_missing: go on without missing files.
+        allow_empty_captions: train videos without a caption as ones without text.
+        shard_size: videos per shard.
+    """
+
+    size: int | None = None
+    fps: float | None = None
+    skip_missing: bool = False
+    allow_empty_captions: bool = False
+    shard_size: int = 1000
+
+
+@dataclass(frozen=True)
+class ShapesOptions:
+    """What the videos show.
+
+    Attributes:
+        count: number of videos.
+        seed: seed of all of them.
+        split: set that they belong to; no video is in both.
+        size: height and width in pixels.
+        frames: frames per video.
+        scenes: plain, or worlds: textured backgrounds, obstacles, camera pans, no borders.
+        fps: frames per second.
+        shard_size: videos per shard.
+    """
+
+    count: int
+    seed: int = 0
+    split: Literal["train", "heldout"] = "train"
+    size: int = 32
+    frames: int = 16
+    scenes: Literal["plain", "worlds"] = "plain"
+    fps: float = 8.0
+    shard_size: int = 500
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.frames < 2 or self.fps <= 0:
+            raise UserError(
+                "Give at least 1 video, 2 frames and a positive fps, got "
+                f"{self.count}, {self.frames}, {self.fps:g}."
+            )

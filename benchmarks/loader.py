@@ -17,6 +17,7 @@ from originals import originals, smaller
 from data_prep.shards.transcode import longest_gop
 from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.tar import ShardWriter
+from lightning_artv.systems.artv.windows import NextFrame
 
 
 def main() -> None:
@@ -55,7 +56,7 @@ def write(out: Path, videos: list[bytes]) -> None:
 
 def rate(shards: Path, seconds: float) -> float:
     """Windows for each second of this process's CPU time, which other processes do not disturb."""
-    dataset = ShardDataset(shards, ClipSettings((256, 256), fps=8.0))
+    dataset = ShardDataset(shards, ClipSettings(NextFrame(), (256, 256), fps=8.0))
     samples = chain.from_iterable(repeat(dataset))
     next(samples)
     started, used, count = time.monotonic(), time.process_time(), 0

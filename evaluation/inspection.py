@@ -13,8 +13,8 @@ import av
 from evaluation.arrays import ARRAY_SUFFIX, open_array
 from evaluation.finding import SetVideo, pictures_in
 from evaluation.videos import ClipRule, choose, unreadable
-from lightning_artv.data.clips import timeline
 from lightning_artv.data.decode import DecodeError, Video
+from lightning_artv.data.timeline import timeline
 from lightning_artv.errors import UserError
 
 LISTED = 50

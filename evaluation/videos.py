@@ -21,8 +21,8 @@ from torch import Tensor
 from evaluation.arrays import ARRAY_SUFFIX, open_array
 from evaluation.finding import SetVideo, files_of, find_videos, natural_key, pictures_in
 from evaluation.protocols import Protocol
-from lightning_artv.data.clips import timeline
 from lightning_artv.data.decode import DecodeError, Video
+from lightning_artv.data.timeline import timeline
 from lightning_artv.errors import UserError
 from lightning_artv.media import read_image
 

@@ -14,13 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ROLES = 4
-"""Target, frame i-1, frame i-2, anchor: the order of `VideoBatch.choice`."""
-
 
 @dataclass(frozen=True)
 class VideoBatch:
-    """Training examples: frames to generate and what each is generated from (paper Sec. 3.1).
+    """Training examples: frames of windows, and which of them each example is made of.
 
     The frames of a window are stored once, however many targets and roles they serve. They are
     pixels, or what an autoencoder made of them (`Autoencoder.store`); the autoencoder alone turns
@@ -29,8 +26,8 @@ class VideoBatch:
     Attributes:
         frames: uint8 pixels in [0, 255] `[N, F, 3, H, W]`, or stored moments float16
             `[N, F, C or 2C, h, w]`.
-        choice: int64 `[N, K, 4]`, where in its window each target's frames are: the target y^i,
-            frames i-1 and i-2, the global anchor.
+        choice: int64 `[N, K, R]`, positions in its window of each target's frames, one per role;
+            what the roles are only the system knows (`data.windows`).
         captions: one string a window; an empty string means "no text".
         keys: the sample's name in its shard, one a window, for messages and randomness.
         position: how many samples of its rank's stream are taken once this batch is, unusable ones
@@ -52,9 +49,9 @@ class VideoBatch:
                 f"{self.frames.dtype} {tuple(self.frames.shape)}."
             )
         n = self.frames.shape[0]
-        if self.choice.ndim != 3 or self.choice.shape[::2] != (n, ROLES):
+        if self.choice.ndim != 3 or len(self.choice) != n:
             raise ValueError(
-                f"VideoBatch.choice has shape {tuple(self.choice.shape)}, expected ({n}, K, 4)."
+                f"VideoBatch.choice has shape {tuple(self.choice.shape)}, expected ({n}, K, R)."
             )
         if len(self.captions) != n or len(self.keys) != n:
             raise ValueError(
@@ -63,28 +60,20 @@ class VideoBatch:
             )
 
     @classmethod
-    def of(
-        cls,
-        target: Tensor,
-        references: Tensor,
-        anchor: Tensor,
-        captions: Sequence[str],
-        keys: Sequence[str],
-    ) -> VideoBatch:
-        """A batch whose windows serve one target each.
+    def cat(cls, batches: Sequence[VideoBatch]) -> VideoBatch:
+        """The windows of all, in order; they come from no stream any more."""
+        return cls(
+            torch.cat([batch.frames for batch in batches]),
+            torch.cat([batch.choice for batch in batches]),
+            tuple(caption for batch in batches for caption in batch.captions),
+            tuple(key for batch in batches for key in batch.keys),
+        )
 
-        Args:
-            target: uint8 `[B, 3, H, W]`.
-            references: frames i-1 and i-2, in this order, uint8 `[B, 2, 3, H, W]`.
-            anchor: uint8 `[B, 3, H, W]`.
-        """
-        b = len(target)
-        if references.shape[:2] != (b, 2):
-            came = tuple(references.shape)
-            raise ValueError(f"VideoBatch.of: references have shape {came}, expected ({b}, 2, ...)")
-        frames = torch.cat([target[:, None], references, anchor[:, None]], dim=1)
-        choice = torch.arange(ROLES, device=frames.device).expand(b, 1, ROLES)
-        return cls(frames, choice, tuple(captions), tuple(keys))
+    def __getitem__(self, windows: slice) -> VideoBatch:
+        """Some windows, not copied; they come from no stream any more."""
+        return VideoBatch(
+            self.frames[windows], self.choice[windows], self.captions[windows], self.keys[windows]
+        )
 
     def __len__(self) -> int:
         """Training examples, `B = N * K`."""
@@ -95,27 +84,12 @@ class VideoBatch:
         """K."""
         return self.choice.shape[1]
 
-    @property
-    def target(self) -> Tensor:
-        """The frames y^i `[B, C, H, W]`."""
-        return self.in_roles(self.frames)[:, 0]
-
-    @property
-    def references(self) -> Tensor:
-        """Frames i-1 and i-2, `[B, 2, C, H, W]`."""
-        return self.in_roles(self.frames)[:, 1:3]
-
-    @property
-    def anchor(self) -> Tensor:
-        """The global anchor frames `[B, C, H, W]`."""
-        return self.in_roles(self.frames)[:, 3]
-
-    def in_roles(self, frames: Tensor) -> Tensor:
-        """`[N, F, ...]`, something for each frame of each window, to `[B, 4, ...]`, one for each
+    def gather(self, values: Tensor) -> Tensor:
+        """`[N, F, ...]`, something for each frame of each window, to `[B, R, ...]`, one for each
         role of each target.
         """
-        windows = torch.arange(len(frames), device=frames.device)[:, None, None]
-        return frames[windows, self.choice].flatten(0, 1)
+        windows = torch.arange(len(values), device=values.device)[:, None, None]
+        return values[windows, self.choice].flatten(0, 1)
 
     def each_target(self, values: Sequence[str]) -> tuple[str, ...]:
         """One value a window to one a target."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from frame_batch import frame_batch
 
 from evaluation.ablations.plan import (
     VARIANTS,
@@ -17,7 +18,6 @@ from evaluation.ablations.plan import (
     Variant,
     read_sweeps,
 )
-from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.systems.artv import ARTV
 from lightning_artv.training.command import VideoCLI, run
@@ -71,7 +71,7 @@ def conditions(system: ARTV) -> Any:
     frames = torch.full((40, 4, 3, 32, 32), 100, dtype=torch.uint8)
     frames[:, 3] = 255
     words = [str(i) for i in range(40)]
-    batch = VideoBatch.of(frames[:, 0], frames[:, 1:3], frames[:, 3], tuple(words), tuple(words))
+    batch = frame_batch(frames, words, words)
     with torch.no_grad():
         return system.eval().prepare(batch, generators_for(0, words))[1]
 
@@ -103,7 +103,7 @@ EFFECTS: dict[str, Callable[[VideoCLI, ARTV], bool]] = {
     "prior": lambda cli, system: (
         system.denoiser.mask is None and system.denoiser.masking.max_noise_level == 0
     ),
-    "anchor_window_4": lambda cli, system: cli.datamodule.clips.anchor_window == 4,
+    "anchor_window_4": lambda cli, system: cli.datamodule.windows.anchor_window == 4,
 }
 """What is true of the built objects with an overlay."""
 

@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "progress": set(),
     "data": {"errors", "files", "batch", "progress", "media", "diffusion"},
     "networks": {"errors", "quiet", "given", "files", "batch", "diffusion"},
-    "systems": {"errors", "batch", "diffusion", "networks"},
+    "systems": {"errors", "batch", "data.windows", "diffusion", "networks"},
     "training": {
         *("errors", "quiet", "files", "batch", "progress", "media"),
         *("diffusion", "data", "networks", "systems"),
@@ -116,7 +116,8 @@ def import_problems(code: str, module: str) -> Iterator[str]:
 
 
 def is_upwards(part: str, name: str) -> bool:
-    return is_within(name, "lightning_artv") and part_of(name) not in MAY_IMPORT[part] | {part}
+    allowed = (f"lightning_artv.{below}" for below in MAY_IMPORT[part] | {part})
+    return is_within(name, "lightning_artv") and not is_within(name, *allowed)
 
 
 def is_pure(name: str) -> bool:

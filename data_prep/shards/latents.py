@@ -18,11 +18,11 @@ from torch import Tensor
 from data_prep.engine.failure import failure
 from lightning_artv.data import latents
 from lightning_artv.data.captions import BadCaption, caption_of, facts_of, require_captions
-from lightning_artv.data.clips import timeline
 from lightning_artv.data.decode import DecodeError, Video, square
 from lightning_artv.data.members import LATENTS_KEY, printable
 from lightning_artv.data.shards import open_frames, open_samples
 from lightning_artv.data.tar import RawSample, ShardWriter, read_shard, tars_in
+from lightning_artv.data.timeline import timeline
 from lightning_artv.errors import DataError, UserError
 from lightning_artv.media.atomic import write_atomically
 from lightning_artv.networks.autoencoder import Autoencoder, KLAutoencoder

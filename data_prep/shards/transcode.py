@@ -13,8 +13,8 @@ import av
 
 from data_prep.shards.x264 import ClipEncoder
 from data_prep.options import Limits
-from lightning_artv.data.clips import timeline
 from lightning_artv.data.decode import DecodeError, Video
+from lightning_artv.data.timeline import timeline
 from lightning_artv.media.container import open_container, video_stream
 from lightning_artv.media.packets import COMPLETE, Ending
 

@@ -17,6 +17,7 @@ from evaluation.ablations.pictures import SideBySide, mask_pictures
 from evaluation.ablations.reading import BySeed, Grid, Numbers, Run, values
 from evaluation.shapes.metrics_table import METRICS
 from lightning_artv.media.atomic import writing_to
+from lightning_artv.training.earlier import run_settings
 from lightning_artv.training.samples import write_gif_image
 
 SHOWN_FRAMES = 64
@@ -68,17 +69,17 @@ def settings(grid: Grid, variant: str, seed: int) -> dict[str, str | float]:
 
     A setting that the configuration does not hold, or all where it is gone, is left out.
     """
-    config = grid.config(variant, seed)
+    config = run_settings(grid.config(variant, seed))
     arguments = config.get("model", {}).get("system", {}).get("init_args", {})
-    # version 0.1 had no groups
-    system = {**arguments, **arguments.get("denoiser", {}), **arguments.get("training", {})}
+    system = {**arguments.get("denoiser", {}), **arguments.get("training", {})}
+    windows = (config.get("data", {}).get("windows") or {}).get("init_args", {})
     found: dict[str, str | float | None] = {"variant": variant, "seed": seed}
     form = system.get("static_noise")
     if form is not None:
         found |= {"mask": "no" if form == "none" else "yes", "static_noise": form}
     if "use_anchor" in system:
         found["anchor"] = "yes" if system["use_anchor"] else "no"
-    found["anchor_window"] = config.get("data", {}).get("anchor_window")
+    found["anchor_window"] = windows.get("anchor_window")
     found["mask_channels"] = system.get("mask_channels")
     found["T_max"] = system.get("max_noise_level")
     found["reference_noise"] = system.get("reference_noise")

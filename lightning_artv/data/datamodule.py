@@ -19,6 +19,7 @@ from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.stream import BatchStream
 from lightning_artv.data.tar import expand
 from lightning_artv.data.together import Together
+from lightning_artv.data.windows import Windows
 from lightning_artv.errors import UserError
 
 Paths = str | list[str]
@@ -41,11 +42,9 @@ class VideoDataModule(LightningDataModule):
         val: the same for validation, or None for none.
         size: height and width in pixels; one number for squares.
         fps: frames per second at which clips are read; null for every frame of the source.
-        anchor_window: the anchor is drawn from this many frames before the target (paper Sec. 3.4).
-        start_probability: how often a training target follows the clip's (supposed) first frame.
-        targets_per_window: training targets that share one window of frames, so that fewer frames
-            are encoded a target (K targets cost K + 3 frames, not 4 K).
-        batch_size: targets per process and step; divisible by targets_per_window.
+        windows: which frames of a clip make training examples; null for the system's own rule with
+            its defaults.
+        batch_size: targets per process and step; divisible by the targets of a window.
         val_batch_size: null for `batch_size`.
         num_workers: loader processes; 0 loads in the training process.
         shuffle: how many places a sample may move in the row of the shuffled shards; costs no
@@ -65,9 +64,7 @@ class VideoDataModule(LightningDataModule):
         val: Paths | None = None,
         size: int | tuple[int, int] = 320,
         fps: float | None = 8.0,
-        anchor_window: int = 10,
-        start_probability: float = 0.1,
-        targets_per_window: int = 1,
+        windows: Windows | None = None,
         batch_size: int = 32,
         val_batch_size: int | None = None,
         num_workers: int = 1,
@@ -79,15 +76,11 @@ class VideoDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1 or (val_batch_size is not None and val_batch_size < 1):
             raise UserError("data.batch_size and data.val_batch_size must be at least 1.")
-        if targets_per_window < 1 or batch_size % targets_per_window:
-            raise UserError(
-                f"data.batch_size {batch_size} is not divisible by data.targets_per_window "
-                f"{targets_per_window}: choose numbers that are."
-            )
         if num_workers < 0 or shuffle < 0:
             raise UserError("data.num_workers and data.shuffle must not be negative.")
-        self.clips = ClipSettings(square(size), fps, anchor_window, start_probability)
-        self.targets_per_window = targets_per_window
+        self.size = square(size)
+        self.fps = fps
+        self.windows: Windows | None = None
         self.train_shards = train
         self.val_shards = val
         self.batch_size = batch_size
@@ -103,6 +96,21 @@ class VideoDataModule(LightningDataModule):
         self._step_began = 0  # ... and before the first micro-batch of the last step begun
         self._step = -1
         self._loaded: dict[str, Any] | None = None
+        if windows is not None:
+            self.use(windows)
+
+    def use(self, windows: Windows) -> None:
+        """Read these windows.
+
+        Raises:
+            UserError: the batch does not hold whole windows.
+        """
+        if self.batch_size % windows.targets:
+            raise UserError(
+                f"data.batch_size {self.batch_size} is not divisible by the {windows.targets} "
+                "targets of a window (data.windows): choose numbers that are."
+            )
+        self.windows = windows
 
     def prepare_data(self) -> None:
         """Index large training sets once a machine, before every process asks for it."""
@@ -113,7 +121,7 @@ class VideoDataModule(LightningDataModule):
         """Endless stream of full batches, from the checkpoint's position on."""
         return BatchStream(
             self._training_set(),
-            self.batch_size // self.targets_per_window,
+            self._windows_a_batch(),
             self.num_workers,
             self._ranks()[0],
             self._begin,
@@ -122,8 +130,7 @@ class VideoDataModule(LightningDataModule):
 
     def batches_a_pass(self) -> int:
         """Batches of each rank in a pass over the training data; the last one need not be full."""
-        windows = self.batch_size // self.targets_per_window
-        return math.ceil(len(self._training_set()) / (windows * self._ranks()[1]))
+        return math.ceil(len(self._training_set()) / (self._windows_a_batch() * self._ranks()[1]))
 
     def val_dataloader(self) -> Evaluation:
         """Each validation sample once, always the same; no loader where no validation shards are
@@ -143,7 +150,7 @@ class VideoDataModule(LightningDataModule):
         """The validation data; each rank has its part alone."""
         if self.val_shards is None:
             return []
-        dataset = self._dataset(self.val_shards, self.clips, shuffle=0)
+        dataset = self._dataset(self.val_shards, self._rule().for_evaluation(), shuffle=0)
         rank, ranks = self._ranks()
         begin = partial(Position, (0,) * ranks)
         size = self.val_batch_size
@@ -212,11 +219,19 @@ class VideoDataModule(LightningDataModule):
 
     def _training_set(self) -> ShardDataset:
         if self._train is None:
-            clips = replace(self.clips, targets_per_window=self.targets_per_window)
-            self._train = self._dataset(self.train_shards, clips, self.shuffle)
+            self._train = self._dataset(self.train_shards, self._rule(), self.shuffle)
         return self._train
 
-    def _dataset(self, shards: Paths, clips: ClipSettings, shuffle: int) -> ShardDataset:
+    def _rule(self) -> Windows:
+        if self.windows is None:
+            raise UserError("data.windows is missing: name a class that chooses the frames.")
+        return self.windows
+
+    def _windows_a_batch(self) -> int:
+        return self.batch_size // self._rule().targets
+
+    def _dataset(self, shards: Paths, windows: Windows, shuffle: int) -> ShardDataset:
+        clips = ClipSettings(windows, self.size, self.fps)
         return ShardDataset(
             shards, clips, shuffle, self.seed, self.max_corrupt_share, self.need_captions
         )

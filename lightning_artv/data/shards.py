@@ -20,7 +20,6 @@ from torch.utils.data import Dataset
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.data.captions import BadCaption, caption_of, require_captions
-from lightning_artv.data.clips import choose_window, timeline
 from lightning_artv.data.decode import DecodeError, Video, square
 from lightning_artv.data.index import ShardIndex, open_index
 from lightning_artv.data.latents import StoredLatents
@@ -28,6 +27,8 @@ from lightning_artv.data.members import LATENTS_KEY
 from lightning_artv.data.position import order
 from lightning_artv.data.stats import Fate, Outcome, Problem, Stats
 from lightning_artv.data.tar import RawSample, expand
+from lightning_artv.data.timeline import timeline
+from lightning_artv.data.windows import Windows
 from lightning_artv.errors import DataError
 
 
@@ -37,7 +38,7 @@ class Sample:
 
     Attributes:
         frames: uint8 pixels `[F, 3, H, W]` or stored moments float16 `[F, 2C or C, h, w]`.
-        choice: int64 `[K, 4]`.
+        choice: int64 `[K, R]`.
         caption: empty for "no text".
         key: the sample's name in its shard.
     """
@@ -46,21 +47,6 @@ class Sample:
     choice: Tensor
     caption: str
     key: str
-
-    @property
-    def target(self) -> Tensor:
-        """The first target `[3, H, W]`."""
-        return self.frames[self.choice[0, 0]]
-
-    @property
-    def references(self) -> Tensor:
-        """The first target's frames i-1 and i-2, `[2, 3, H, W]`."""
-        return self.frames[self.choice[0, 1:3]]
-
-    @property
-    def anchor(self) -> Tensor:
-        """The anchor `[3, H, W]`."""
-        return self.frames[self.choice[0, 3]]
 
 
 def require_one_kind(windows: Sequence[Tensor]) -> None:
@@ -95,21 +81,17 @@ def collate(samples: Sequence[Sample]) -> VideoBatch:
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """How a video becomes a training example.
+    """How a video becomes training examples.
 
     Attributes:
+        windows: chooses the frames.
         size: (height, width) in pixels.
         fps: frames per second of the timeline; None for every source frame.
-        anchor_window: the anchor is one of this many frames before the target (Sec. 3.4).
-        start_probability: how often a frame is taken as the clip's start; see `choose_frames`.
-        targets_per_window: targets that share a window of frames, encoded once.
     """
 
+    windows: Windows
     size: tuple[int, int]
     fps: float | None = 8.0
-    anchor_window: int = 10
-    start_probability: float = 0.1
-    targets_per_window: int = 1
 
 
 @dataclass(frozen=True)
@@ -125,8 +107,8 @@ class ShardDataset(Dataset[Sample]):
 
     The order of a pass depends on `seed` and its number only, the frames chosen from a sample on
     `seed`, the pass and its key. Corrupt samples are skipped, counted and named (`stats`); so are
-    videos with fewer than 2 frames at the configured rate. One with an empty caption is used
-    without text and counted.
+    videos with fewer frames at the configured rate than a window needs. One with an empty caption
+    is used without text and counted.
 
     Iterating gives the usable samples of the first pass, in order.
 
@@ -182,7 +164,8 @@ class ShardDataset(Dataset[Sample]):
         except (DecodeError, BadCaption) as error:
             return None, _outcome(Fate.CORRUPT, raw, str(error))
         if sample is None:
-            reason = f"fewer than 2 frames at {self.clips.fps or 'its own'} fps"
+            least, fps = self.clips.windows.least, self.clips.fps
+            reason = f"fewer than {least} frames at {fps or 'its own'} fps"
             return None, _outcome(Fate.SHORT, raw, reason)
         if not caption.text:
             return sample, _outcome(Fate.EMPTY_CAPTION, raw, caption.reason)
@@ -218,22 +201,16 @@ def _outcome(fate: Fate, raw: RawSample, reason: str) -> Outcome:
 def decode_example(
     raw: RawSample, caption: str, clips: ClipSettings, rng: random.Random
 ) -> Sample | None:
-    """Choose frames from a sample and read them; None where it has fewer than 2 frames.
+    """Choose frames from a sample and read them; None where it has too few.
 
     Raises:
         DecodeError: the video, or what is stored of it, is unreadable.
     """
     with open_frames(raw) as source:
         ticks = timeline(source.timestamps, clips.fps)
-        if len(ticks) < 2:
+        if len(ticks) < clips.windows.least:
             return None
-        window = choose_window(
-            len(ticks),
-            rng,
-            clips.targets_per_window,
-            clips.anchor_window,
-            clips.start_probability,
-        )
+        window = clips.windows.choose(len(ticks), rng)
         frames = source.frames([ticks[index] for index in window.frames], square(clips.size))
     return Sample(frames, torch.tensor(window.choice), caption, raw.key)
 

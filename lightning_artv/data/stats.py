@@ -62,7 +62,7 @@ class Counts:
         seen: met so far; `used + corrupt + short`.
         used: turned into a training example.
         corrupt: skipped because unreadable; a damaged shard counts once more.
-        short: skipped because fewer than 2 frames exist at the configured frame rate.
+        short: skipped because fewer frames than a window needs exist at the configured rate.
         empty_captions: used, with an empty caption.
     """
 
@@ -127,7 +127,7 @@ class Stats:
         if counts.seen >= self.total and not counts.used:
             raise DataError(
                 f"None of the {counts.seen} samples can be used ({counts.corrupt} corrupt, "
-                f"{counts.short} with fewer than 2 frames): {self._names()}"
+                f"{counts.short} too short): {self._names()}"
             )
 
     def _names(self) -> str:

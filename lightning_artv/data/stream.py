@@ -99,9 +99,10 @@ class BatchStream:
                     ends.append(taken)
             rows = joined(rows, chunk.batch)
             while rows is not None and len(ends) >= self.batch_size:
-                yield replace(cut(rows, 0, self.batch_size), position=ends[self.batch_size - 1])
+                full = rows[: self.batch_size]
+                yield replace(full, position=ends[self.batch_size - 1])
                 ends = ends[self.batch_size :]
-                rows = cut(rows, self.batch_size) if ends else None
+                rows = rows[self.batch_size :] if ends else None
         if rows is not None:
             yield replace(rows, position=ends[-1])
 
@@ -172,20 +173,7 @@ def joined(one: VideoBatch | None, two: VideoBatch | None) -> VideoBatch | None:
     if one is None or two is None:
         return one or two
     require_one_kind([one.frames[0], two.frames[0]])
-    return VideoBatch(
-        frames=torch.cat([one.frames, two.frames]),
-        choice=torch.cat([one.choice, two.choice]),
-        captions=one.captions + two.captions,
-        keys=one.keys + two.keys,
-    )
-
-
-def cut(batch: VideoBatch, start: int, stop: int | None = None) -> VideoBatch:
-    """Rows `start` to `stop`, not copied."""
-    rows = slice(start, stop)
-    return VideoBatch(
-        batch.frames[rows], batch.choice[rows], batch.captions[rows], batch.keys[rows]
-    )
+    return VideoBatch.cat([one, two])
 
 
 def outlive_signals(leaving: c_bool, worker: int) -> None:

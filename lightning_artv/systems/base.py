@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_artv.batch import VideoBatch
+from lightning_artv.data.windows import Windows
 from lightning_artv.diffusion.noise import Generators
 from lightning_artv.diffusion.schedule import NoiseSchedule
 from lightning_artv.errors import UserError, check_frames, check_number, check_whole
@@ -150,8 +151,12 @@ class VideoSystem(nn.Module, ABC):
     it.
 
     Attributes:
+        windows: class of the training windows that the system understands; its defaults serve
+            where `data.windows` names none.
         renamed: how names of weights in earlier checkpoints begin -> how they begin now.
     """
+
+    windows: ClassVar[type[Windows]]
 
     renamed: ClassVar[Mapping[str, str]] = {}
 
@@ -192,6 +197,12 @@ class VideoSystem(nn.Module, ABC):
             settings: None for `self.sampling`.
             observer: called after each denoising step.
         """
+
+    def given(self, batch: VideoBatch) -> Tensor | None:
+        """First frames that `lightning predict` continues, uint8 `[B, 3, H, W]`; None in a system
+        that makes its own.
+        """
+        return None
 
     def pixels(self, frames: Tensor) -> Tensor:
         """A batch's frames `[M, ...]` as uint8 `[M, 3, H, W]`; stored latents are decoded.

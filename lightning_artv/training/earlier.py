@@ -7,13 +7,19 @@ goes through.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lightning_artv.systems.artv import earlier as artv
 from lightning_artv.systems.base import VideoSystem
 
 _OPTION = re.compile(r"--model\.system\.(?:init_args\.)?(?P<name>\w+)(?P<rest>(?:[.=].*)?)", re.S)
+_DATA = re.compile(r"--data\.(?P<name>\w+)(?P<rest>(?:=.*)?)", re.S)
+_ARGUMENTS = "model.system.init_args"
+NAMES = {f"{_ARGUMENTS}.{n}": f"{_ARGUMENTS}.{group}.{n}" for n, group in artv.GROUPS.items()}
+NAMES |= {f"data.{n}": f"data.windows.init_args.{today}" for n, today in artv.WINDOWS.items()}
+"""A setting's name in version 0.1 -> its name now; the old ones are read for one release."""
 _CLASS = re.compile(r"--model\.system(?:\.class_path)?=(?P<path>.+)")
 
 
@@ -26,25 +32,61 @@ def system_settings(system: Mapping[str, Any]) -> dict[str, Any]:
     return dict(system) if path not in (None, artv.CLASS, *artv.CLASSES) else artv.settings(system)
 
 
+def data_settings(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A data module's settings, or an overlay of them, of today or of an earlier version."""
+    return artv.data(data)
+
+
 def run_settings(config: Any) -> Any:
-    """A run's configuration file: `model.system` under today's names, all else as it is."""
-    model = config.get("model") if isinstance(config, dict) else None
-    system = model.get("system") if isinstance(model, dict) else None
-    if not isinstance(model, dict) or not isinstance(system, dict):
+    """A run's configuration file with `model.system` and `data` under today's names."""
+    if not isinstance(config, dict):
         return config
-    return {**config, "model": {**model, "system": system_settings(system)}}
+    today, model = dict(config), config.get("model")
+    system = model.get("system") if isinstance(model, dict) else None
+    if isinstance(model, dict) and isinstance(system, dict):
+        today["model"] = {**model, "system": system_settings(system)}
+    if isinstance(config.get("data"), dict):
+        today["data"] = data_settings(config["data"])
+    return today
 
 
-def argument(word: str) -> str:
-    """A command line's word under today's name."""
+def say(names: Iterable[str], where: str) -> None:
+    """Warn that `names`, of `NAMES`, have others now, in one sentence."""
+    renamed = ", ".join(f"{name} is now {NAMES[name]}" for name in names)
+    if renamed:
+        warnings.warn(
+            f"{where} uses names that the next release refuses: {renamed}.",
+            stacklevel=3,
+        )
+
+
+def old_names(config: Any) -> list[str]:
+    """Those of `NAMES` that a run's configuration file holds."""
+    return [name for name in NAMES if _holds(config, name.split("."))]
+
+
+def _holds(tree: Any, path: Sequence[str]) -> bool:
+    if not path:
+        return True
+    return isinstance(tree, Mapping) and path[0] in tree and _holds(tree[path[0]], path[1:])
+
+
+def arguments(word: str) -> list[str]:
+    """A command line's word under today's names; one that is renamed is said."""
     found = _CLASS.fullmatch(word)
     if found and found["path"] in artv.CLASSES:
-        return word.replace(found["path"], artv.CLASS)
+        return [word.replace(found["path"], artv.CLASS)]
     found = _OPTION.fullmatch(word)
     if found and found["name"] in artv.GROUPS:
         group = artv.GROUPS[found["name"]]
-        return f"--model.system.init_args.{group}.{found['name']}{found['rest']}"
-    return word
+        say([f"{_ARGUMENTS}.{found['name']}"], "The command line")
+        return [f"--{_ARGUMENTS}.{group}.{found['name']}{found['rest']}"]
+    found = _DATA.fullmatch(word)
+    if found and found["name"] in artv.WINDOWS:
+        say([f"data.{found['name']}"], "The command line")
+        name = f"--data.windows.init_args.{artv.WINDOWS[found['name']]}{found['rest']}"
+        return [f"--data.windows={artv.WINDOWS_CLASS}", name]
+    return [word]
 
 
 def rename_weights(checkpoint: Mapping[str, Any], system: VideoSystem, prefix: str) -> None:

@@ -33,7 +33,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
     expanded: list[str] = []
     for part in parts:
         if isinstance(part, str):
-            expanded.append(earlier.argument(part))
+            expanded += earlier.arguments(part)
         else:
             expanded += [word for path in part for word in ("--config", _today(path))]
     extended = any(len(part) > 1 for part in parts if not isinstance(part, str))
@@ -60,6 +60,7 @@ def _today(path: Path) -> str:
 
     content = read_yaml(path, "configuration file")
     today = earlier.run_settings(content)
+    earlier.say(earlier.old_names(content), f"The configuration file {path}")
     return str(path) if today == content else str(yaml.safe_dump(today, sort_keys=False))
 
 

@@ -42,6 +42,7 @@ from lightning_artv.training.resume import check_goes_on, rewind
 from lightning_artv.training.saving import keep_states
 from lightning_artv.training.sharding import shard
 from lightning_artv.training.signals import StopOnSignal
+from lightning_artv.training.windows import choose_windows
 
 
 class VideoModule(LightningModule):
@@ -136,8 +137,9 @@ class VideoModule(LightningModule):
         """Sets what a fit needs to know of its devices and data, and where its weights start.
 
         Raises:
-            UserError: the global batch does not divide.
+            UserError: the global batch does not divide, or windows of another system.
         """
+        choose_windows(getattr(self.trainer, "datamodule", None), self.system)
         if stage != "fit":
             return
         if self.global_batch_size is not None:
@@ -221,12 +223,12 @@ class VideoModule(LightningModule):
         self._evaluate(batch, "test/loss")
 
     def predict_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
-        """Clips that begin with the batch's anchor frames, uint8 `[B, T, 3, H, W]`."""
+        """Clips that begin with the batch's given frames, uint8 `[B, T, 3, H, W]`."""
         frames = self.system.generate(
             [Segment(batch.captions, self.predict_frames)],
             generators_for(self.seed, [f"predict:{key}" for key in batch.keys]),
             size=self.system.frame_size(batch),
-            first_frame=self.system.pixels(batch.anchor),
+            first_frame=self.system.given(batch),
         )
         return torch.stack([frame.cpu() for frame in frames], dim=1)
 

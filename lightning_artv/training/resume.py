@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lightning_artv.errors import UserError
 from lightning_artv.training.checkpoint import CONFIG_KEY
-from lightning_artv.training.earlier import system_settings
+from lightning_artv.training.earlier import data_settings, system_settings
 from lightning_artv.training.optim import kind_of
 
 _COUNTS = ("ready", "started", "processed", "completed")
@@ -94,8 +94,8 @@ def _options(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     run = config.get("run") or {}
     yield from _flat(run.get("model"), "model")
     yield from _flat(system_settings(config.get("system") or {}), "model.system")
-    for name in ("data", "trainer"):
-        yield from _flat(run.get(name), name)
+    yield from _flat(data_settings(run.get("data") or {}), "data")
+    yield from _flat(run.get("trainer"), "trainer")
     ema = run.get("ema")
     yield "EMA", "none" if ema is None else "there"
     yield from _flat(ema or {}, "EMA")

@@ -21,11 +21,11 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.data.captions import BadCaption, caption_of
-from lightning_artv.data.clips import timeline
 from lightning_artv.data.datamodule import VideoDataModule
 from lightning_artv.data.decode import DecodeError
 from lightning_artv.data.shards import open_frames
 from lightning_artv.data.tar import RawSample, expand, read_shard
+from lightning_artv.data.timeline import timeline
 from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.media import gif_bytes, grid
 from lightning_artv.systems.base import Segment, VideoSystem
@@ -107,7 +107,7 @@ class SampleLogger(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, VideoDataModule):
             return
-        self._fps = data.clips.fps or self._fps
+        self._fps = data.fps or self._fps
         if self.clips and data.val_shards is not None:
             self._held_out = held_out_clips(data, self.clips, self.frames)
 
@@ -218,10 +218,10 @@ def _read_clip(raw: RawSample, data: VideoDataModule, frames: int) -> tuple[Tens
     """The clip and its caption; None where it is unreadable or too short."""
     try:
         with open_frames(raw) as source:
-            ticks = timeline(source.timestamps, data.clips.fps)
+            ticks = timeline(source.timestamps, data.fps)
             if len(ticks) < frames:
                 return None
-            return source.frames(ticks[:frames], data.clips.size), caption_of(raw.files).text
+            return source.frames(ticks[:frames], data.size), caption_of(raw.files).text
     except (DecodeError, BadCaption):
         return None  # the training stream counts and names it
 

@@ -24,6 +24,7 @@ from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.tar import RawSample, read_shard
 from lightning_artv.errors import DataError
 from lightning_artv.networks.autoencoder import PixelUnshuffleAutoencoder
+from lightning_artv.systems.artv.windows import NextFrame
 
 STEMS = st.sampled_from(
     [
@@ -180,7 +181,7 @@ def agree(path: Path, samples: list[RawSample], foreign: Foreign) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            data = ShardDataset(path, ClipSettings((16, 16), None), 0, 0, 1.0, False)
+            data = ShardDataset(path, ClipSettings(NextFrame(), (16, 16), None), 0, 0, 1.0, False)
             assert [s.key for s in data] == usable
             counts = data.stats.counts
             assert (counts.seen, counts.used) == (len(samples), len(usable))

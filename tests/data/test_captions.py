@@ -21,8 +21,9 @@ from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.tar import read_shard
 from lightning_artv.errors import DataError
 from lightning_artv.networks.autoencoder import PixelUnshuffleAutoencoder
+from lightning_artv.systems.artv.windows import NextFrame
 
-CLIPS = ClipSettings((16, 16), None)
+CLIPS = ClipSettings(NextFrame(), (16, 16), None)
 OPTIONS = LatentOptions("none", "0", (16, 16), None)
 VIDEO = CONTENTS["mp4"][0]
 
@@ -117,7 +118,7 @@ def captionless(folder: Path, videos: int = 3) -> Path:
 def test_a_set_without_any_caption_stops_with_a_sentence(tmp_path: Path) -> None:
     shards = captionless(tmp_path / "in")
     words = r"Not one of the samples has a caption \(00000.tar:0: no caption: there is no .txt"
-    data = VideoDataModule(str(shards), str(shards), size=16, num_workers=0)
+    data = VideoDataModule(str(shards), str(shards), 16, windows=NextFrame(), num_workers=0)
     for call in (
         data.train_dataloader,
         data.val_dataloader,
@@ -135,7 +136,13 @@ def test_a_set_without_captions_is_used_where_that_is_asked_for(
 ) -> None:
     shards = captionless(tmp_path / "in")
     data = VideoDataModule(
-        str(shards), size=16, batch_size=2, num_workers=0, fps=None, need_captions=False
+        str(shards),
+        size=16,
+        fps=None,
+        windows=NextFrame(),
+        batch_size=2,
+        num_workers=0,
+        need_captions=False,
     )
     with pytest.warns(UserWarning, match="A video without a caption"):
         assert next(iter(data.train_dataloader())).captions == ("", "")

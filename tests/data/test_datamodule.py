@@ -14,9 +14,10 @@ from videos import write_shards
 from lightning_artv.batch import VideoBatch
 from lightning_artv.data import shards
 from lightning_artv.data.datamodule import VideoDataModule
-from lightning_artv.data.shards import Sample, ShardDataset, decode_example
+from lightning_artv.data.shards import ClipSettings, Sample, ShardDataset, decode_example
 from lightning_artv.data.tar import RawSample
 from lightning_artv.errors import DataError, UserError
+from lightning_artv.systems.artv.windows import NextFrame
 
 
 class Recorder(LightningModule):
@@ -30,7 +31,7 @@ class Recorder(LightningModule):
 
     def training_step(self, batch: VideoBatch) -> torch.Tensor:
         self.trained.append(batch.keys)
-        return self.weight * batch.target.float().mean()
+        return self.weight * batch.frames.float().mean()
 
     def validation_step(self, batch: VideoBatch) -> None:
         self.validated.append(batch.keys)
@@ -60,7 +61,8 @@ def fit(
 
 def data(folder: Path, **options: int) -> VideoDataModule:
     settings: dict[str, int] = {"size": 32, "batch_size": 3, "num_workers": 0, "shuffle": 5}
-    return VideoDataModule(str(folder), **{**settings, **options})  # type: ignore[arg-type]
+    settings |= options
+    return VideoDataModule(str(folder), windows=NextFrame(), **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -127,7 +129,9 @@ def test_other_data_than_the_checkpoints_begins_a_new_pass_and_says_so(
     fit(data(folder), save=half, max_steps=4)
     changed = data(folder, **({} if change == "data" else {change: 3}))
     if change == "data":
-        video = next(iter(ShardDataset(folder, changed.clips)))  # still readable
+        video = next(
+            iter(ShardDataset(folder, ClipSettings(NextFrame(), (32, 32))))
+        )  # still readable
         assert video.key in expected
         (folder / "00001.tar").rename(folder / "00003.tar")
     with pytest.warns(UserWarning, match="a new pass over the data begins"):
@@ -138,7 +142,9 @@ def test_other_data_than_the_checkpoints_begins_a_new_pass_and_says_so(
 
 def test_validation_needs_no_training_data_and_leaves_the_position_alone(tmp_path: Path) -> None:
     write_shards(tmp_path, videos=5, per_shard=5)
-    module = VideoDataModule("absent", str(tmp_path), size=32, batch_size=2, num_workers=0)
+    module = VideoDataModule(
+        "absent", str(tmp_path), 32, windows=NextFrame(), batch_size=2, num_workers=0
+    )
     trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     trainer.validate(Recorder(), module, verbose=False)
     assert module.state_dict() == {}
@@ -147,37 +153,45 @@ def test_validation_needs_no_training_data_and_leaves_the_position_alone(tmp_pat
 def test_training_is_endless_and_validation_complete_and_fixed(tmp_path: Path) -> None:
     expected = write_shards(tmp_path, videos=10, per_shard=5, frames=20)
     module = VideoDataModule(
-        str(tmp_path), str(tmp_path), size=32, batch_size=4, val_batch_size=3, shuffle=5
+        str(tmp_path),
+        str(tmp_path),
+        size=32,
+        windows=NextFrame(),
+        batch_size=4,
+        val_batch_size=3,
+        shuffle=5,
     )
     recorder = fit(module, max_steps=9, val_check_interval=5)
     assert [len(keys) for keys in recorder.trained] == [4] * 9
     assert [len(keys) for keys in recorder.validated[:4]] == [3, 3, 3, 1]
     assert sorted(k for keys in recorder.validated[:4] for k in keys) == expected
     one, two = (list(module.val_dataloader()) for _ in range(2))
-    assert all(torch.equal(a.target, b.target) for a, b in zip(one, two, strict=True))
-    assert one[0].target.shape == (3, 3, 32, 32)
+    assert all(torch.equal(a.frames, b.frames) for a, b in zip(one, two, strict=True))
+    assert one[0].frames.shape == (3, 4, 3, 32, 32)
 
 
 def test_validation_is_optional_and_workers_too(tmp_path: Path) -> None:
     write_shards(tmp_path, videos=4, per_shard=2)
-    module = VideoDataModule(str(tmp_path), size=(32, 16), batch_size=2, num_workers=0)
+    module = VideoDataModule(
+        str(tmp_path), size=(32, 16), windows=NextFrame(), batch_size=2, num_workers=0
+    )
     assert len(fit(module, max_steps=3).trained) == 3
     batch = next(itertools.islice(module.train_dataloader(), 1))
-    assert batch.anchor.shape == (2, 3, 32, 16)
+    assert batch.frames.shape == (2, 4, 3, 32, 16)
 
 
 def test_test_and_prediction_read_the_validation_shards(tmp_path: Path) -> None:
     expected = write_shards(tmp_path, videos=3, per_shard=3)
-    module = VideoDataModule("absent", str(tmp_path), size=32, num_workers=0)
+    module = VideoDataModule("absent", str(tmp_path), 32, windows=NextFrame(), num_workers=0)
     for loader in (module.test_dataloader(), module.predict_dataloader()):
         assert [k for batch in loader for k in batch.keys] == expected  # type: ignore[union-attr]
 
 
 def test_missing_and_empty_folders_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="do not exist"):
-        VideoDataModule(str(tmp_path / "absent"), size=32).train_dataloader()
+        VideoDataModule(str(tmp_path / "absent"), size=32, windows=NextFrame()).train_dataloader()
     with pytest.raises(DataError, match=r"holds no \.tar"):
-        VideoDataModule(str(tmp_path), size=32).train_dataloader()
+        VideoDataModule(str(tmp_path), size=32, windows=NextFrame()).train_dataloader()
 
 
 @pytest.mark.parametrize(

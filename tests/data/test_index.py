@@ -18,6 +18,7 @@ from lightning_artv.data.index import open_index, scan_shard
 from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.tar import RawSample, read_shard
 from lightning_artv.errors import DataError
+from lightning_artv.systems.artv.windows import NextFrame
 
 NAMES = st.sampled_from(["a", "b", "dir/a", "dir.x/c", "é" * 60, "long/" * 30 + "d"])
 SUFFIXES = st.sampled_from(["mp4", "txt", "json", "MKV", "pyd", "a.mp4", "safetensors"])
@@ -108,7 +109,7 @@ def test_a_damaged_header_is_noticed(tmp_path: Path) -> None:
 
 def test_a_shard_that_changed_since_is_corrupt_not_garbage(tmp_path: Path) -> None:
     write_shards(tmp_path, videos=2, per_shard=2)
-    dataset = ShardDataset(tmp_path, ClipSettings((32, 32)), max_corrupt_share=1.0)
+    dataset = ShardDataset(tmp_path, ClipSettings(NextFrame(), (32, 32)), max_corrupt_share=1.0)
     (tmp_path / "00000.tar").write_bytes(bytes(3000))
     with pytest.warns(UserWarning, match="has changed"), pytest.raises(DataError, match="None of"):
         list(dataset)
@@ -120,7 +121,7 @@ def test_a_shard_that_changed_since_is_corrupt_not_garbage(tmp_path: Path) -> No
 def test_empty_shards_are_one_sentence(tmp_path: Path) -> None:
     write_tar(tmp_path / "0.tar", [("readme.md", b"x")], tarfile.USTAR_FORMAT)
     with pytest.raises(DataError, match="shards are empty"):
-        ShardDataset(tmp_path, ClipSettings((32, 32)))
+        ShardDataset(tmp_path, ClipSettings(NextFrame(), (32, 32)))
 
 
 def test_the_cache_saves_the_scan_and_notices_changes(

@@ -15,6 +15,7 @@ from lightning_artv.data.decode import DecodeError
 from lightning_artv.data.latents import StoredLatents, pack
 from lightning_artv.data.shards import ClipSettings, Sample, ShardDataset, collate
 from lightning_artv.errors import DataError, UserError
+from lightning_artv.systems.artv.windows import NextFrame, in_roles
 
 
 def moments(frames: int = 5, channels: int = 8) -> Tensor:
@@ -59,12 +60,12 @@ def test_damage_is_named(data: bytes, words: str) -> None:
 def test_a_truncated_file_is_counted_and_skipped(tmp_path: Path) -> None:
     good = pack(moments(), [0, 0.125, 0.25, 0.375, 0.5], (32, 48))
     tar = write_tar(tmp_path / "0.tar", {"a": good, "b": good[:-7], "c": good})
-    data = ShardDataset(tar, ClipSettings((32, 48)), max_corrupt_share=1.0)
+    data = ShardDataset(tar, ClipSettings(NextFrame(), (32, 48)), max_corrupt_share=1.0)
     with pytest.warns(UserWarning, match=r"b \(not readable latents"):
         samples = list(data)
     assert [s.key for s in samples] == ["a", "c"] and data.stats.counts.corrupt == 1
     assert samples[0].frames.dtype == torch.float16
-    assert collate(samples).target.shape == (2, 8, 4, 6)
+    assert collate(samples).frames.shape == (2, 4, 8, 4, 6)
 
 
 def test_kinds_are_not_mixed_in_a_batch() -> None:
@@ -75,23 +76,27 @@ def test_kinds_are_not_mixed_in_a_batch() -> None:
         collate([video, latent])
 
 
-def test_targets_per_window_must_divide_the_batch(shapes_shards: Path) -> None:
+def test_the_targets_of_a_window_must_divide_the_batch(shapes_shards: Path) -> None:
     with pytest.raises(UserError, match="batch_size 32 is not divisible"):
-        VideoDataModule(str(shapes_shards), targets_per_window=3)
+        VideoDataModule(str(shapes_shards), windows=NextFrame(targets=3))
 
 
 def test_a_batch_of_windows_has_the_configured_targets(shapes_shards: Path) -> None:
     data = VideoDataModule(
         str(shapes_shards),
+        str(shapes_shards),
         size=32,
         fps=None,
         batch_size=8,
-        targets_per_window=4,
+        windows=NextFrame(targets=4),
         num_workers=0,
         shuffle=0,
     )
     batch = next(iter(data.train_dataloader()))
     assert len(batch) == 8 and batch.frames.shape == (2, 7, 3, 32, 32)
-    assert batch.target.shape == (8, 3, 32, 32) and batch.references.shape == (8, 2, 3, 32, 32)
-    assert torch.equal(batch.references[1, 0], batch.target[0])  # the next target's reference
+    roles = in_roles(batch)
+    assert roles.target.shape == (8, 3, 32, 32) and roles.references.shape == (8, 2, 3, 32, 32)
+    assert torch.equal(roles.references[1, 0], roles.target[0])  # the next target's reference
+    held_out = next(iter(data.val_dataloader()))
+    assert held_out.choice.shape == (8, 1, 4)  # one target each
     assert batch.each_target(batch.keys)[:5] == (batch.keys[0],) * 4 + (batch.keys[1],)

@@ -19,6 +19,7 @@ from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.tar import expand, read_shard
 from lightning_artv.errors import DataError, UserError
 from lightning_artv.networks.autoencoder import PixelUnshuffleAutoencoder
+from lightning_artv.systems.artv.windows import NextFrame
 
 TAR = tar_bytes(names("a.mp4", "a.txt", "b.mp4", "b.txt"))
 
@@ -128,7 +129,7 @@ def test_what_is_no_tar_is_called_what_it_is(tmp_path: Path, data: bytes, words:
     assert words in raw.damage
     with warnings.catch_warnings(), pytest.raises(DataError) as raised:
         warnings.simplefilter("ignore")
-        list(ShardDataset(path, ClipSettings((16, 16), None)))
+        list(ShardDataset(path, ClipSettings(NextFrame(), (16, 16), None)))
     assert words in str(raised.value)
 
 
@@ -136,10 +137,10 @@ def test_foreign_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "00000.tar"
     path.write_bytes(tar_bytes(names("a.md", "b.md")))
     with pytest.raises(DataError, match=r"2 files belong to no sample, such as 'a.md' in 00000"):
-        ShardDataset(path, ClipSettings((16, 16)))
+        ShardDataset(path, ClipSettings(NextFrame(), (16, 16)))
     path.write_bytes(tar_bytes(names("a.mp4", "a.txt", "b.md")))
     with pytest.warns(UserWarning, match="1 files belong to no sample"):
-        ShardDataset(path, ClipSettings((16, 16)))
+        ShardDataset(path, ClipSettings(NextFrame(), (16, 16)))
 
 
 def test_names_of_shards_that_are_none_are_told_apart(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from lightning_artv.data.encode import encode_lossless
 from lightning_artv.data.shards import ClipSettings, Place, Sample, ShardDataset, collate
 from lightning_artv.data.tar import ShardWriter, expand, read_shard
 from lightning_artv.errors import DataError, UserError
+from lightning_artv.systems.artv.windows import NextFrame
 
-CLIPS = ClipSettings((32, 32), fps=8)
+CLIPS = ClipSettings(NextFrame(), (32, 32), fps=8)
 
 
 def keys(samples: list[Sample]) -> list[str]:
@@ -39,15 +40,15 @@ def test_a_sample_holds_the_chosen_frames(tmp_path: Path) -> None:
     write_shards(tmp_path, videos=30, per_shard=30, frames=12)
     samples = list(ShardDataset(tmp_path, CLIPS))
     for sample in samples:
-        target, anchor = number(sample.target), number(sample.anchor)
-        first, second = (number(frame) for frame in sample.references)
+        assert sample.choice.tolist() == [[0, 1, 2, 3]]
+        target, first, second, anchor = (number(frame) for frame in sample.frames)
         assert first == target - 1
         assert (second == target - 2 and anchor < target) or second == anchor == first
         assert sample.caption == f"caption of {sample.key}"
-    assert len({number(sample.target) for sample in samples}) > 4
+    assert len({number(sample.frames[0]) for sample in samples}) > 4
     batch = collate(samples[:3])
-    assert batch.references.shape == (3, 2, 3, 32, 32)
-    assert torch.equal(batch.target[1], samples[1].target)
+    assert batch.frames.shape == (3, 4, 3, 32, 32) and batch.choice.shape == (3, 1, 4)
+    assert torch.equal(batch.frames[1], samples[1].frames)
     assert batch.keys == tuple(keys(samples[:3]))
 
 
@@ -61,10 +62,10 @@ def test_order_and_frames_depend_on_seed_and_epoch_only(tmp_path: Path) -> None:
 
     one, again, other, later = epoch(0, 0), epoch(0, 0), epoch(0, 1), epoch(1, 0)
     assert keys(one) == keys(again)
-    assert all(torch.equal(a.target, b.target) for a, b in zip(one, again, strict=True))
+    assert all(torch.equal(a.frames, b.frames) for a, b in zip(one, again, strict=True))
     assert sorted(keys(one)) == sorted(keys(other)) == sorted(keys(later)) == expected
     assert len({tuple(keys(samples)) for samples in (one, other, later)}) == 3
-    frames = [{s.key: number(s.target) for s in samples} for samples in (one, later)]
+    frames = [{s.key: number(s.frames[0]) for s in samples} for samples in (one, later)]
     assert frames[0] != frames[1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -28,12 +29,27 @@ from lightning_artv.data.encode import encode_lossless
 from lightning_artv.data.position import Position, order
 from lightning_artv.data.shards import ClipSettings, Place, Sample, ShardDataset, collate
 from lightning_artv.data.stats import Fate, Outcome, Problem, Stats
-from lightning_artv.data.stream import BatchStream, cut, joined
+from lightning_artv.data.stream import BatchStream, joined
 from lightning_artv.data.tar import ShardWriter
+from lightning_artv.data.windows import Window, Windows
 from lightning_artv.errors import DataError, UserError
+from lightning_artv.systems.artv.windows import NextFrame
 
 START = Position()
-CLIPS = ClipSettings((32, 32), fps=8)
+
+
+class Unwilling(Windows):
+    """Refuses every clip."""
+
+    @property
+    def least(self) -> int:
+        return 2
+
+    def choose(self, count: int, rng: random.Random) -> Window:
+        raise UserError(f"No window of {count} frames.")
+
+
+CLIPS = ClipSettings(NextFrame(), (32, 32), fps=8)
 pytestmark = pytest.mark.filterwarnings("ignore:Skipped a corrupt", "ignore:This DataLoader")
 
 
@@ -207,10 +223,10 @@ def test_an_option_that_does_not_fit_is_one_sentence_from_a_worker_too(
     tmp_path: Path, workers: int
 ) -> None:
     write_mixed(tmp_path, "gg")
-    dataset = ShardDataset(tmp_path, replace(CLIPS, targets_per_window=11))
+    dataset = ShardDataset(tmp_path, replace(CLIPS, windows=Unwilling()))
     with pytest.raises(UserError) as raised:
         first(stream(dataset, 2, workers=workers), 1)
-    assert str(raised.value).startswith("targets_per_window is 11")
+    assert str(raised.value).startswith("No window of")
     assert "\n" not in str(raised.value)
 
 
@@ -223,7 +239,7 @@ def test_samples_of_two_kinds_are_one_sentence_across_chunks() -> None:
 
 def test_cutting_and_joining_are_inverse() -> None:
     (batch,) = first(stream(Numbers(9), 6), 1)
-    parts = joined(cut(batch, 0, 2), cut(batch, 2))
+    parts = joined(batch[:2], batch[2:])
     assert parts is not None and parts.keys == batch.keys and parts.captions == batch.captions
     assert torch.equal(parts.frames, batch.frames) and torch.equal(parts.choice, batch.choice)
 

@@ -21,6 +21,7 @@ from evaluation.shapes.metrics_table import FLAT, METRICS, STILL
 from evaluation.shapes.train_classifier import Training, train
 from lightning_artv.data.worlds import World, world_at
 from lightning_artv.errors import MissingWeightsError, UserError
+from lightning_artv.systems.artv.windows import NextFrame
 from lightning_artv.systems.base import SamplingSettings, Segment, VideoSystem
 from lightning_artv.training.checkpoint import DataSettings
 
@@ -45,6 +46,8 @@ def few_real_videos(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class Oracle(VideoSystem):
     """Knows the truth, or goes on showing the first frame."""
+
+    windows = NextFrame
 
     def __init__(self, knows: bool) -> None:
         super().__init__()

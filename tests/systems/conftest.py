@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from flat_artv import build
+from frame_batch import frame_batch
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.networks.autoencoder import PixelUnshuffleAutoencoder
@@ -45,6 +46,4 @@ def batch() -> VideoBatch:
     """Three random samples of 16x16 pixels."""
     g = torch.Generator().manual_seed(1)
     pixels = torch.randint(0, 256, (3, 4, 3, 16, 16), dtype=torch.uint8, generator=g)
-    return VideoBatch.of(
-        pixels[:, 0], pixels[:, 1:3], pixels[:, 3], ("a dog", "a cat", ""), ("k0", "k1", "k2")
-    )
+    return frame_batch(pixels, ("a dog", "a cat", ""), ("k0", "k1", "k2"))

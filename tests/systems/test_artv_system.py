@@ -73,7 +73,7 @@ def test_loss_is_eq_4_of_eq_7(make_system: MakeSystem, batch: VideoBatch) -> Non
     out = system.loss(batch, generators_for(7, [0, 1, 2]))
 
     g = generators_for(7, [0, 1, 2])
-    pixels = torch.cat([batch.target[:, None], batch.references, batch.anchor[:, None]], 1)
+    pixels = batch.frames
     randn(g, (4, 12, 8, 8))  # the autoencoder's posterior sample, which a lossless one ignores
     latents = system.autoencoder.encode(pixels.flatten(0, 1)).unflatten(0, (3, 4))
     level = randint(g, 0, 301)
@@ -161,10 +161,7 @@ def test_a_samples_loss_does_not_depend_on_its_batch_mates(
 ) -> None:
     system = make_system(opened=True)
     together = system.loss(batch, generators_for(0, list(batch.keys))).per_sample
-    alone = VideoBatch.of(
-        batch.target[1:2], batch.references[1:2], batch.anchor[1:2], ("a cat",), ("k1",)
-    )
-    single = system.loss(alone, generators_for(0, ["k1"])).per_sample
+    single = system.loss(batch[1:2], generators_for(0, ["k1"])).per_sample
     torch.testing.assert_close(single, together[1:2])
 
 

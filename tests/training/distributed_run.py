@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from flat_artv import build
+from frame_batch import frame_batch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
@@ -77,7 +78,7 @@ def samples(start: int, count: int) -> VideoBatch:
     ).to(torch.uint8)
     names = [f"sample{i}" for i in range(start, start + count)]
     captions = [f"caption {i}" for i in range(start, start + count)]
-    return VideoBatch.of(pixels[:, 0], pixels[:, 1:3], pixels[:, 3], captions, names)
+    return frame_batch(pixels, captions, names)
 
 
 class Slices(Dataset[VideoBatch]):

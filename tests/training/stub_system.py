@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
+from frame_batch import frame_batch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import Generators, randint, randn
+from lightning_artv.systems.artv.windows import NextFrame, in_roles
 from lightning_artv.systems.base import (
     DenoisingStep,
     LossOutput,
@@ -23,6 +25,8 @@ from lightning_artv.systems.base import (
 
 class StubSystem(VideoSystem):
     """Predicts 4 numbers of noise with a small network; a frozen layer stands for a VAE."""
+
+    windows = NextFrame
 
     def __init__(self, width: int = 4, poison: str = "") -> None:
         super().__init__()
@@ -43,7 +47,7 @@ class StubSystem(VideoSystem):
         timesteps = randint(generators, 0, 1000, self.net[0].weight.device)
         noise = randn(generators, (4,), self.net[0].weight.device)
         self.seen.append(noise)
-        x = batch.target.float().mean(dim=(1, 2, 3), keepdim=False)[:, None] / 255 + noise
+        x = in_roles(batch).target.float().mean(dim=(1, 2, 3), keepdim=False)[:, None] / 255 + noise
         error = (self.net(x) - noise).float().square().mean(dim=1)
         bad = torch.tensor([key == self.poison for key in batch.keys])
         if bool(bad.any()):
@@ -79,13 +83,8 @@ def make_batch(start: int = 0, count: int = 2, size: int = 4) -> VideoBatch:
     """`count` samples whose pixels and keys depend on `start` alone."""
     generator = torch.Generator().manual_seed(start)
     pixels = torch.randint(0, 256, (count, 4, 3, size, size), generator=generator).to(torch.uint8)
-    return VideoBatch.of(
-        target=pixels[:, 0],
-        references=pixels[:, 1:3],
-        anchor=pixels[:, 3],
-        captions=tuple(f"caption {start + i}" for i in range(count)),
-        keys=tuple(f"sample{start + i}" for i in range(count)),
-    )
+    names = range(start, start + count)
+    return frame_batch(pixels, [f"caption {i}" for i in names], [f"sample{i}" for i in names])
 
 
 class Batches(Dataset[VideoBatch]):

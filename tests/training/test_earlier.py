@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import yaml
 
 from lightning_artv.training import earlier
 from lightning_artv.training.extends import expand
+from lightning_artv.training.resume import changes
+
+NEXT_FRAME = "lightning_artv.systems.artv.windows.NextFrame"
 
 OLD = {
     "class_path": "lightning_artv.systems.artv.ARTV",
@@ -32,6 +36,61 @@ def test_settings_go_into_their_groups_and_todays_stay() -> None:
     assert earlier.system_settings(overlay) == {"init_args": moved}
     other = {"class_path": "another.System", "init_args": {"schedule": "x"}}
     assert earlier.system_settings(other) == other
+
+
+def test_windows_go_into_their_rule_and_todays_stay() -> None:
+    old = {"size": 8, "anchor_window": 4, "targets_per_window": 2}
+    rule = {"class_path": NEXT_FRAME, "init_args": {"anchor_window": 4, "targets": 2}}
+    assert earlier.data_settings(old) == {"size": 8, "windows": rule}
+    assert earlier.run_settings({"data": old, "seed": 1}) == {
+        "data": {"size": 8, "windows": rule},
+        "seed": 1,
+    }
+    mixed = {"windows": {"init_args": {"targets": 3}}, "start_probability": 0.5}
+    moved = {"init_args": {"targets": 3, "start_probability": 0.5}}
+    assert earlier.data_settings(mixed) == {"windows": moved}
+    assert earlier.data_settings({"windows": "a.Rule", "anchor_window": 4}) == {
+        "windows": {"class_path": "a.Rule", "init_args": {"anchor_window": 4}}
+    }
+    assert earlier.data_settings({"windows": None, "fps": 8}) == {"windows": None, "fps": 8}
+
+
+def test_a_resumed_run_knows_the_windows_that_version_01_recorded() -> None:
+    recorded = {"anchor_window": 10, "start_probability": 0.1, "targets_per_window": 1, "fps": 8}
+    today = earlier.data_settings({**recorded, "anchor_window": 4})
+    stored = {"system": OLD, "run": {"data": recorded}}
+    now = {"system": TODAY, "run": {"data": today}}
+    assert changes(stored, now) == "data.windows.init_args.anchor_window 4 (was 10)"
+
+
+@pytest.mark.parametrize("value", [["=0.5"], ["", "0.5"]])
+def test_an_old_option_of_the_windows_is_read_and_says_its_new_name(value: list[str]) -> None:
+    words = [f"--data.start_probability{value[0]}", *value[1:]]
+    with pytest.warns(UserWarning) as said:
+        read = expand(words)
+    option = f"--data.windows.init_args.start_probability{value[0]}"
+    assert read == [f"--data.windows={NEXT_FRAME}", option, *value[1:]]
+    assert [str(warning.message) for warning in said] == [
+        "The command line uses names that the next release refuses: data.start_probability is now "
+        "data.windows.init_args.start_probability."
+    ]
+
+
+def test_a_file_says_the_new_names_of_all_its_old_ones(tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text(yaml.safe_dump({"model": {"system": OLD}, "data": {"targets_per_window": 2}}))
+    with pytest.warns(UserWarning) as said:
+        expand(["--config", str(path)])
+    (warning,) = said
+    assert str(warning.message).startswith(f"The configuration file {path} uses names that")
+    assert "static_noise is now model.system.init_args.denoiser.static_noise" in str(
+        warning.message
+    )
+    assert "data.targets_per_window is now data.windows.init_args.targets" in str(warning.message)
+    path.write_text(yaml.safe_dump({"model": {"system": TODAY}, "data": {"windows": None}}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert expand(["--config", str(path)]) == ["--config", str(path)]
 
 
 @pytest.mark.parametrize(

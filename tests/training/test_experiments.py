@@ -68,7 +68,7 @@ def test_the_papers_training_is_complete() -> None:
     config = yaml.safe_load((CONFIGS / "artv.yaml").read_text())
     model, data = config["model"], config["data"]
     system = model["system"]["init_args"]
-    assert (data["size"], data["anchor_window"]) == (320, 10)
+    assert (data["size"], data["windows"]["init_args"]["anchor_window"]) == (320, 10)
     assert (model["lr"], model["global_batch_size"]) == (1e-5, 640)
     assert system["denoiser"]["max_noise_level"] == 550
     assert system["training"]["condition_dropout"] == 0.1

@@ -21,8 +21,9 @@ from lightning_artv.data.stream import BatchStream, Position
 from lightning_artv.data.tar import ShardWriter
 from lightning_artv.data.together import Together
 from lightning_artv.errors import DataError
+from lightning_artv.systems.artv.windows import NextFrame
 
-CLIPS = ClipSettings((8, 8), None)
+CLIPS = ClipSettings(NextFrame(), (8, 8), None)
 
 
 def write(folder: Path, videos: int, corrupt: Sequence[int] = ()) -> Path:

@@ -23,6 +23,29 @@ _TRAINING = (
 GROUPS = {name: "denoiser" for name in _DENOISER} | {name: "training" for name in _TRAINING}
 """Setting that was an argument of its own in version 0.1 -> the group that holds it now."""
 
+WINDOWS_CLASS = "lightning_artv.systems.artv.windows.NextFrame"
+WINDOWS = {
+    "anchor_window": "anchor_window",
+    "start_probability": "start_probability",
+    "targets_per_window": "targets",
+}
+"""Setting of version 0.1's `data` -> the argument of `NextFrame` that it is now."""
+
+
+def data(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of `data`, or part of them, under today's names.
+
+    What is under today's names already stays.
+    """
+    kept = {name: value for name, value in settings.items() if name not in WINDOWS}
+    moved = {today: settings[name] for name, today in WINDOWS.items() if name in settings}
+    if not moved:
+        return kept
+    windows = kept.get("windows") or {"class_path": WINDOWS_CLASS}
+    windows = {"class_path": windows} if isinstance(windows, str) else windows
+    arguments = {**(windows.get("init_args") or {}), **moved}
+    return {**kept, "windows": {**windows, "init_args": arguments}}
+
 
 def settings(system: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration (`class_path`, `init_args`), or part of one, under today's names.

@@ -68,8 +68,8 @@ def own_references(
     n, k = batch.choice.shape[:2]
     if k < 2:
         raise UserError(
-            "own_references needs windows of several targets: set data.targets_per_window to 2 "
-            "or more."
+            "own_references needs windows of several targets: set "
+            "data.windows.init_args.targets to 2 or more."
         )
     chosen = rand(generators, (), latents.device) < how.share
     level = torch.full((n,), how.noise_level, device=latents.device)

@@ -28,6 +28,7 @@ from lightning_artv.systems.artv.references import (
     without_text,
 )
 from lightning_artv.systems.artv.rollout import FrameRequest, rollout
+from lightning_artv.systems.artv.windows import NextFrame, in_roles
 from lightning_artv.systems.base import (
     LossOutput,
     Observer,
@@ -53,7 +54,7 @@ class ARTVTraining:
             much as one made from its predecessor, and drowns what there is to learn about motion.
         own_references: share of the training windows in which all targets but the first follow
             frames that the system made itself (`own_references.py`); needs
-            `data.targets_per_window` of 2 or more. 0, the paper's, never.
+            windows of 2 targets or more (`NextFrame.targets`). 0, the paper's, never.
         own_reference_steps: denoising steps per such frame.
         reference_noise: largest standard deviation, in latents, of noise on the training
             references that are *copied* as well as seen (`augmentation.faults`), while the target
@@ -95,6 +96,7 @@ class ARTV(VideoSystem):
     """
 
     renamed: ClassVar[Mapping[str, str]] = WEIGHTS
+    windows = NextFrame
 
     def __init__(
         self,
@@ -160,6 +162,10 @@ class ARTV(VideoSystem):
             return frames
         return self.autoencoder.decode(self.autoencoder.restore(frames))
 
+    def given(self, batch: VideoBatch) -> Tensor:
+        """The anchor frames."""
+        return self.pixels(in_roles(batch).anchor)
+
     # Training
 
     def loss(self, batch: VideoBatch, generators: Generators) -> LossOutput:
@@ -191,10 +197,10 @@ class ARTV(VideoSystem):
         """
         windows = generators[:: batch.targets_per_window]
         frames = self.encode_frames(batch.frames, windows)
-        latents, options = batch.in_roles(frames), self.training_options
-        y0, references, anchor = latents[:, 0], latents[:, 1:3], latents[:, 3]
+        latents, options = in_roles(batch, frames), self.training_options
+        y0, references, anchor = latents.target, latents.references, latents.anchor
         if self.training and options.own_references:
-            references = batch.in_roles(self._own_references(batch, frames, windows))[:, 1:3]
+            references = in_roles(batch, self._own_references(batch, frames, windows)).references
         if self.training and options.reference_noise:
             references = references + faults(references, options.reference_noise, generators)
         level = randint(generators, 0, self.denoiser.masking.max_noise_level + 1, y0.device)

@@ -26,6 +26,7 @@ from lightning_artv.data.encode import encode_lossless
 from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.tar import RawSample, read_shard
 from lightning_artv.errors import UserError
+from lightning_artv.systems.artv.windows import NextFrame
 
 ROOT = Path(__file__).parents[3]
 CLIPS = ROOT.parent / "shared" / "clips"
@@ -80,7 +81,7 @@ def test_videos_captions_and_facts_arrive(source: Path, tmp_path: Path) -> None:
         "source": "b.c.avi",
     }
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith("out")] == ["out"]
-    assert len(list(ShardDataset(out, ClipSettings((32, 32))))) == 2
+    assert len(list(ShardDataset(out, ClipSettings(NextFrame(), (32, 32))))) == 2
 
 
 def test_re_encoding_keeps_order_times_and_colours(source: Path, tmp_path: Path) -> None:
@@ -299,7 +300,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_the_real_clips_all_become_training_examples(tmp_path: Path) -> None:
     report = write_folder(CLIPS, tmp_path / "out")
     assert (report.copied, report.encoded, report.skipped) == (21, 3, ())
-    dataset = ShardDataset(tmp_path / "out", ClipSettings((64, 64)))
+    dataset = ShardDataset(tmp_path / "out", ClipSettings(NextFrame(), (64, 64)))
     examples = list(dataset)
     assert len(examples) == 24
     assert dataset.stats.examples == []

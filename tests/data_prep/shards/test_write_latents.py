@@ -15,6 +15,7 @@ from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.tar import ShardWriter, read_shard
 from lightning_artv.errors import DataError, UserError
 from lightning_artv.networks.autoencoder import Autoencoder, PixelUnshuffleAutoencoder
+from lightning_artv.systems.artv.windows import NextFrame
 
 OPTIONS = LatentOptions("none", "0", (32, 32), None)
 
@@ -32,7 +33,7 @@ class Counting(PixelUnshuffleAutoencoder):
 def test_training_reads_the_same_frames_and_captions(shapes_shards: Path, tmp_path: Path) -> None:
     autoencoder = Counting(2)
     report = write_latents(shapes_shards, tmp_path / "out", autoencoder, OPTIONS, batch=5)
-    clips = ClipSettings((32, 32), fps=None)
+    clips = ClipSettings(NextFrame(), (32, 32), fps=None)
     videos = list(ShardDataset(shapes_shards, clips, seed=3))
     stored = list(ShardDataset(tmp_path / "out", clips, seed=3))
     assert report.encoded == len(videos) == len(stored) > 0 and not report.skipped
@@ -44,7 +45,7 @@ def test_training_reads_the_same_frames_and_captions(shapes_shards: Path, tmp_pa
 def test_a_lower_rate_is_that_of_training(shapes_shards: Path, tmp_path: Path) -> None:
     options = LatentOptions("none", "0", (16, 16), 4.0)
     write_latents(shapes_shards, tmp_path / "out", PixelUnshuffleAutoencoder(2), options)
-    clips = ClipSettings((16, 16), fps=4.0)
+    clips = ClipSettings(NextFrame(), (16, 16), fps=4.0)
     videos = list(ShardDataset(shapes_shards, clips))
     stored = list(ShardDataset(tmp_path / "out", clips))
     encode = PixelUnshuffleAutoencoder(2).store
@@ -110,7 +111,9 @@ def test_the_autoencoder_of_a_diffusers_folder(
     device = torch.device("cpu")
     autoencoder, options = open_autoencoder(str(sd_folder), (32, 32), None, device, batch=4)
     write_latents(shapes_shards, tmp_path / "out", autoencoder, options)
-    sample = next(iter(ShardDataset(tmp_path / "out", ClipSettings((32, 32), fps=None))))
+    sample = next(
+        iter(ShardDataset(tmp_path / "out", ClipSettings(NextFrame(), (32, 32), fps=None)))
+    )
     assert sample.frames.shape == (4, 8, 16, 16) and sample.frames.dtype == torch.float16
     assert len(options.digest) == 64
 

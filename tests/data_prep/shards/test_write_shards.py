@@ -28,6 +28,7 @@ from lightning_artv.data.decode import Video
 from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.tar import read_shard
 from lightning_artv.errors import DataError, UserError
+from lightning_artv.systems.artv.windows import NextFrame
 
 ROOT = Path(__file__).parents[3]
 CLIPS = ROOT.parent / "shared" / "clips"
@@ -71,7 +72,7 @@ def test_every_video_arrives_small_with_near_keyframes(tmp_path: Path, source: P
             assert meta["frames"] == len(video.timestamps)
             assert meta["fps"] == pytest.approx(video.fps, abs=1e-3) == pytest.approx(6, abs=0.1)
     assert stored[2].files["txt"] == b"caption 2"
-    assert len(list(ShardDataset(out, ClipSettings((16, 16), None)))) == 8
+    assert len(list(ShardDataset(out, ClipSettings(NextFrame(), (16, 16), None)))) == 8
 
 
 def test_beside_a_tar_lie_its_table_and_stats(tmp_path: Path, source: Path) -> None:

@@ -1,0 +1,51 @@
+"""Which frames of a clip are read together, and what examples they make; pure, no I/O.
+
+A system brings its own rule (`systems/*/windows.py`) and alone knows what the roles mean.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frames of one clip and the `K` examples that share them.
+
+    Attributes:
+        frames: indices on the clip's timeline `[F]`, repetitions included.
+        choice: positions in `frames` of each example's frames, one per role, `[K, R]`.
+    """
+
+    frames: tuple[int, ...]
+    choice: tuple[tuple[int, ...], ...]
+
+
+class Windows(ABC):
+    """Rule that chooses a window from a clip; `data.windows.class_path` names one.
+
+    Attributes:
+        targets: examples per window, K.
+    """
+
+    targets: int = 1
+
+    @property
+    @abstractmethod
+    def least(self) -> int:
+        """Frames that a clip must have."""
+
+    @abstractmethod
+    def choose(self, count: int, rng: random.Random) -> Window:
+        """The window of a clip.
+
+        Args:
+            count: frames on the clip's timeline, at least `least`.
+            rng: the only source of randomness.
+        """
+
+    def for_evaluation(self) -> Windows:
+        """The rule of validation, test and prediction: one example per window."""
+        return self

@@ -22,13 +22,16 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from flat_artv import build
-from frame_batch import frame_batch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Dataset
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # a rank is run as a script
+
+from flat_artv import build
+from frame_batch import frame_batch
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.errors import UserError

@@ -81,7 +81,7 @@ def main() -> None:
     }
     for targets in (2, 4, 8):
         shared = (words + (targets + 3) * encode) / targets
-        rows[f"training sample, targets_per_window {targets}"] = train + shared
+        rows[f"training sample, windows of {targets} targets"] = train + shared
         rows[f"the same from stored latents ({targets})"] = train + words / targets
     evaluations = len(branches(vars(Guidance())))
     rows[f"generated frame, {STEPS} x {evaluations} evaluations, decoded"] = (

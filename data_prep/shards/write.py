@@ -126,12 +126,13 @@ def write_selection(
     Returns:
         the table of accounts, `out/videos.parquet`.
     """
-    held_out = [True] if tables.made_by(selection)["options"]["held_out"] else []
-    plans = [Plan(selection, h, options, out / (HELD_OUT if h else TRAIN)) for h in (False, *held_out)]
-    for plan in plans:
-        write_shards(plan, engine, overwrite)
+    folders = [out / TRAIN]
+    write_shards(Plan(selection, False, options, out / TRAIN), engine, overwrite)
+    if tables.made_by(selection)["options"]["held_out"]:
+        folders.append(out / HELD_OUT)
+        write_shards(Plan(selection, True, options, out / HELD_OUT), engine, overwrite)
     accounts = out / "videos.parquet"
-    write_accounts(selection, [plan.folder for plan in plans], accounts)
+    write_accounts(selection, folders, accounts)
     return accounts
 
 

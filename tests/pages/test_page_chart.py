@@ -45,7 +45,10 @@ def test_a_curve_is_drawn_where_its_values_are() -> None:
     svg = curves("t", [0, 10], {"a": Line([0.0, 1.0], [0.1, 0.1])}, "x", limits=(0, 1)).svg()
     (((x0, y0), (x1, y1)),) = paths(svg, f"fill: none; stroke: {COLORS[0]}")
     assert x0 < x1 and y0 > y1  # up is more
-    assert svg.count(f"fill: {COLORS[0]}; fill-opacity: 0.13") == 1  # the band
+    assert svg.count(f"fill: {COLORS[0]}; fill-opacity: 0.13") == 1
+    (band,) = re.findall(r'<path id="[^"]+" d="([^"]+)"', svg)
+    starts = [float(y) for x, y in re.findall(r"[ML] (\S+) (\S+)", band) if abs(float(x) - x0) < 1]
+    assert max(starts) - min(starts) == pytest.approx(0.2 * (y0 - y1), rel=0.01)  # +- 0.1 of 1
     ((a, b),) = paths(curves("t", [0, 1], {"a": Line([0, 1])}, "x").svg(), f"stroke: {COLORS[0]}")
     assert a[1] - b[1] > 100
 
@@ -158,7 +161,7 @@ def test_a_users_matplotlib_settings_change_nothing(monkeypatch: pytest.MonkeyPa
 
     chart = curves("t", [0, 1], {"a": Line([0, 1])}, "x")
     before = chart.svg()
-    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "lines.linewidth": 9}):
+    with matplotlib.rc_context({"axes.labelsize": 30, "xtick.labelsize": 25}):
         assert chart.svg() == before
 
 

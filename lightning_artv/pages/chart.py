@@ -104,8 +104,8 @@ class Chart:
             axes.set_title(textwrap.fill(self.title, self.size[0] // 8))
             self.draw(axes)
             if shown:
-                place = {"loc": "outside lower left", "ncols": columns}
-                figure.legend(axes.get_lines(), shown, **place)
+                lines = axes.get_lines()
+                figure.legend(lines, shown, loc="outside lower left", ncols=columns)
             figure.savefig(file, format=form, **options)
         return file.getvalue()
 

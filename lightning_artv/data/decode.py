@@ -6,7 +6,6 @@ needed frame, stops at the last needed one, and only needed frames are converted
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,14 +25,9 @@ from lightning_artv.media.container import (
     to_rgb,
     video_stream,
 )
-from lightning_artv.media.packets import continuous
+from lightning_artv.media.packets import continuous, lacks_times_of_display
 
 __all__ = ["DecodeError", "Video", "square"]
-
-_PACKED = re.compile(rb"DivX\d+(?:Build|b)\d+p")
-"""What an encoder writes that puts two pictures of an avi into one packet."""
-
-_HEADER_BYTES = 512
 
 
 def square(size: int | Sequence[int]) -> tuple[int, int]:
@@ -103,7 +97,7 @@ class Video:
         shown = self._shown()
         if base is None or not shown:
             raise DecodeError("the video stream has no frames")
-        self._counted = self._lacks_times_of_display(shown)
+        self._counted = lacks_times_of_display(self.container, self._stream, self._packets, shown)
         times = [_time(packet) for packet in shown]
         self._position = {time: number for number, time in enumerate(times) if time is not None}
         if None in times:  # a raw stream
@@ -113,7 +107,8 @@ class Video:
         if not self._counted:
             self._times = self._decodable(self._times)
         self._index = {time: index for index, time in enumerate(self._times)}
-        self.timestamps = [float((time - self._times[0]) * base) for time in self._times]
+        start, ticks, seconds = self._times[0], base.numerator, base.denominator
+        self.timestamps = [(time - start) * ticks / seconds for time in self._times]
         self.aspect = float(self._stream.sample_aspect_ratio or 1)
 
     def _shown(self) -> list[av.Packet]:
@@ -127,24 +122,6 @@ class Video:
             return shown
         self.absent += len(shown) - len(timed)
         return timed
-
-    def _lacks_times_of_display(self, shown: Sequence[av.Packet]) -> bool:
-        """Whether the packets only have the times at which they are decoded, as in an avi, and
-        frames change places; they are then counted, in the order in which the decoder shows them.
-
-        FFmpeg reckons the times of display of MPEG-4, but not of H.264, nor where pictures are
-        packed.
-        """
-        packets = self._packets
-        unknown = any(packet.pts is None for packet in shown)
-        if self.container == "avi" and not unknown:
-            times = [packet.pts or 0 for packet in packets]
-            packed = _PACKED.search(bytes(packets[0])[:_HEADER_BYTES]) is not None
-            unknown = packed or times == sorted(times)
-        if unknown:
-            for packet in packets:
-                packet.pts = packet.dts
-        return unknown and bool(self._stream.codec_context.has_b_frames)
 
     def _decodable(self, times: list[int]) -> list[int]:
         """The times without the first ones for which the decoder gives no frame, if the stream

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
 import av
 from av.container import InputContainer
@@ -11,6 +12,10 @@ from av.format import Flags
 from lightning_artv.media.container import promised_packets
 
 COMPLETE = 0.95  # of the packets, slots or seconds that a header promises
+_PACKED = re.compile(rb"DivX\d+(?:Build|b)\d+p")
+"""What an encoder writes that puts two pictures of an avi into one packet."""
+
+_HEADER_BYTES = 512
 _GAP, _BACK = 10.0, 0.1  # seconds; what ffmpeg takes for a clock that was set anew
 
 
@@ -38,6 +43,32 @@ def continuous(
             packet.pts = None if packet.pts is None else packet.pts + shift
             packet.dts = None if packet.dts is None else packet.dts + shift
         yield packet
+
+
+def lacks_times_of_display(
+    container: str, stream: av.VideoStream, packets: Sequence[av.Packet], shown: Sequence[av.Packet]
+) -> bool:
+    """Whether packets only have the times at which they are decoded, as in an avi, and frames
+    change places; they are then counted, in the order in which the decoder shows them.
+
+    FFmpeg reckons the times of display of MPEG-4, but not of H.264, nor where pictures are packed.
+    Packets without known times of display get those of decoding.
+
+    Args:
+        container: FFmpeg's name of the format.
+        stream: the video stream.
+        packets: all of it.
+        shown: those whose pictures are to be seen.
+    """
+    unknown = any(packet.pts is None for packet in shown)
+    if container == "avi" and not unknown:
+        times = [packet.pts or 0 for packet in packets]
+        packed = _PACKED.search(bytes(packets[0])[:_HEADER_BYTES]) is not None
+        unknown = packed or times == sorted(times)
+    if unknown:
+        for packet in packets:
+            packet.pts = packet.dts
+    return unknown and bool(stream.codec_context.has_b_frames)
 
 
 class Ending:

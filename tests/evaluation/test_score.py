@@ -32,6 +32,7 @@ from evaluation.sets import read_folder
 from evaluation.statistics import Reference
 from evaluation.videos import find_videos
 from lightning_artv.errors import CorruptWeightsError, UserError
+from lightning_artv.files import one_line
 from lightning_artv.media import open_writer
 
 torch.set_num_threads(1)
@@ -504,7 +505,7 @@ def test_names_as_people_write_them_find_their_videos(
     said: list[str] = []
     found = {v.path.name: v.captions for v in read_folder(folder, said.append)}
     expected = {
-        Path(name).name: (text,) if text.strip() else ()
+        Path(name).name: (one_line(text),) if one_line(text) else ()
         for name, text in zip(videos, captions.values(), strict=True)
     }
     assert found == expected

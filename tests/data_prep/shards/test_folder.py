@@ -304,4 +304,4 @@ def test_the_real_clips_all_become_training_examples(tmp_path: Path) -> None:
     examples = list(dataset)
     assert len(examples) == 24
     assert dataset.stats.examples == []
-    assert all(sample.target.float().std() > 10 for sample in examples)
+    assert all(sample.frames.float().std() > 10 for sample in examples)

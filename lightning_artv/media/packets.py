@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -28,7 +29,8 @@ def continuous(
     ffmpeg, a step back, and a gap of more than 10 s, is another clock.
     """
     base = stream.time_base
-    if base is None or not container.format.flags & Flags.ts_discont.value:
+    restarts: Any = Flags.ts_discont.value  # an int, whatever the stubs say
+    if base is None or not container.format.flags & restarts:
         yield from packets
         return
     step = round(1 / ((stream.guessed_rate or 25) * base))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
@@ -26,7 +28,7 @@ def recompute_activations(system: VideoSystem) -> None:
         UserError: a system without blocks.
     """
     for block in _blocks(system, "gradient_checkpointing"):
-        switches = [m for m in block.modules() if hasattr(m, "gradient_checkpointing")]
+        switches: list[Any] = [m for m in block.modules() if hasattr(m, "gradient_checkpointing")]
         for module in switches:
             module.gradient_checkpointing = True
             module._gradient_checkpointing_func = _recomputed
@@ -34,7 +36,7 @@ def recompute_activations(system: VideoSystem) -> None:
             block.forward = partial(_recomputed, block.forward)
 
 
-def _recomputed(call: nn.Module, *arguments: Tensor, **options: Tensor) -> Tensor:
+def _recomputed(call: Callable[..., Tensor], *arguments: Any, **options: Any) -> Tensor:
     result: Tensor = checkpoint(call, *arguments, use_reentrant=False, **options)
     return result
 

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_artv.systems.base import VideoSystem
 from lightning_artv.training import sharded_checkpoint
 from lightning_artv.training.checkpoint import EMA_KEY, PREFIX, read_checkpoint
 from lightning_artv.training.earlier import weight_names
@@ -77,6 +78,7 @@ class FSDP2(ModelParallelStrategy):
         path = Path(self.broadcast(str(checkpoint_path)))
         assert self.lightning_module is not None
         system = self.lightning_module.system
+        assert isinstance(system, VideoSystem)
         state = {
             f"{PREFIX}{earlier}": tensor
             for name, tensor in self.lightning_module.state_dict().items()

@@ -95,11 +95,14 @@ class Ending:
 
     def note(self, packet: av.Packet) -> None:
         """Take a packet of any stream: the longest one tells of a missing end."""
-        if not packet.size or packet.pts is None or not packet.time_base:
+        if not (self._slots or self._seconds) or not packet.size or packet.pts is None:
+            return
+        base = packet.time_base
+        if not base:
             return
         end = packet.pts + (packet.duration or 0)
-        self._first = min(self._first, float(packet.pts * packet.time_base))
-        self._last = max(self._last, float(end * packet.time_base))
+        self._first = min(self._first, packet.pts * base.numerator / base.denominator)
+        self._last = max(self._last, end * base.numerator / base.denominator)
         if packet.stream is self._stream:
             self._seen = max(self._seen, end)
 

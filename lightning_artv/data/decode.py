@@ -7,6 +7,7 @@ needed frame, stops at the last needed one, and only needed frames are converted
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
@@ -99,14 +100,15 @@ class Video:
             raise DecodeError("the video stream has no frames")
         self._counted = lacks_times_of_display(self.container, self._stream, self._packets, shown)
         times = [_time(packet) for packet in shown]
-        self._position = {time: number for number, time in enumerate(times) if time is not None}
+        self._position: dict[int, int] = {}
+        if self._counted or None in times:
+            self._position = {t: number for number, t in enumerate(times) if t is not None}
         if None in times:  # a raw stream
             self._counted = True
             times = [round(k / rate / base) for k in range(len(shown))]
         self._times = sorted({time for time in times if time is not None})
         if not self._counted:
             self._times = self._decodable(self._times)
-        self._index = {time: index for index, time in enumerate(self._times)}
         start, ticks, seconds = self._times[0], base.numerator, base.denominator
         self.timestamps = [(time - start) * ticks / seconds for time in self._times]
         self.aspect = float(self._stream.sample_aspect_ratio or 1)
@@ -171,6 +173,11 @@ class Video:
             if self.index(frame) > before:  # a time that occurs twice counts once
                 before = self.index(frame)
                 yield frame
+
+    @cached_property
+    def _index(self) -> dict[int, int]:
+        """Time -> where in `timestamps` it stands."""
+        return {time: index for index, time in enumerate(self._times)}
 
     def index(self, frame: av.VideoFrame) -> int:
         """Where in `timestamps` a frame of `decode` stands."""

@@ -11,7 +11,7 @@ from av.container import InputContainer
 
 from data_prep.engine.failure import BadVideo, ErrorKind, words
 from data_prep.sources.rows import MEMBER
-from lightning_artv.data.members import DamagedShard, headers
+from lightning_artv.data.members import DamagedShard, groups
 from lightning_artv.media.container import open_container, video_stream
 
 _SIGNATURES = (b"ftyp", b"moov", b"mdat", b"RIFF", b"\x1a\x45\xdf\xa3")
@@ -79,16 +79,18 @@ def _member(shard: str, member: str) -> bytes:
 
 @lru_cache(maxsize=4)  # videos of one shard are asked for one after the other
 def _members(shard: str, size: int, changed: int) -> tuple[dict[str, tuple[int, int]], str]:
-    """Where each file of a shard lies, and the shard's damage; size and time are the cache's.
+    """Where each sample's video lies, and the shard's damage; size and time are the cache's.
 
     Returns:
-        name -> (offset, size) of the first file of that name; why it cannot be read further.
+        name -> (offset, size) of the first video of that name in a sample that can be used; why the
+        shard cannot be read further.
     """
     found: dict[str, tuple[int, int]] = {}
     try:
         with open(shard, "rb") as file:
-            for info in headers(file):
-                if info.isreg():
+            for group in groups(file):
+                if not group.problem:
+                    info = group.files[group.content]
                     found.setdefault(info.name, (info.offset_data, info.size))
     except DamagedShard as damage:
         return found, str(damage)

@@ -18,7 +18,9 @@ from data_prep.sources.files import read_source
 from data_prep.sources.rows import Problem, VideoEntry, key_of
 from data_prep.sources.video2dataset import listed
 from lightning_artv.data.captions import BadCaption, caption_of
+from lightning_artv.data.decode import DecodeError, Video
 from lightning_artv.data.index import open_index, scan_shard
+from lightning_artv.data.decode import DecodeError, Video
 from lightning_artv.data.members import KNOWN, Foreign
 from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.tar import RawSample, read_shard
@@ -221,8 +223,7 @@ def until_stopped(
 
 def as_latents(path: Path, samples: list[RawSample]) -> list[str]:
     """The keys of the samples that can be used."""
-    usable = [raw for raw in samples if raw.files.get(raw.content) == VIDEO and _has_text(raw)]
-    usable = [raw for raw in usable if not raw.damage]
+    usable = [raw for raw in samples if not raw.damage and _decodes(raw) and _has_text(raw)]
     out = path.parent / "out"
     options = LatentOptions("none", "0", (16, 16), None)
     try:
@@ -239,6 +240,18 @@ def as_latents(path: Path, samples: list[RawSample]) -> list[str]:
     for one, two in zip(stored, usable, strict=True):
         assert caption_of(one.files).text == caption_of(two.files).text
     return [raw.key for raw in usable]
+
+
+def _decodes(raw: RawSample) -> bool:
+    """Whether its video does; with a byte changed it may or may not."""
+    data = raw.files.get(raw.content, b"")
+    if data == VIDEO or len(data) != len(VIDEO):
+        return data == VIDEO
+    try:
+        with Video(data) as video:
+            return len(video.frames(range(len(video.timestamps)))) >= NextFrame().least
+    except DecodeError:
+        return False
 
 
 def _has_text(raw: RawSample) -> bool:

@@ -13,6 +13,9 @@ import pytest
 from tars import CONTENTS, LINK, SYM, VIDEO, File, names, tar_bytes
 
 from data_prep.shards.latents import LatentOptions, write_latents
+from data_prep.sources.files import read_source
+from data_prep.sources.rows import Problem, VideoEntry
+from data_prep.sources.video2dataset import listed
 from lightning_artv.data.index import open_index
 from lightning_artv.data.members import Foreign
 from lightning_artv.data.shards import ClipSettings, ShardDataset
@@ -180,3 +183,14 @@ def test_a_key_of_several_folders_survives_latents(tmp_path: Path) -> None:
     stored = list(read_shard(tmp_path / "out" / "00000.tar"))
     assert [raw.key for raw in stored] == keys
     assert {raw.files["txt"] for raw in stored} == {b"of json"}
+
+
+@pytest.mark.parametrize("beside", [File("a.json", kind=LINK), File("a.safetensors", b"x")])
+def test_an_entry_is_its_own_samples_video(tmp_path: Path, beside: File) -> None:
+    """Also where a sample before it, which cannot be used, has a video of the same name."""
+    path = tmp_path / "00000.tar"
+    first = [File("a.mp4", b"another video"), beside, File("a.txt", b"one")]
+    path.write_bytes(tar_bytes([*first, *names("b.txt"), *names("a.mp4", "a.txt")]))
+    refused, nothing, entry = listed(path)
+    assert isinstance(refused, Problem) and isinstance(nothing, Problem)
+    assert isinstance(entry, VideoEntry) and read_source(entry.path) == VIDEO

@@ -20,7 +20,6 @@ from data_prep.sources.video2dataset import listed
 from lightning_artv.data.captions import BadCaption, caption_of
 from lightning_artv.data.decode import DecodeError, Video
 from lightning_artv.data.index import open_index, scan_shard
-from lightning_artv.data.decode import DecodeError, Video
 from lightning_artv.data.members import KNOWN, Foreign
 from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.tar import RawSample, read_shard

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data_prep.tables.provenance import is_done
 from data_prep.shards.files import read_manifest
 from data_prep.tables import Row, TableReader, TableWriter, sha256
+from data_prep.tables.provenance import is_done
 
 ACCOUNTS = pa.schema(
     [
@@ -24,6 +24,7 @@ ACCOUNTS = pa.schema(
         ("samples", pa.int64()),
     ]
 )
+
 
 @dataclass(frozen=True)
 class _Stored:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data_prep.options import EngineOptions, ShardOptions
 from data_prep.engine import Work, map_rows
+from data_prep.options import EngineOptions, ShardOptions
 from data_prep.shards.files import MANIFEST, Shard, finish_shard, read_manifest, write_manifest
+from data_prep.shards.transcode import longest_gop
 from data_prep.shards.write import Plan, stream, write_clip
 from data_prep.tables import STATUS, Row, read_rows, sha256, write_rows
-from data_prep.shards.transcode import longest_gop
 from lightning_artv.data.captions import BadCaption, caption_of
 from lightning_artv.data.decode import DecodeError, Video
 from lightning_artv.data.tar import RawSample, ShardWriter, read_shard, tars_in

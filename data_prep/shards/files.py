@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from data_prep.tables.provenance import MARK
 from data_prep.tables import STATUS, Row, TableWriter, sha256
+from data_prep.tables.provenance import MARK
 from lightning_artv.data.tar import tars_in
 from lightning_artv.errors import DataError
 from lightning_artv.media.atomic import write_atomically

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.engine.failure import failure
-from data_prep.sources.folder import Entry, read_metadata
+from data_prep.options import FolderOptions, Limits
 from data_prep.shards.output import building
 from data_prep.shards.transcode import Prepared, prepare
-from data_prep.options import FolderOptions, Limits
+from data_prep.sources.folder import Entry, read_metadata
 from lightning_artv.data.members import VIDEO_KEYS
 from lightning_artv.data.tar import ShardWriter
 from lightning_artv.errors import DataError, UserError

@@ -14,7 +14,6 @@ from lightning_artv.data.worlds import World, world_at
 from lightning_artv.progress import Progress
 
 
-
 def write_shapes(out: Path, options: ShapesOptions, overwrite: bool = False) -> list[Path]:
     """Write videos of moving shapes; the same options write the same bytes.
 

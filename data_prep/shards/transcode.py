@@ -11,8 +11,8 @@ from typing import Any
 
 import av
 
-from data_prep.shards.x264 import ClipEncoder
 from data_prep.options import Limits
+from data_prep.shards.x264 import ClipEncoder
 from lightning_artv.data.decode import DecodeError, Video
 from lightning_artv.data.timeline import timeline
 from lightning_artv.media.container import open_container, video_stream

@@ -16,12 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from data_prep import tables
-from data_prep.options import MOST_SAMPLES, EngineOptions, ShardOptions
 from data_prep.engine import Work, map_rows
 from data_prep.engine.failure import failure
-from data_prep.sources.files import read_source
-from data_prep.tables.log import note
-from data_prep.tables.provenance import MARK, claim, is_claimed, sweep
+from data_prep.options import MOST_SAMPLES, EngineOptions, ShardOptions
 from data_prep.shards.accounts import HELD_OUT, TRAIN, write_accounts
 from data_prep.shards.files import (
     MANIFEST,
@@ -32,14 +29,15 @@ from data_prep.shards.files import (
     remove_shards,
     write_manifest,
 )
-from data_prep.tables import STATUS, Row, TableReader, sha256
 from data_prep.shards.transcode import prepare_clips
+from data_prep.sources.files import read_source
+from data_prep.tables import STATUS, Row, TableReader, sha256
+from data_prep.tables.log import note
+from data_prep.tables.provenance import MARK, claim, is_claimed, sweep
 from lightning_artv.data.decode import DecodeError
 from lightning_artv.data.tar import ShardWriter, tars_in
 from lightning_artv.errors import UserError
 from lightning_artv.progress import Progress
-
-
 
 _CLIPS = pa.list_(pa.struct([("video", pa.binary()), ("meta", pa.string())]))
 

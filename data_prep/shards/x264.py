@@ -27,6 +27,7 @@ two runs differ in their bytes (seen in core 165; MALLOC_PERTURB_ shows it)."""
 _RGB = 0
 """FFmpeg's number of the colour space of frames that hold RGB."""
 
+
 class ClipEncoder:
     """Encodes one clip, frame by frame, in memory.
 

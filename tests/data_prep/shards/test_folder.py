@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_prep.options import FolderOptions
 from data_prep.__main__ import main
+from data_prep.options import FolderOptions
 from data_prep.shards.folder import write_folder
 from lightning_artv.data.decode import Video
 from lightning_artv.data.encode import encode_lossless

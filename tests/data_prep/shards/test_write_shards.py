@@ -14,16 +14,16 @@ import pytest
 from prep_videos import h264, make_source, map_here, moving, tree
 
 from data_prep.options import EngineOptions, Limits, SelectOptions, ShardOptions
+from data_prep.selection.select import select
 from data_prep.shards import check as check_module
 from data_prep.shards import write as shards_module
 from data_prep.shards.accounts import summary, write_accounts
 from data_prep.shards.check import check, check_and_repair, plan_of, repair
-from data_prep.sources.listing import LISTING, listing_rows
-from data_prep.selection.select import select
 from data_prep.shards.files import MANIFEST, SAMPLES, read_manifest
-from data_prep.shards.write import Plan, write_selection, write_shards
-from data_prep.tables import read_rows, write_rows
 from data_prep.shards.transcode import longest_gop, prepare, prepare_clips
+from data_prep.shards.write import Plan, write_selection, write_shards
+from data_prep.sources.listing import LISTING, listing_rows
+from data_prep.tables import read_rows, write_rows
 from lightning_artv.data.decode import Video
 from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.tar import read_shard

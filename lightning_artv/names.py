@@ -18,12 +18,6 @@ def normal_name(name: str) -> str:
     return str(PurePosixPath(plain)) if plain else ""
 
 
-def same_name(one: str, other: str) -> bool:
-    """Whether two names mean one file: equal in their `normal_name`, but that either may lack the
-    suffix, and may lack folders in front."""
-    return _likeness(normal_name(one), normal_name(other)) is not None
-
-
 class Names:
     """The names of files that are there, to be found by names as people write them.
 
@@ -40,7 +34,10 @@ class Names:
                 self._by_stem[key].append((plain, name))
 
     def find(self, written: str) -> str | None:
-        """The one name that `written` means (see `same_name`), the most alike first; or None.
+        """The one name that `written` means, the most alike first; or None.
+
+        Both are equal in their `normal_name`, but that either may lack the suffix, and may lack
+        folders in front.
 
         Raises:
             UserError: several are equally alike.

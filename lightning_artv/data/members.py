@@ -142,7 +142,7 @@ def groups(file: BinaryIO, foreign: Foreign | None = None) -> Iterator[Group]:
     foreign = foreign or Foreign()
     current: Group | None = None
     try:
-        for info in headers(file):
+        for info in _headers(file):
             key, suffix = split(info.name)
             again = info.islnk() and info.linkname == info.name  # tar's way to pack a file twice
             if info.isdir() or key is None or again:
@@ -192,7 +192,7 @@ def _is_known(suffix: str) -> bool:
     return suffix.rpartition(".")[2] in KNOWN
 
 
-def headers(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
+def _headers(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """The files of a tar, or of several that were joined by `cat`, from where `file` stands.
 
     Raises:
@@ -201,10 +201,10 @@ def headers(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     size = os.fstat(file.fileno()).st_size
     place = file.tell()
     while place < size or place == 0:
-        place = _after_end(file, (yield from _headers(file, place, size)), size)
+        place = _after_end(file, (yield from _of_one_tar(file, place, size)), size)
 
 
-def _headers(file: BinaryIO, place: int, size: int) -> Generator[tarfile.TarInfo, None, int]:
+def _of_one_tar(file: BinaryIO, place: int, size: int) -> Generator[tarfile.TarInfo, None, int]:
     """The files of one tar; returns where it ends."""
     file.seek(place)
     tar = None

@@ -36,15 +36,13 @@ _NOT_CLOSED = (
 )
 
 
-def read_table(
-    path: Path, columns: Sequence[str], optional: Sequence[str] = ()
-) -> list[tuple[int, Row]]:
+def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, Row]]:
     """All rows of a small table, as `rows` gives them; one that cannot be used is refused.
 
     Raises:
         UserError: as `rows`, and for the first row that cannot be used.
     """
-    found = [_checked(item) for item in rows(path, columns, optional)]
+    found = [_checked(item) for item in rows(path, columns)]
     bad = [item for item in found if isinstance(item, BadRow)]
     if bad:
         more = f" ({len(bad) - 1} more rows have such faults)" if len(bad) > 1 else ""

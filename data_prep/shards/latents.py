@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from data_prep.engine.failure import failure
+from data_prep.tables.provenance import as_json
 from lightning_artv.data import latents
 from lightning_artv.data.captions import BadCaption, caption_of, facts_of, require_captions
 from lightning_artv.data.decode import DecodeError, Video, square
@@ -193,7 +194,7 @@ class _Record:
         Raises:
             UserError: it was made otherwise, or holds something else.
         """
-        wanted = json.loads(json.dumps(asdict(options)))
+        wanted = as_json(asdict(options))
         path = out / RECORD
         if not path.is_file():
             foreign = tars_in(out) if out.is_dir() else []

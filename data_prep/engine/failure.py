@@ -1,6 +1,6 @@
 """Why a video cannot be used, as the columns `error_kind` and `error` say it.
 
-Apart from `files`, and light: an engine's process needs it for any job.
+Light, and imports no source: an engine's process needs it for any job.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Analysis:
 
     Attributes:
         status: `ok` or `failed`.
-        error_kind: one of `files.ERROR_KINDS`, or None.
+        error_kind: one of `engine.failure.ERROR_KINDS`, or None.
         error: the reason in words, or None.
         motion: mean content score over the scored frames but the first.
         motion_fps: scored frames per second.

@@ -30,7 +30,7 @@ class ClipScore:
 
     Attributes:
         status: `ok` or `failed`.
-        error_kind: one of `files.ERROR_KINDS`, or None.
+        error_kind: one of `engine.failure.ERROR_KINDS`, or None.
         error: the reason in words, or None.
         clip_score: mean over frames of the cosine between frame and caption, in [-1, 1].
         clip_frames: how many frames.

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 _DEFAULT_BONUS = 5_000_000  # pixels; ffmpeg's own weight of a stream's flag "default"
 
-
-# What is probed. FFmpeg knows hundreds of formats, among them playlists, which open other files.
+# What is opened. FFmpeg knows hundreds of formats, among them playlists, which open other files.
 _FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,h261,h263,h264,hevc,vvc,m4v,obu,av1,ivf,vc1,dirac,"
     "cavsvideo,avs2,avs3,flv,live_flv,asf,ogg,mxf,gxf,lxf,nut,nsv,nuv,dv,rm,wtv,ty,pva,amv,swf,"
-    "yuv4mpegpipe,mjpeg,smjpeg,gif,apng,flic,film_cpk,bink,smk,roq,cine,wav,mp3,aac,flac"
+    "yuv4mpegpipe,mjpeg,jpeg_pipe,mpjpeg,smjpeg,gif,apng,flic,film_cpk,bink,smk,roq,ipmovie,"
+    "hxvs,cine,wav,mp3,aac,flac"
 )
 
 
@@ -76,7 +76,7 @@ def open_container(source: bytes | str | Path) -> InputContainer:
     """A video file, to be closed by the caller.
 
     Metadata in a legacy encoding, such as cp1251, must not make a video unreadable; formats that
-    are no videos, among them playlists that would open other files, are not probed.
+    are no videos, among them playlists that would open other files, are refused.
 
     Raises:
         av.FFmpegError, OSError, ValueError: it is none.

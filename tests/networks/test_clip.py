@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPModel, CLIPProcessor
+from weights_on_disk import LAYOUTS, same, save
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
 from lightning_artv.networks.clip import CLIP
-from lightning_artv.networks.pretrained import sha256_of
+from lightning_artv.networks.weight_files import sha256_of
 
 CAPTIONS = ["a red ball moves left", "x", ""]
 
@@ -189,3 +191,28 @@ def test_a_hub_id_fetches_the_files_of_the_repositorys_root(
         ("openai/tiny", ["*.json", "*.txt", "model.*safetensors"]),
         ("openai/tiny", ["*.json", "*.txt", "pytorch_model.bin"]),
     ]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_clip_finds_what_transformers_finds(clip_folder: Path, tmp_path: Path, layout: str) -> None:
+    folder = tmp_path / "clip"
+    shutil.copytree(clip_folder, folder)
+    (folder / "model.safetensors").unlink()
+    model = CLIPModel.from_pretrained(clip_folder)
+    save(model, folder, layout)
+    clip = CLIP(str(folder))
+    assert same(clip.model, model) and len(clip.sha256) == 64
+    assert same(CLIP(str(folder), sha256=clip.sha256).model, model)
+
+
+def test_clip_takes_the_weight_file_itself(clip_folder: Path, tmp_path: Path) -> None:
+    reference = CLIP(str(clip_folder))
+    clip = CLIP(str(clip_folder / "model.safetensors"))
+    assert clip.sha256 == reference.sha256
+    assert torch.equal(clip.texts(["a"]), reference.texts(["a"]))
+    shutil.copy(clip_folder / "model.safetensors", tmp_path / "clip.safetensors")
+    with pytest.raises(MissingWeightsError, match=r"no config\.json beside .*clip\.safetensors"):
+        CLIP(str(tmp_path / "clip.safetensors"))
+    os.mkdir(tmp_path / "empty")
+    with pytest.raises(MissingWeightsError, match=r"no model\.safetensors; it is empty"):
+        CLIP(str(tmp_path / "empty"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from lightning_artv.networks.autoencoder import Autoencoder
-from lightning_artv.networks.text_encoder import TextEncoder
-from lightning_artv.networks.unet import UNetSource
+from lightning_artv.networks.autoencoder import Autoencoder, KLAutoencoder
+from lightning_artv.networks.text_encoder import CLIPTextEncoder, TextEncoder
+from lightning_artv.networks.unet import PretrainedUNet, UNetSource
 from lightning_artv.systems.artv import ARTV
 from lightning_artv.systems.artv.build import DenoiserOptions
 from lightning_artv.systems.artv.earlier import GROUPS
@@ -26,3 +27,10 @@ def build(
         groups[GROUPS[name]][name] = value
     denoiser, training = DenoiserOptions(**groups["denoiser"]), ARTVTraining(**groups["training"])
     return ARTV.build(unet, autoencoder, text_encoder, denoiser, training, sampling)
+
+
+def full_size(folder: Path, lora_rank: int | None = None, **options: Any) -> ARTV:
+    """The full-size classes on a folder's Stable Diffusion weights."""
+    name = str(folder)
+    unet = PretrainedUNet(name, lora_rank=lora_rank)
+    return build(unet, KLAutoencoder(name), CLIPTextEncoder(name), **options)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation.finding import SetVideo
 from evaluation.prompts import class_sentences
 from evaluation.protocols import Protocol
 from evaluation.sets import apportion, read_split, sampled
-from evaluation.videos import SetVideo
 from lightning_artv.errors import UserError
 from lightning_artv.generate_options import slug
 

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from evaluation.finding import SetVideo, files_of
 from evaluation.statistics import Reference
-from evaluation.videos import SetVideo, files_of
 from lightning_artv.media.atomic import write_atomically
 from lightning_artv.networks.pretrained import sha256_of
 

@@ -19,15 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evaluation.arrays import ARRAY_SUFFIX, open_array
-from evaluation.finding import SetVideo, files_of, find_videos, natural_key, pictures_in
+from evaluation.finding import SetVideo, pictures_in
 from evaluation.protocols import Protocol
 from lightning_artv.data.decode import DecodeError, Video
 from lightning_artv.data.timeline import timeline
 from lightning_artv.errors import UserError
 from lightning_artv.media import read_image
-
-__all__ = ["ClipRule", "SetVideo", "choose", "clip_batches", "files_of", "find_videos"]
-__all__ += ["fit", "natural_key", "pixel_hash", "read_clip", "read_first_frame"]
 
 
 @dataclass(frozen=True)

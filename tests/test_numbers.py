@@ -13,7 +13,7 @@ from data_prep.shards.files import remove_shards
 from data_prep.tables.provenance import sweep
 from evaluation.__main__ import main
 from evaluation.ablations.plan import BUDGETS
-from evaluation.videos import natural_key
+from evaluation.finding import natural_key
 from lightning_artv.errors import UserError
 from lightning_artv.numbers import whole_number
 

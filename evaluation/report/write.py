@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 
 from evaluation.compare import title
+from evaluation.finding import find_videos
 from evaluation.notes import quiet
 from evaluation.report.blocks import to_latex, to_markdown
 from evaluation.report.content import TITLE, content, key
 from evaluation.report.published import read_table1
 from evaluation.result import Result
-from evaluation.videos import ClipRule, find_videos, read_clip
+from evaluation.videos import ClipRule, read_clip
 from lightning_artv.errors import UserError
 from lightning_artv.media import gif_bytes, grid
 from lightning_artv.media.atomic import write_atomically

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evaluation.finding import SetVideo
 from evaluation.notes import Warn, on_stderr
 from evaluation.protocols import Protocol
 from evaluation.sets.folder import read_folder
@@ -11,7 +12,6 @@ from evaluation.sets.msrvtt import read_msrvtt
 from evaluation.sets.sampling import apportion, sample
 from evaluation.sets.ucf101 import read_ucf101
 from evaluation.sets.webvid import read_webvid
-from evaluation.videos import SetVideo
 
 __all__ = ["apportion", "read_folder", "read_split", "sample", "sampled"]
 

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from evaluation.videos import SetVideo
+from evaluation.finding import SetVideo
 
 
 def apportion(sizes: Mapping[str, int], count: int, seed: int) -> dict[str, int]:

@@ -13,11 +13,12 @@ from miniature import write_checkpoint, write_ucf101
 from PIL import Image
 
 from evaluation import generate as module
+from evaluation.finding import find_videos
 from evaluation.generate import Generation, choose_devices, generate
 from evaluation.manifest import differences, open_manifest
 from evaluation.protocols import PRESETS
 from evaluation.sets import read_folder, read_split, sampled
-from evaluation.videos import ClipRule, find_videos, pixel_hash, read_clip, read_first_frame
+from evaluation.videos import ClipRule, pixel_hash, read_clip, read_first_frame
 from lightning_artv.errors import MissingWeightsError, UserError
 from lightning_artv.storyboard import Shot
 

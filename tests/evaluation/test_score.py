@@ -22,6 +22,7 @@ from weight_files import write_i3d
 
 from evaluation import score as module
 from evaluation import videos as videos_module
+from evaluation.finding import find_videos
 from evaluation.meters import Weights
 from evaluation.metrics import Score
 from evaluation.protocols import PRESETS
@@ -30,7 +31,6 @@ from evaluation.result import Result, incomparable
 from evaluation.score import Scoring, score
 from evaluation.sets import read_folder
 from evaluation.statistics import Reference
-from evaluation.videos import find_videos
 from lightning_artv.errors import CorruptWeightsError, UserError
 from lightning_artv.files import one_line
 from lightning_artv.media import open_writer

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from miniature import write_ucf101
 
+from evaluation.finding import SetVideo
 from evaluation.plan import plan_samples
 from evaluation.prompts import ucf101_classes
 from evaluation.protocols import PRESETS
@@ -18,7 +19,6 @@ from evaluation.sets import apportion, read_folder, read_split, sample, sampled
 from evaluation.sets.msrvtt import read_msrvtt
 from evaluation.sets.ucf101 import read_ucf101
 from evaluation.sets.webvid import read_webvid
-from evaluation.videos import SetVideo
 from lightning_artv.errors import DataError, UserError
 
 SIZES = {name: 100 + 7 * i % 68 for i, name in enumerate(ucf101_classes())}

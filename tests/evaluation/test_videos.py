@@ -16,15 +16,13 @@ from miniature import write_avi, write_lossless
 from PIL import Image
 from torch import Tensor
 
+from evaluation.finding import SetVideo, find_videos, natural_key
 from evaluation.protocols import PRESETS
 from evaluation.videos import (
     ClipRule,
-    SetVideo,
     choose,
     clip_batches,
-    find_videos,
     fit,
-    natural_key,
     pixel_hash,
     read_clip,
     read_first_frame,

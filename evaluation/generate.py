@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evaluation.finding import files_of
 from evaluation.inspection import inspect
 from evaluation.manifest import open_manifest, versions
 from evaluation.plan import Sample, plan_samples
@@ -213,7 +214,7 @@ def _manifest(job: Generation, samples: Sequence[Sample], device: str) -> dict[s
         "settings": job.protocol.settings(),
         "mode": job.mode,
         "first_frame_model": job.first_frame_model if job.mode == "text-to-image" else None,
-        "checkpoint_sha256": _digest(job.checkpoint),
+        "checkpoint_sha256": path_digest(job.checkpoint, "checkpoint"),
         "weights": job.weights,
         "size": list(job.size) if job.size else None,
         "sampling": {name: _plain(value) for name, value in job.sampling},
@@ -235,18 +236,9 @@ def _first_frames_digest(job: Generation, samples: Sequence[Sample]) -> str | No
         return path_digest(folder) if folder.is_dir() else None
     if job.mode != "true-frame":
         return None
-    files = [file for sample in samples for file in _files(sample.real.path)]
+    files = [file for sample in samples for file in files_of(sample.real)]
     lines = [f"{file.parent.name}/{file.name} {file.stat().st_size}\n" for file in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _files(video: Path) -> list[Path]:
-    return sorted(video.iterdir()) if video.is_dir() else [video]
-
-
-def _digest(checkpoint: Path) -> str:
-    """sha256 of a checkpoint's file; of a sharded one, of its files' names and digests."""
-    return path_digest(checkpoint, "checkpoint")
 
 
 def _plain(value: Any) -> Any:

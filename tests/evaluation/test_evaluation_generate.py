@@ -20,6 +20,7 @@ from evaluation.protocols import PRESETS
 from evaluation.sets import read_folder, read_split, sampled
 from evaluation.videos import ClipRule, pixel_hash, read_clip, read_first_frame
 from lightning_artv.errors import MissingWeightsError, UserError
+from lightning_artv.made_by import path_digest
 from lightning_artv.storyboard import Shot
 
 torch.set_num_threads(1)
@@ -187,12 +188,12 @@ def test_a_sharded_checkpoint_is_known_by_all_its_files(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "meta").write_bytes(b"1")
     (tmp_path / "a" / "b" / "0").write_bytes(b"2")
-    digest = module._digest(tmp_path / "a")
-    assert digest == module._digest(tmp_path / "a")
+    digest = path_digest(tmp_path / "a", "checkpoint")
+    assert digest == path_digest(tmp_path / "a", "checkpoint")
     (tmp_path / "a" / "b" / "0").write_bytes(b"3")
-    changed = module._digest(tmp_path / "a")
+    changed = path_digest(tmp_path / "a", "checkpoint")
     (tmp_path / "a" / "b" / "0").rename(tmp_path / "a" / "b" / "1")
-    assert len({digest, changed, module._digest(tmp_path / "a")}) == 3
+    assert len({digest, changed, path_digest(tmp_path / "a", "checkpoint")}) == 3
 
 
 def test_foreign_and_damaged_folders_are_refused(tmp_path: Path) -> None:

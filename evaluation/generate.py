@@ -10,7 +10,6 @@ import csv
 import dataclasses
 import hashlib
 import io
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +107,6 @@ def generate(job: Generation, devices: Sequence[str]) -> Path:
         inspect(reals, ClipRule.real(job.protocol), "real")
     open_manifest(job.out, _manifest(job, samples, devices[0]))
     write_atomically(job.out / METADATA, _metadata(samples))
-    for left in (job.out / VIDEOS).glob(".*.part"):
-        shutil.rmtree(left)  # what a killed run was writing
     missing = [s for s in samples if not (job.out / VIDEOS / s.name).exists()]
     progress = Progress(len(samples), "video", start=len(samples) - len(missing))
     if missing and len(devices) == 1:

@@ -80,11 +80,14 @@ def test_finished_videos_are_kept_and_others_do_not_depend_on_their_batch(job: G
         for picture in (job.out / name).iterdir():
             picture.unlink()
         (job.out / name).rmdir()
-    (job.out / "videos" / ".00001-x.1.part").mkdir()  # what kill -9 leaves
+    (job.out / f"{names[1]}.partial").mkdir()  # what kill -9 leaves
+    (job.out / f"{names[1]}.partial" / "00000.png").touch()
+    (job.out / "videos" / f".{Path(names[1]).name}.lock").touch()
     generate(dataclasses.replace(job, batch_size=1), ["cpu"])
     assert contents(job.out) == before
     assert kept.stat().st_mtime_ns == written
     assert not list((job.out / "videos").glob(".*"))
+    assert sorted(f"videos/{path.name}" for path in (job.out / "videos").iterdir()) == names
 
 
 def test_shares_change_no_video(job: Generation) -> None:

@@ -36,7 +36,6 @@ class VideoRequest:
         seed: of all its noise; the same seed gives the same video in any batch.
         first_frame: uint8 `[3, H, W]`, or None to have the system make its own.
         record: what makes it, to be put beside it, or None.
-        keep_partial: whether its frames are kept where the work ends early.
     """
 
     shots: tuple[Shot, ...]
@@ -44,7 +43,6 @@ class VideoRequest:
     seed: int = 0
     first_frame: Tensor | None = None
     record: Mapping[str, Any] | None = None
-    keep_partial: bool = True
 
 
 def generate_video(
@@ -125,7 +123,7 @@ def _writer(
     request: VideoRequest, size: tuple[int, int], fps: float
 ) -> AbstractContextManager[FrameWriter]:
     record = None if request.record is None else to_json(request.record)
-    return open_writer(request.output, fps, size, request.keep_partial, record)
+    return open_writer(request.output, fps, size, keep_partial=True, record=record)
 
 
 def _tell_kept(writer: FrameWriter, total: int) -> None:

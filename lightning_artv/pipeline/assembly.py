@@ -18,6 +18,7 @@ from lightning_artv.networks.autoencoder import Autoencoder, KLAutoencoder
 from lightning_artv.networks.text_encoder import CLIPTextEncoder, TextEncoder
 from lightning_artv.networks.unet import ConditionedUNet
 from lightning_artv.pipeline.components import (
+    DEFAULTS,
     ByteTextModel,
     Conditioning,
     PixelUnshuffleVAE,
@@ -37,8 +38,6 @@ from lightning_artv.systems.base import Guidance, SamplingSettings
 from lightning_artv.training.checkpoint import DataSettings, note_origin
 
 REQUIRED = ("vae", "text_encoder", "unet", "conditioning", "scheduler")
-DESCRIBING = ("static_noise", "mask_bias", "max_noise_level", "use_anchor")
-"""What of a system is neither a network nor in the scheduler."""
 
 
 def plain_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
@@ -174,13 +173,8 @@ def _assemble(pipeline: DiffusionPipeline) -> ARTV:
         ConditionedUNet(unet, parts.adapter, parts.anchor_encoder)
         for unet, parts in _networks(pipeline)
     ]
-    masking = Masking(
-        config.static_noise,
-        config.mask_bias,
-        prediction_from(scheduler),
-        config.max_noise_level,
-        config.use_anchor,
-    )
+    described = {name: config[name] for name in DEFAULTS}
+    masking = Masking(prediction_type=prediction_from(scheduler), **described)
     schedule = schedule_from(scheduler)
     mask = networks[1] if len(networks) == 2 else None
     system = ARTV(
@@ -191,8 +185,7 @@ def _assemble(pipeline: DiffusionPipeline) -> ARTV:
     )
     size = None if config.frame_size is None else (config.frame_size[0], config.frame_size[1])
     kept = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
-    kept |= {name: config[name] for name in DESCRIBING}
-    note_origin(system, DataSettings(size, config.fps), kept)
+    note_origin(system, DataSettings(size, config.fps), kept | described)
     return system.eval()
 
 

@@ -7,6 +7,7 @@ pipelines. diffusers finds these here by module and class name (`model_index.jso
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, TypeAlias
 
 import torch
@@ -27,6 +28,7 @@ from lightning_artv.networks.autoencoder import (
 )
 from lightning_artv.networks.text_encoder import ByteTextEncoder, CLIPTextEncoder, TextEncoder
 from lightning_artv.networks.unet import ConditionedUNet
+from lightning_artv.systems.artv.denoiser import Masking
 
 
 class Conditioning(ModelMixin, ConfigMixin):
@@ -84,12 +86,8 @@ class Conditioning(ModelMixin, ConfigMixin):
         return conditioning.eval()
 
 
-DEFAULTS = {
-    "static_noise": "posterior",
-    "mask_bias": -4.0,
-    "max_noise_level": 550,
-    "use_anchor": True,
-}
+DEFAULTS = {f.name: f.default for f in fields(Masking) if f.name != "prediction_type"}
+"""What of a system is neither a network nor in the scheduler, and the paper's value of it."""
 
 
 def conditioning_settings(conditioning: Conditioning, **given: Any) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from lightning_artv.pipeline.assembly import (
 )
 from lightning_artv.pipeline.card import write_card
 from lightning_artv.pipeline.components import (
+    DEFAULTS,
     Conditioning,
     TextModel,
     Vae,
@@ -166,10 +167,7 @@ class ARTVPipeline(DiffusionPipeline):
             scheduler=scheduler_of(system),
             mask_unet=None if denoiser.mask is None else plain_unet(denoiser.mask.unet),
             mask_conditioning=None if denoiser.mask is None else Conditioning.of(denoiser.mask),
-            static_noise=masking.static_noise,
-            mask_bias=masking.mask_bias,
-            max_noise_level=masking.max_noise_level,
-            use_anchor=masking.use_anchor,
+            **{name: getattr(masking, name) for name in DEFAULTS},
             sampling=plain_sampling(system.sampling),
             frame_size=None if data.size is None else list(data.size),
             fps=data.fps,

@@ -14,8 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from lightning_artv.diffusion.guidance import branches
-from lightning_artv.networks.adapter import ReferenceAdapter
-from lightning_artv.networks.unet import ConditionedUNet, UNetSource
+from lightning_artv.networks.unet import UNetSource
+from lightning_artv.systems.artv.networks.adapter import ReferenceAdapter
+from lightning_artv.systems.artv.networks.unet import ConditionedUNet
 from lightning_artv.systems.base import Guidance
 
 LATENT, PIXELS, STEPS = 40, 320, 50

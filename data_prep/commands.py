@@ -159,7 +159,7 @@ def latents(
         without_captions: take a set that has none.
     """
     from data_prep.shards.latents import open_autoencoder, write_latents
-    from lightning_artv.generate import choose_device
+    from lightning_artv.generation.command import choose_device
 
     best = choose_device(device)
     autoencoder, wanted = open_autoencoder(pretrained, (size, size), fps, best, batch_size)

@@ -25,7 +25,7 @@ from evaluation.score import score as measure
 from evaluation.sets import read_split, sampled
 from evaluation.videos import ClipRule
 from lightning_artv.errors import MissingWeightsError
-from lightning_artv.generate import choose_device
+from lightning_artv.generation.command import choose_device
 
 RESULT = "result.json"
 

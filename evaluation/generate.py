@@ -26,22 +26,22 @@ from evaluation.protocols import Protocol
 from evaluation.sets.folder import METADATA
 from evaluation.videos import ClipRule, read_first_frame
 from evaluation.workers import in_processes
+from lightning_artv.checkpoints.file import Weights, load_system
 from lightning_artv.errors import MissingWeightsError, UserError
-from lightning_artv.first_frame import FirstFrameModel
-from lightning_artv.generate import choose_device
-from lightning_artv.generation import (
+from lightning_artv.generation.command import choose_device
+from lightning_artv.generation.first_frame import FirstFrameModel
+from lightning_artv.generation.made_by import path_digest
+from lightning_artv.generation.storyboard import Shot
+from lightning_artv.generation.videos import (
     VideoRequest,
     autocast,
     generate_videos,
     video_fps,
     video_size,
 )
-from lightning_artv.made_by import path_digest
 from lightning_artv.media.atomic import write_atomically
 from lightning_artv.progress import Progress
-from lightning_artv.storyboard import Shot
 from lightning_artv.systems.base import SamplingSettings
-from lightning_artv.training.checkpoint import Weights, load_system
 
 MODES = ("none", "text-to-image", "true-frame")
 VIDEOS = "videos"

@@ -15,7 +15,7 @@ from evaluation.prompts import class_sentences
 from evaluation.protocols import Protocol
 from evaluation.sets import apportion, read_split, sampled
 from lightning_artv.errors import UserError
-from lightning_artv.generate_options import slug
+from lightning_artv.generation.options import slug
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_artv.generation import Shot, generate_video
-    from lightning_artv.pipeline import ARTVPipeline
-    from lightning_artv.training.checkpoint import load_system
+    from lightning_artv.checkpoints.file import load_system
+    from lightning_artv.generation.videos import Shot, generate_video
+    from lightning_artv.pipelines.artv import ARTVPipeline
 
 __all__ = ["ARTVPipeline", "Shot", "generate_video", "load_system"]
 
 _HOME = {
-    "ARTVPipeline": "lightning_artv.pipeline",
-    "Shot": "lightning_artv.generation",
-    "generate_video": "lightning_artv.generation",
-    "load_system": "lightning_artv.training.checkpoint",
+    "ARTVPipeline": "lightning_artv.pipelines.artv",
+    "Shot": "lightning_artv.generation.videos",
+    "generate_video": "lightning_artv.generation.videos",
+    "load_system": "lightning_artv.checkpoints.file",
 }
 
 

@@ -73,26 +73,26 @@ def dispatch(arguments: list[str]) -> int:
         print(version("lightning-artv"))
         return 0
     if command == "generate":
-        from lightning_artv.generate_options import build_parser, check_together, plan
+        from lightning_artv.generation.options import build_parser, check_together, plan
 
         options = build_parser().parse_args(arguments[1:])  # before anything heavy is imported
         check_together(options)
         check_given(options, INPUTS)
         check_weights_given(options.first_frame_model, "text-to-image pipeline")
         plan(options)
-        from lightning_artv import generate
+        from lightning_artv.generation import command as generate
 
         return generate.run(options)
     if command == "export":
-        from lightning_artv.export_options import build_parser as build_export_parser
+        from lightning_artv.pipelines.options import build_parser as build_export_parser
 
         options = build_export_parser().parse_args(arguments[1:])
         check_given(options, INPUTS)
-        from lightning_artv import export
+        from lightning_artv.pipelines import command as export
 
         return export.run(options)
     if command == "consolidate":
-        from lightning_artv.training import consolidate
+        from lightning_artv.checkpoints import consolidate
 
         options = consolidate.build_parser().parse_args(arguments[1:])
         check_given(options, INPUTS)

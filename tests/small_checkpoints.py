@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from lightning_artv.training.checkpoint import embedded_config
-from lightning_artv.training.instantiate import instantiate_system
+from lightning_artv.checkpoints.file import embedded_config
+from lightning_artv.checkpoints.instantiate import instantiate_system
 
 SMALL = {
     "class_path": "lightning_artv.systems.artv.system.ARTV",

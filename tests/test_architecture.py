@@ -33,12 +33,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "media": {"errors", "files"},
     "pages": {"media"},
     "progress": set(),
+    "synthetic": {"errors", "media"},
     "data": {"errors", "files", "batch", "progress", "media", "diffusion"},
     "networks": {"errors", "quiet", "given", "files", "batch", "diffusion"},
     "systems": {"errors", "batch", "data.windows", "diffusion", "networks"},
+    "speed": {"errors", "systems"},
+    "checkpoints": {"errors", "files", "media", "networks", "systems"},
     "training": {
         *("errors", "quiet", "files", "batch", "progress", "media"),
-        *("diffusion", "data", "networks", "systems"),
+        *("diffusion", "data", "networks", "systems", "checkpoints", "speed"),
+    },
+    "generation": {
+        *("errors", "given", "files", "progress", "media", "diffusion"),
+        *("networks", "systems", "checkpoints", "pipelines"),
+    },
+    "pipelines": {
+        *("errors", "given", "media", "diffusion"),
+        *("networks", "systems", "checkpoints", "generation"),
     },
 }
 COMMAND_LINE = "lightning_artv.cli"
@@ -250,9 +261,9 @@ def test_the_sources_were_found():
         ("lightning_artv.systems.a.x", "import lightning_artv.systems.b.y", "sibling"),
         ("lightning_artv.systems.a.x", "from lightning_artv.systems import b", "sibling"),
         ("lightning_artv.data.shards", "from lightning import LightningDataModule", "Lightning"),
-        ("lightning_artv.generation", "import lightning", "Lightning"),
+        ("lightning_artv.generation.videos", "import lightning", "Lightning"),
         ("lightning_artv.training.x", "from lightning_artv.cli import main", "command line"),
-        ("lightning_artv.generation", "from lightning_artv import cli", "command line"),
+        ("lightning_artv.generation.videos", "from lightning_artv import cli", "command line"),
         ("lightning_artv.training.x", "import data_prep.shards.folder", "built on the package"),
         ("data_prep.x", "import pytorch_lightning", "Lightning"),
     ],

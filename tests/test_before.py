@@ -8,18 +8,14 @@ steps to 1e-4, and pixels to one level.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+import before
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parent / "fixtures"))
-
-import before
 
 from lightning_artv import ARTVPipeline, load_system
 

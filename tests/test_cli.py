@@ -10,9 +10,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parent / "training"))
-
 from stub_system import StubData
 
 from lightning_artv import cli

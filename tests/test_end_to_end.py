@@ -16,12 +16,12 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from waiting import GUARD, wait_until
 
+from lightning_artv.checkpoints.file import read_checkpoint
 from lightning_artv.cli import main
-from lightning_artv.data.synthetic import scene_at
 from lightning_artv.demo.evaluate import caption_figures, figures
 from lightning_artv.demo.stages import Demo
 from lightning_artv.media import read_video
-from lightning_artv.training.checkpoint import read_checkpoint
+from lightning_artv.synthetic.scenes import scene_at
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "demo.yaml"

@@ -15,7 +15,7 @@ from PIL import Image
 
 from lightning_artv.errors import UserError
 from lightning_artv.media import picture, read_image
-from lightning_artv.pipeline.inputs import first_frames
+from lightning_artv.pipelines.inputs import first_frames
 
 SIZE = (8, 8)
 

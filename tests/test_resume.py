@@ -17,10 +17,10 @@ import pytest
 import torch
 from waiting import GUARD
 
+from lightning_artv.checkpoints.file import read_checkpoint
 from lightning_artv.data.encode import encode_lossless
-from lightning_artv.data.synthetic import scene_at
 from lightning_artv.data.tar import ShardWriter
-from lightning_artv.training.checkpoint import read_checkpoint
+from lightning_artv.synthetic.scenes import scene_at
 
 ROOT = Path(__file__).parents[1]
 STEPS = 16

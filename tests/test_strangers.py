@@ -11,7 +11,7 @@ import pytest
 from data_prep.__main__ import main as data_prep
 from evaluation.sets.folder import read_captions
 from lightning_artv.errors import UserError
-from lightning_artv.generate_options import build_parser
+from lightning_artv.generation.options import build_parser
 from lightning_artv.tables import read_table
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from data_prep.options import ShapesOptions
 from data_prep.shards.output import building
 from lightning_artv.data.encode import encode_lossless
-from lightning_artv.data.synthetic import Scene, scene_at
 from lightning_artv.data.tar import ShardWriter
-from lightning_artv.data.worlds import World, world_at
 from lightning_artv.progress import Progress
+from lightning_artv.synthetic.scenes import Scene, scene_at
+from lightning_artv.synthetic.worlds import World, world_at
 
 
 def write_shapes(out: Path, options: ShapesOptions, overwrite: bool = False) -> list[Path]:

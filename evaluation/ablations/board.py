@@ -16,8 +16,8 @@ from evaluation.ablations import figures
 from evaluation.ablations.pictures import SideBySide, mask_pictures
 from evaluation.ablations.reading import BySeed, Grid, Numbers, Run, values
 from evaluation.shapes.metrics_table import METRICS
+from lightning_artv.checkpoints.earlier import run_settings
 from lightning_artv.media.atomic import writing_to
-from lightning_artv.training.earlier import run_settings
 from lightning_artv.training.samples import write_gif_image
 
 SHOWN_FRAMES = 64

@@ -217,7 +217,7 @@ def _model(layout: Layout, variant: str, seed: int) -> tuple[object, ...]:
 
 def _trained(checkpoint: Path, steps: int) -> bool:
     """Whether a training has reached its last step."""
-    from lightning_artv.training.checkpoint import read_checkpoint
+    from lightning_artv.checkpoints.file import read_checkpoint
 
     if not checkpoint.is_file():
         return False

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightning_artv.errors import UserError
 from lightning_artv.files import read_yaml
-from lightning_artv.storyboard import read_prompts
+from lightning_artv.generation.storyboard import read_prompts
 
 UCF101 = Path(__file__).with_name("ucf101.yaml")
 

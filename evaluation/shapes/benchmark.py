@@ -23,16 +23,16 @@ from evaluation.shapes.masks import MaskSummary
 from evaluation.shapes.measures import WINDOW
 from evaluation.shapes.metrics_table import FAR_FRAME, FAR_FVD, FLAT, STILL
 from evaluation.shapes.summary import ClipRecord, record, summarise
-from lightning_artv.data.synthetic import Image
-from lightning_artv.data.worlds import World, world_at
+from lightning_artv.checkpoints.file import load_system, read_checkpoint
 from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.errors import UserError
-from lightning_artv.generate import choose_device
-from lightning_artv.generation import video_size
+from lightning_artv.generation.command import choose_device
+from lightning_artv.generation.videos import video_size
 from lightning_artv.media.atomic import atomic_path, write_atomically, writing_to
 from lightning_artv.progress import Progress
+from lightning_artv.synthetic.scenes import Image
+from lightning_artv.synthetic.worlds import World, world_at
 from lightning_artv.systems.base import SamplingSettings, Segment, VideoSystem
-from lightning_artv.training.checkpoint import load_system, read_checkpoint
 
 RESULT, SAMPLES = "result.json", "samples.npz"
 DATA_SEED = 1

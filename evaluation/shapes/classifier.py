@@ -18,10 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lightning_artv.data.synthetic import COLORS, DIRECTIONS, SHAPES
-from lightning_artv.data.worlds import PANS, SPEEDS, TEXTURES
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError, UserError
 from lightning_artv.networks.pretrained import sha256_of
+from lightning_artv.synthetic.scenes import COLORS, DIRECTIONS, SHAPES
+from lightning_artv.synthetic.worlds import PANS, SPEEDS, TEXTURES
 
 FORMAT = 1
 FEATURES = 32

@@ -9,7 +9,7 @@ import sys
 from evaluation.shapes.benchmark import RESULT, Benchmark, run
 from evaluation.shapes.classifier import about_path
 from evaluation.shapes.train_classifier import Training, train
-from lightning_artv.generate import choose_device
+from lightning_artv.generation.command import choose_device
 
 READ_WELL = 0.9
 

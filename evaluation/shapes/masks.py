@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_artv.data.synthetic import Image
+from lightning_artv.synthetic.scenes import Image
 from lightning_artv.systems.base import DenoisingStep
 
 BINS = 20

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_artv.data.shapes_metrics import psnr
-from lightning_artv.data.synthetic import COLORS, DIRECTIONS, SHAPES, Image, area, coverage
-from lightning_artv.data.worlds import SPEEDS, World
+from lightning_artv.synthetic.measures import psnr
+from lightning_artv.synthetic.scenes import COLORS, DIRECTIONS, SHAPES, Image, area, coverage
+from lightning_artv.synthetic.worlds import SPEEDS, World
 
 WORDS = ("direction", "speed", "color", "shape")
 WINDOW = 16

@@ -15,8 +15,8 @@ from evaluation.looks import MEASURES
 from evaluation.looks import measures as looks_of
 from evaluation.shapes.measures import WINDOW, WORDS, measure_world
 from evaluation.shapes.metrics_table import FAR_FRAME, NEAR_FRAMES
-from lightning_artv.data.synthetic import Image
-from lightning_artv.data.worlds import World
+from lightning_artv.synthetic.scenes import Image
+from lightning_artv.synthetic.worlds import World
 
 DRIFT_SHARE = 0.15
 PSNRS = ("psnr", "background_psnr")

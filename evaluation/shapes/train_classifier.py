@@ -26,11 +26,11 @@ from evaluation.shapes.classifier import (
     look,
     read_about,
 )
-from lightning_artv.data.synthetic import Split
-from lightning_artv.data.worlds import World, world_at
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import write_atomically
 from lightning_artv.progress import Progress
+from lightning_artv.synthetic.scenes import Split
+from lightning_artv.synthetic.worlds import World, world_at
 
 SUFFIX = ".safetensors"
 _TRAIN_SEED, _HELDOUT_SEED = 7, 3  # of worlds: not the benchmark's

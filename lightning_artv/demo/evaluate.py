@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_artv.data.shapes_metrics import ClipMeasures, measure_clip, measure_from_caption
-from lightning_artv.data.synthetic import Scene, scene_at
+from lightning_artv.checkpoints.file import load_system
 from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.media import grid, write_gif
 from lightning_artv.progress import Progress
+from lightning_artv.synthetic.measures import ClipMeasures, measure_clip, measure_from_caption
+from lightning_artv.synthetic.scenes import Scene, scene_at
 from lightning_artv.systems.base import Segment, VideoSystem
-from lightning_artv.training.checkpoint import load_system
 
 GENERATION_SEED, FPS, SHOWN, SCALE = 0, 8.0, 16, 3
 

@@ -1,5 +1,5 @@
-"""ART•V in diffusers' form: a pipeline, its folder, its model card."""
+"""Earlier name of `lightning_artv.pipelines.artv`, kept for one release."""
 
-from lightning_artv.pipeline.pipeline import ARTVPipeline, ARTVPipelineOutput
+from lightning_artv.pipelines.artv import ARTVPipeline, ARTVPipelineOutput
 
 __all__ = ["ARTVPipeline", "ARTVPipelineOutput"]

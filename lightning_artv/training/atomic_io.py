@@ -8,10 +8,10 @@ from typing import Any
 
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from lightning_artv.checkpoints.file import read_checkpoint
+from lightning_artv.checkpoints.replacing import replace, save_file
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import writing_to
-from lightning_artv.training.checkpoint import read_checkpoint
-from lightning_artv.training.replacing import replace, save_file
 from lightning_artv.training.run_folder import newest_named
 
 

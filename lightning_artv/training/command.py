@@ -18,15 +18,15 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_artv.checkpoints.file import check_checkpoint, embedded_config
+from lightning_artv.checkpoints.replacing import recover
 from lightning_artv.data.datamodule import VideoDataModule
 from lightning_artv.errors import UserError, system_sentence
 from lightning_artv.quiet import silence
 from lightning_artv.training.atomic_io import AtomicCheckpointIO
-from lightning_artv.training.checkpoint import check_checkpoint, embedded_config
 from lightning_artv.training.config_errors import check_trainer, explain, refusal
 from lightning_artv.training.extends import expand
 from lightning_artv.training.module import VideoModule
-from lightning_artv.training.replacing import recover
 from lightning_artv.training.run_folder import best, last, newest_named, refuse_used
 from lightning_artv.training.saving import RunCheckpoint
 

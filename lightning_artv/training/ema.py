@@ -11,10 +11,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from lightning_artv.checkpoints.file import EMA_KEY, check_weights
+from lightning_artv.checkpoints.sharding import local
 from lightning_artv.errors import UserError
-from lightning_artv.training.checkpoint import EMA_KEY, check_weights
 from lightning_artv.training.module import VideoModule
-from lightning_artv.training.sharding import local
 
 
 class EMA(Callback):

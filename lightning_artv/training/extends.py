@@ -28,7 +28,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
             continue
         value = value if equals else next(pending, "")
         parts.append(chain(Path(value)))
-    from lightning_artv.training import earlier  # heavy: not before all files are there
+    from lightning_artv.checkpoints import earlier  # heavy: not before all files are there
 
     expanded: list[str] = []
     for part in parts:
@@ -56,7 +56,7 @@ def _today(path: Path) -> str:
     """The file's path, or what is in it under today's names where it has those of an earlier
     version.
     """
-    from lightning_artv.training import earlier
+    from lightning_artv.checkpoints import earlier
 
     content = read_yaml(path, "configuration file")
     today = earlier.run_settings(content)

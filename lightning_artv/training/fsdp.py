@@ -14,12 +14,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_artv.checkpoints import sharded as sharded_checkpoint
+from lightning_artv.checkpoints.earlier import weight_names
+from lightning_artv.checkpoints.file import EMA_KEY, PREFIX, read_checkpoint
+from lightning_artv.checkpoints.sharding import sharded_like
 from lightning_artv.systems.base import VideoSystem
-from lightning_artv.training import sharded_checkpoint
-from lightning_artv.training.checkpoint import EMA_KEY, PREFIX, read_checkpoint
-from lightning_artv.training.earlier import weight_names
 from lightning_artv.training.run_folder import newest_named
-from lightning_artv.training.sharding import sharded_like
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's tensors, which are sharded as their parameter is."""

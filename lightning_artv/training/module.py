@@ -13,23 +13,20 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_artv.batch import VideoBatch
-from lightning_artv.diffusion.noise import generators_for, names_of
-from lightning_artv.errors import UserError
-from lightning_artv.systems.base import Segment, VideoSystem
-from lightning_artv.training.checkpoint import (
+from lightning_artv.checkpoints.earlier import rename_weights
+from lightning_artv.checkpoints.file import (
     CONFIG_KEY,
     PREFIX,
     check_weights,
     start_from,
     trainable_state,
 )
-from lightning_artv.training.earlier import rename_weights
-from lightning_artv.training.efficiency import (
-    accumulation_steps,
-    bound_by_passes,
-    compile_blocks,
-    recompute_activations,
-)
+from lightning_artv.checkpoints.sharding import shard
+from lightning_artv.diffusion.noise import generators_for, names_of
+from lightning_artv.errors import UserError
+from lightning_artv.speed.blocks import compile_blocks, recompute_activations
+from lightning_artv.systems.base import Segment, VideoSystem
+from lightning_artv.training.bounds import accumulation_steps, bound_by_passes
 from lightning_artv.training.guards import StepGuard
 from lightning_artv.training.optim import (
     Decay,
@@ -40,7 +37,6 @@ from lightning_artv.training.optim import (
 )
 from lightning_artv.training.resume import check_goes_on, rewind
 from lightning_artv.training.saving import keep_states
-from lightning_artv.training.sharding import shard
 from lightning_artv.training.signals import StopOnSignal
 from lightning_artv.training.windows import choose_windows
 

@@ -12,8 +12,8 @@ from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from lightning_artv.checkpoints.sharding import full
 from lightning_artv.errors import UserError
-from lightning_artv.training.sharding import full
 
 OptimizerName = Literal["adamw", "adamw8bit"]
 Decay = Literal["none", "cosine"]

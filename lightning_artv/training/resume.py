@@ -14,9 +14,9 @@ from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from lightning_artv.checkpoints.earlier import data_settings, system_settings
+from lightning_artv.checkpoints.file import CONFIG_KEY
 from lightning_artv.errors import UserError
-from lightning_artv.training.checkpoint import CONFIG_KEY
-from lightning_artv.training.earlier import data_settings, system_settings
 from lightning_artv.training.optim import kind_of
 
 _COUNTS = ("ready", "started", "processed", "completed")

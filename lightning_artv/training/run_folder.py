@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_artv.checkpoints.file import read_checkpoint
+from lightning_artv.checkpoints.sharded import is_sharded, read_meta
 from lightning_artv.errors import UserError
-from lightning_artv.training.checkpoint import read_checkpoint
-from lightning_artv.training.sharded_checkpoint import is_sharded, read_meta
 
 LAST = "last.ckpt"
 _LAST = re.compile(r"last(-v\d+)?\.ckpt", re.ASCII)

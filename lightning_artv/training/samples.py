@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_artv.batch import VideoBatch
+from lightning_artv.checkpoints.sharding import has_shards
 from lightning_artv.data.captions import BadCaption, caption_of
 from lightning_artv.data.datamodule import VideoDataModule
 from lightning_artv.data.decode import DecodeError
@@ -32,7 +33,6 @@ from lightning_artv.systems.base import Segment, VideoSystem
 from lightning_artv.training.ema import find_ema
 from lightning_artv.training.mask_record import MaskRecord
 from lightning_artv.training.module import VideoModule
-from lightning_artv.training.sharding import has_shards
 
 
 @dataclass(frozen=True)

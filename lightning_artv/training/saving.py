@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from lightning_artv.training.replacing import link
+from lightning_artv.checkpoints.replacing import link
 from lightning_artv.training.run_folder import LAST
 
 

@@ -12,8 +12,8 @@ from videos import CLIPS, encode, needs_clips, number, numbered
 
 from lightning_artv.data.decode import DecodeError, Video, square
 from lightning_artv.data.encode import encode_lossless
-from lightning_artv.data.synthetic import scene_at
 from lightning_artv.errors import UserError
+from lightning_artv.synthetic.scenes import scene_at
 
 
 def test_lossless_shapes_decode_to_exactly_the_rendered_frames() -> None:

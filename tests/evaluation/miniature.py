@@ -8,8 +8,8 @@ import av
 import numpy as np
 import torch
 
-from lightning_artv.training.checkpoint import embedded_config
-from lightning_artv.training.instantiate import instantiate_system
+from lightning_artv.checkpoints.file import embedded_config
+from lightning_artv.checkpoints.instantiate import instantiate_system
 
 SYSTEM = {
     "class_path": "lightning_artv.systems.artv.ARTV",

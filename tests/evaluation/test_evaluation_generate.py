@@ -20,8 +20,8 @@ from evaluation.protocols import PRESETS
 from evaluation.sets import read_folder, read_split, sampled
 from evaluation.videos import ClipRule, pixel_hash, read_clip, read_first_frame
 from lightning_artv.errors import MissingWeightsError, UserError
-from lightning_artv.made_by import path_digest
-from lightning_artv.storyboard import Shot
+from lightning_artv.generation.made_by import path_digest
+from lightning_artv.generation.storyboard import Shot
 
 torch.set_num_threads(1)
 PROTOCOL = PRESETS["ucf101-2048"].with_changes(["count=4", "frames=3", "resolution=16"])

@@ -19,11 +19,11 @@ from evaluation.shapes.benchmark import DATA_SEED, RESULT, SAMPLES, Benchmark, r
 from evaluation.shapes.classifier import load_classifier
 from evaluation.shapes.metrics_table import FLAT, METRICS, STILL
 from evaluation.shapes.train_classifier import Training, train
-from lightning_artv.data.worlds import World, world_at
+from lightning_artv.checkpoints.file import DataSettings
 from lightning_artv.errors import MissingWeightsError, UserError
+from lightning_artv.synthetic.worlds import World, world_at
 from lightning_artv.systems.artv.windows import NextFrame
 from lightning_artv.systems.base import SamplingSettings, Segment, VideoSystem
-from lightning_artv.training.checkpoint import DataSettings
 
 torch.set_num_threads(1)
 SHORT = {"clips": 2, "long_clips": 0, "steps": 1, "device": "cpu"}

@@ -23,8 +23,8 @@ from evaluation.shapes.classifier import (
 from evaluation.shapes.distances import distances
 from evaluation.shapes.train_classifier import Training, train, videos_of
 from evaluation.statistics import Gaussian, Reference
-from lightning_artv.data.worlds import world_at
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError, UserError
+from lightning_artv.synthetic.worlds import world_at
 
 torch.set_num_threads(1)
 TINY = Training(worlds=6, heldout=8, steps=2, batch_size=4)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.shapes.measures import WINDOW, WORDS, WorldMeasures, measure_world
-from lightning_artv.data.shapes_metrics import MAX_PSNR
-from lightning_artv.data.synthetic import COLORS, SHAPES
-from lightning_artv.data.worlds import Obstacle, World, world_at
+from lightning_artv.synthetic.measures import MAX_PSNR
+from lightning_artv.synthetic.scenes import COLORS, SHAPES
+from lightning_artv.synthetic.worlds import Obstacle, World, world_at
 
 PLAIN = World(
     color="red",

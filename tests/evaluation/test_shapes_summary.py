@@ -13,7 +13,7 @@ from evaluation.metrics import DriftCurve
 from evaluation.shapes.masks import BINS, MaskSummary
 from evaluation.shapes.metrics_table import METRICS
 from evaluation.shapes.summary import CURVES, ClipRecord, mean, plain, record, summarise
-from lightning_artv.data.worlds import world_at
+from lightning_artv.synthetic.worlds import world_at
 from lightning_artv.systems.base import DenoisingStep
 
 WORLDS = [world_at(i, seed=5, split="heldout") for i in range(3)]

@@ -14,7 +14,7 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from weights_on_disk import EVERY_PART, LAYOUTS, PARTS, emptied, plain, same, save
 
 from lightning_artv.errors import MissingWeightsError
-from lightning_artv.first_frame import FirstFrameModel
+from lightning_artv.generation.first_frame import FirstFrameModel
 from lightning_artv.networks.pretrained import load_model
 from lightning_artv.networks.unet import PretrainedUNet
 

@@ -11,17 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
-from lightning_artv.networks.anchor import AnchorEncoder, position_embedding_2d
 from lightning_artv.networks.autoencoder import KLAutoencoder, PixelUnshuffleAutoencoder
 from lightning_artv.networks.pretrained import sha256_of
 from lightning_artv.networks.text_encoder import ByteTextEncoder, CLIPTextEncoder
-from lightning_artv.networks.unet import (
-    ConditionedUNet,
-    PretrainedUNet,
-    SmallUNet,
-    UNetSource,
-    parameter_counts,
-)
+from lightning_artv.networks.unet import PretrainedUNet, SmallUNet, UNetSource
+from lightning_artv.systems.artv.networks.anchor import AnchorEncoder, position_embedding_2d
+from lightning_artv.systems.artv.networks.unet import ConditionedUNet, parameter_counts
 
 SD21_BASE = {
     "sample_size": 64,

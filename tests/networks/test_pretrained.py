@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from weights_on_disk import EVERY_PART, LAYOUTS, PARTS, emptied, plain, same, save
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError, UserError
-from lightning_artv.first_frame import FirstFrameModel
+from lightning_artv.generation.first_frame import FirstFrameModel
 from lightning_artv.networks.pretrained import load_config, load_model
 from lightning_artv.networks.unet import PretrainedUNet
 from lightning_artv.networks.weight_files import sha256_of

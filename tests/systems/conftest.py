@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from flat_artv import build
 from frame_batch import frame_batch
+from make_system import MakeSystem
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.networks.autoencoder import PixelUnshuffleAutoencoder
 from lightning_artv.networks.text_encoder import ByteTextEncoder
 from lightning_artv.networks.unet import SmallUNet
 from lightning_artv.systems.artv import ARTV
-
-MakeSystem = Callable[..., ARTV]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import MakeSystem
+from make_system import MakeSystem
 from torch import Tensor
 
 from lightning_artv.batch import VideoBatch

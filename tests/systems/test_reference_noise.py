@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import MakeSystem
+from make_system import MakeSystem
 from torch import Tensor
 
 from lightning_artv.batch import VideoBatch

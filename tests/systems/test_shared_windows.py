@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MakeSystem
 from flat_artv import build
+from make_system import MakeSystem
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_artv.batch import VideoBatch

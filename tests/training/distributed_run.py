@@ -34,20 +34,20 @@ from flat_artv import build
 from frame_batch import frame_batch
 
 from lightning_artv.batch import VideoBatch
+from lightning_artv.checkpoints import sharded as sharded_checkpoint
+from lightning_artv.checkpoints.file import read_checkpoint
+from lightning_artv.checkpoints.sharding import local
 from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import PixelUnshuffleAutoencoder
 from lightning_artv.networks.text_encoder import ByteTextEncoder
 from lightning_artv.networks.unet import SmallUNet
 from lightning_artv.systems.artv import ARTV
 from lightning_artv.systems.artv.masking import StaticNoise
-from lightning_artv.training import sharded_checkpoint
 from lightning_artv.training.atomic_io import AtomicCheckpointIO
-from lightning_artv.training.checkpoint import read_checkpoint
 from lightning_artv.training.ema import EMA
 from lightning_artv.training.fsdp import FSDP2
 from lightning_artv.training.module import VideoModule
 from lightning_artv.training.samples import SampleLogger
-from lightning_artv.training.sharding import local
 
 STEPS, SAVE_AT, GLOBAL_BATCH, DECAY = 20, 10, 8, 0.9
 LIMIT = 500

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from lightning_artv import cli
+from lightning_artv.checkpoints.file import read_checkpoint
 from lightning_artv.training import command
-from lightning_artv.training.checkpoint import read_checkpoint
 
 
 class StubRun:

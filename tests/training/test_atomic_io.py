@@ -11,11 +11,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from stub_system import StubSystem, loader
 
+from lightning_artv.checkpoints.replacing import recover
 from lightning_artv.errors import UserError
 from lightning_artv.training.atomic_io import AtomicCheckpointIO
 from lightning_artv.training.callbacks import LossByTimestep
 from lightning_artv.training.module import VideoModule
-from lightning_artv.training.replacing import recover
 
 
 def test_a_checkpoint_is_written_whole_and_leaves_nothing_beside(tmp_path: Path) -> None:

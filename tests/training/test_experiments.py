@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.errors import UserError
-from lightning_artv.training.efficiency import (
+from lightning_artv.speed.efficiency import (
     accumulation_steps,
 )
 from lightning_artv.training.module import VideoModule

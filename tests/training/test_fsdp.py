@@ -20,10 +20,10 @@ from distributed_run import SAVE_AT, STEPS, system
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from waiting import GUARD
 
+from lightning_artv.checkpoints import sharded as sharded_checkpoint
+from lightning_artv.checkpoints.consolidate import consolidate
+from lightning_artv.checkpoints.file import read_checkpoint, restore_weights
 from lightning_artv.errors import UserError
-from lightning_artv.training import sharded_checkpoint
-from lightning_artv.training.checkpoint import read_checkpoint, restore_weights
-from lightning_artv.training.consolidate import consolidate
 from lightning_artv.training.fsdp import InStep
 
 Run = dict[str, Any]

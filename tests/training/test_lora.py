@@ -12,11 +12,11 @@ from distributed_run import loader
 from flat_artv import full_size
 from torch import nn
 
+from lightning_artv.checkpoints.file import embedded_config, load_system
 from lightning_artv.errors import UserError
 from lightning_artv.networks.lora import merge_lora
 from lightning_artv.networks.unet import PretrainedUNet
 from lightning_artv.systems.artv import ARTV
-from lightning_artv.training.checkpoint import embedded_config, load_system
 from lightning_artv.training.ema import EMA
 from lightning_artv.training.module import VideoModule
 

@@ -18,10 +18,11 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_artv import cli
 from lightning_artv.batch import VideoBatch
+from lightning_artv.checkpoints import replacing
+from lightning_artv.checkpoints import sharded as sharded_checkpoint
+from lightning_artv.checkpoints.file import read_checkpoint
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import writing_to
-from lightning_artv.training import replacing, sharded_checkpoint
-from lightning_artv.training.checkpoint import read_checkpoint
 from lightning_artv.training.config_errors import refusal
 from lightning_artv.training.module import VideoModule
 

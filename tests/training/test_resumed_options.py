@@ -11,7 +11,7 @@ import torch
 from stub_runs import StubRun, stub_data  # noqa: F401
 from torch import nn
 
-from lightning_artv.training.checkpoint import read_checkpoint
+from lightning_artv.checkpoints.file import read_checkpoint
 from lightning_artv.training.module import VideoModule
 from lightning_artv.training.optim import adamw, kind_of, learning_rates, renew
 from lightning_artv.training.resume import changes

@@ -14,11 +14,11 @@ from lightning.pytorch.callbacks import Timer
 from stub_runs import StubRun, stub_data  # noqa: F401
 from stub_system import StubSystem
 
+from lightning_artv.checkpoints.file import read_checkpoint
+from lightning_artv.checkpoints.replacing import link, recover, replace
 from lightning_artv.errors import UserError
 from lightning_artv.training import run_folder, saving
 from lightning_artv.training.atomic_io import AtomicCheckpointIO
-from lightning_artv.training.checkpoint import read_checkpoint
-from lightning_artv.training.replacing import link, recover, replace
 
 pytestmark = [pytest.mark.usefixtures("stub_data"), pytest.mark.filterwarnings("ignore")]
 

@@ -9,8 +9,9 @@ from torch import nn
 
 from lightning_artv.diffusion.schedule import NoiseSchedule
 from lightning_artv.errors import UserError
-from lightning_artv.networks.unet import ConditionedUNet, UNetSource
+from lightning_artv.networks.unet import UNetSource
 from lightning_artv.systems.artv.denoiser import ARTVDenoiser, Masking
+from lightning_artv.systems.artv.networks.unet import ConditionedUNet
 
 
 @dataclass(frozen=True)

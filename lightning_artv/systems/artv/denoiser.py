@@ -15,7 +15,6 @@ from lightning_artv.diffusion.noise import Generators, randn
 from lightning_artv.diffusion.prediction import eps_from_v, eps_from_x0
 from lightning_artv.diffusion.schedule import NoiseSchedule, broadcast
 from lightning_artv.errors import UserError
-from lightning_artv.networks.unet import ConditionedUNet, EncodedConditions
 from lightning_artv.systems.artv.augmentation import augment
 from lightning_artv.systems.artv.masking import (
     StaticNoise,
@@ -23,6 +22,7 @@ from lightning_artv.systems.artv.masking import (
     mask_from_logits,
     static_noise,
 )
+from lightning_artv.systems.artv.networks.unet import ConditionedUNet, EncodedConditions
 from lightning_artv.systems.artv.references import FrameConditions
 from lightning_artv.systems.base import Denoiser
 

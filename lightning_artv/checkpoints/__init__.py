@@ -1,0 +1,1 @@
+"""Checkpoints: files and sharded folders, what they hold, systems out of them."""

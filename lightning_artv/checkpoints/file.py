@@ -1,0 +1,297 @@
+"""What a checkpoint holds, and how a system is made from one.
+
+A checkpoint is Lightning's own, with two differences: `state_dict` holds only what training changes
+(a frozen VAE or text encoder is reloaded from its folder), and two keys are added: `ema` (averaged
+weights) and `lightning_artv` (how to build the system again, the size and frame rate of its data).
+It is read with `weights_only=True` and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lightning_artv.checkpoints.earlier import rename_weights
+from lightning_artv.checkpoints.instantiate import instantiate_system
+from lightning_artv.checkpoints.record import run_record
+from lightning_artv.checkpoints.sharded import is_sharded, read_meta
+from lightning_artv.checkpoints.sharded import read as read_sharded
+from lightning_artv.errors import UserError
+from lightning_artv.networks.lora import merge_lora
+from lightning_artv.systems.base import VideoSystem
+
+CONFIG_KEY = "lightning_artv"
+EMA_KEY = "ema"
+FORMAT = 1
+PREFIX = "system."
+"""Before a weight's name in `state_dict`."""
+
+_UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError)
+
+Weights = Literal["ema", "raw"]
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """The data that a checkpoint was trained on.
+
+    Attributes:
+        size: (height, width) in pixels, or None when the checkpoint does not say.
+        fps: frames a second, or None for every source frame.
+    """
+
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+
+
+def embedded_config(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a run's resolved config goes into its checkpoints, as plain data.
+
+    Args:
+        resolved: has `model.system` (`class_path`, `init_args`), `data.size` and `data.fps`.
+    """
+    data = resolved.get("data") or {}
+    return {
+        "format": FORMAT,
+        "system": resolved["model"]["system"],
+        "data": {"size": data.get("size"), "fps": data.get("fps")},
+        "run": run_record(resolved),
+    }
+
+
+def load_system(
+    path: str | Path,
+    weights: Weights = "ema",
+    device: str | torch.device = "cpu",
+    trusted_packages: Sequence[str] = (),
+) -> VideoSystem:
+    """The system of a checkpoint, in evaluation mode, ready to generate.
+
+    Args:
+        path: a checkpoint that `lightning fit` wrote.
+        weights: the averaged weights (`ema`, what the paper generates with) or the `raw` ones.
+        device: where the system goes.
+        trusted_packages: packages besides `lightning_artv` whose classes the checkpoint may name.
+
+    Raises:
+        UserError: no such file, not a checkpoint (or a truncated one), another architecture, or no
+            such weights.
+        MissingWeightsError: a folder of frozen weights that the checkpoint names is not there.
+    """
+    checkpoint = read_checkpoint(path)
+    config = checkpoint.get(CONFIG_KEY)
+    if not isinstance(config, dict):
+        raise UserError(
+            f"'{path}' does not say which system it holds: give one that `lightning fit` wrote."
+        )
+    if config.get("format") != FORMAT:
+        raise UserError(
+            f"'{path}' has checkpoint format {config.get('format')!r}, but this version reads "
+            f"{FORMAT}: use the version that wrote it."
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # a frozen network without a file is the same each time
+        system = instantiate_system(config["system"], trusted_packages)
+    restore_weights(system, checkpoint, weights, str(path))
+    merge_lora(system)
+    note_origin(system, _data_settings(config["data"]), config["system"])
+    return system.to(device).eval()
+
+
+def note_origin(system: VideoSystem, data: DataSettings, configuration: Mapping[str, Any]) -> None:
+    """Note in a system, for `data_settings` and `description`, where it comes from."""
+    object.__setattr__(system, "_data_settings", data)
+    object.__setattr__(system, "_description", json.dumps(configuration, sort_keys=True))
+
+
+def data_settings(system: VideoSystem) -> DataSettings:
+    """The data settings that `load_system` found; empty for a system made otherwise."""
+    settings = getattr(system, "_data_settings", None)
+    return settings if isinstance(settings, DataSettings) else DataSettings()
+
+
+def description(system: VideoSystem) -> str:
+    """How a system was configured, in one line; empty for a system that was made by hand."""
+    return str(getattr(system, "_description", ""))
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The checkpoint's dictionary, on the CPU; only tensors and plain data.
+
+    Args:
+        path: a file, whose tensors are then mapped from it, or a folder of shards.
+
+    Raises:
+        UserError: no such checkpoint, or not one, or a truncated one.
+    """
+    if is_sharded(path):
+        return read_sharded(path)
+    if Path(path).is_dir():
+        inside = sorted(Path(path).rglob("*.ckpt"))[:1]
+        hint = f"name one, such as '{inside[0]}'" if inside else "give one of `lightning fit`"
+        raise UserError(f"'{path}' is a folder, but no sharded checkpoint: {hint}.")
+    if not Path(path).is_file():
+        raise UserError(f"There is no checkpoint '{path}'.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (*_UNREADABLE, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"'{path}' is not a checkpoint, or is truncated: give one that `lightning fit` wrote."
+        ) from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+        raise UserError(f"'{path}' is not a checkpoint of `lightning fit`: it has no state_dict.")
+    return checkpoint
+
+
+def check_checkpoint(path: str | Path) -> None:
+    """Find out early whether there is a checkpoint; of a folder, only that it is complete.
+
+    Raises:
+        UserError: no such checkpoint, or not one, or a truncated one.
+    """
+    if is_sharded(path):
+        read_meta(path)
+    else:
+        read_checkpoint(path)
+
+
+@torch.no_grad()
+def restore_weights(
+    system: VideoSystem, checkpoint: Mapping[str, Any], weights: Weights, name: str
+) -> None:
+    """Copy a checkpoint's weights into `system`; `name` is for messages.
+
+    Raises:
+        UserError: another architecture, or no EMA weights where they are asked for.
+    """
+    rename_weights(checkpoint, system, PREFIX)
+    stored = _strip(checkpoint["state_dict"])
+    parameters = system.trainable_parameters()
+    check_weights(stored, parameters, f"'{name}'", system.state_dict().keys())
+    system.load_state_dict(stored, strict=False)
+    if weights == "raw":
+        return
+    ema = checkpoint.get(EMA_KEY)
+    if ema is None:
+        raise UserError(f"'{name}' holds no EMA weights: ask for the raw ones (--weights raw).")
+    average = ema["weights"]
+    check_weights(average, parameters, f"'{name}' (EMA)")
+    for key, parameter in parameters.items():
+        parameter.copy_(average[key])
+
+
+@torch.no_grad()
+def start_from(system: VideoSystem, path: str | Path) -> str:
+    """Copy the weights that `system` has in common with a checkpoint: the averaged ones, if any.
+
+    A variant can so start from another one's training, as the paper's start from Stable Diffusion:
+    parts that the checkpoint lacks keep their initial weights, parts that it has too many are left
+    out.
+
+    Returns:
+        a sentence that says how much was taken and what was not.
+
+    Raises:
+        UserError: no such checkpoint, weights of one name and two shapes, or nothing in common.
+    """
+    checkpoint = read_checkpoint(path)
+    rename_weights(checkpoint, system, PREFIX)
+    average = checkpoint.get(EMA_KEY)
+    stored = _strip(checkpoint["state_dict"]) if average is None else average["weights"]
+    parameters = system.trainable_parameters()
+    shared = [name for name in parameters if name in stored]
+    differing = [n for n in shared if stored[n].shape != parameters[n].shape]
+    if differing or not shared:
+        reason = "no weight in common" if not shared else "another architecture"
+        detail = "".join(f": {_difference(n, stored[n], parameters[n])}" for n in differing[:1])
+        raise UserError(f"init_from: '{path}' has {reason} with this system{detail}.")
+    for name in shared:
+        parameters[name].copy_(stored[name])
+    new = sorted({_part(n) for n in parameters if n not in stored})
+    unused = sorted({_part(n) for n in stored if n not in parameters})
+    return (
+        f"Starting from {len(shared)} of {len(parameters)} weights of {path}"
+        + (f"; new in: {', '.join(new)}" if new else "")
+        + (f"; left out of it: {', '.join(unused)}" if unused else "")
+        + "."
+    )
+
+
+def check_weights(
+    stored: Mapping[str, Tensor],
+    parameters: Mapping[str, nn.Parameter],
+    name: str,
+    also: Collection[str] = (),
+) -> None:
+    """Every trainable parameter must be stored with its shape, and nothing unknown beside.
+
+    Args:
+        stored: name -> tensor of the checkpoint.
+        parameters: name -> trainable parameter of the system.
+        name: of the checkpoint, for the message.
+        also: names that may be stored besides (frozen weights, buffers).
+
+    Raises:
+        UserError: naming the first few keys that differ.
+    """
+    differing = [
+        _difference(key, stored.get(key), parameter)
+        for key, parameter in parameters.items()
+        if key not in stored or stored[key].shape != parameter.shape
+    ]
+    differing += [f"it has '{k}' too" for k in stored if k not in parameters and k not in also]
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise UserError(
+            f"{name} is a checkpoint of another architecture: {'; '.join(differing[:3])}{more}."
+        )
+
+
+def trainable_state(system: VideoSystem, state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """What of `state` training changes: trainable weights, and buffers outside frozen networks."""
+    frozen = {f"{prefix}{name}" for name, p in system.named_parameters() if not p.requires_grad}
+    frozen |= {f"{prefix}{name}" for name in _frozen_buffers(system)}
+    return {key: value for key, value in state.items() if key not in frozen}
+
+
+def _frozen_buffers(system: nn.Module) -> set[str]:
+    """Names of buffers that belong to a network with parameters of which none is trainable."""
+    names: set[str] = set()
+    for path, module in system.named_modules():
+        parameters = list(module.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            dot = f"{path}." if path else ""
+            names |= {f"{dot}{name}" for name, _ in module.named_buffers()}
+    return names
+
+
+def _difference(key: str, stored: Tensor | None, parameter: nn.Parameter) -> str:
+    if stored is None:
+        return f"it lacks '{key}'"
+    return f"'{key}' is {tuple(stored.shape)} there and {tuple(parameter.shape)} here"
+
+
+def _part(name: str) -> str:
+    """The network that a weight belongs to, such as `denoiser.mask`."""
+    parts = name.split(".")
+    return ".".join(parts[: 2 if parts[0] == "denoiser" else 1])
+
+
+def _strip(state: Mapping[str, Tensor], prefix: str = PREFIX) -> dict[str, Tensor]:
+    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _data_settings(config: Mapping[str, Any]) -> DataSettings:
+    size, fps = config.get("size"), config.get("fps")
+    if isinstance(size, int):
+        size = (size, size)
+    return DataSettings(
+        size=(int(size[0]), int(size[1])) if size else None, fps=float(fps) if fps else None
+    )

@@ -1,0 +1,1 @@
+"""Videos from prompts, storyboards and first frames."""

@@ -1,0 +1,1 @@
+"""Diffusers pipelines: exported folders, their cards and inputs."""

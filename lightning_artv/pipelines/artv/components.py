@@ -1,0 +1,177 @@
+"""The parts of an exported folder that diffusers and transformers have no class for.
+
+Stable Diffusion's own parts keep their own classes, so that they can be exchanged with its
+pipelines. diffusers finds these here by module and class name (`model_index.json`), and needs
+`ModelMixin` to be a name of the same module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, TypeAlias
+
+import torch
+from diffusers import AutoencoderKL, ConfigMixin, ModelMixin, UNet2DConditionModel
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.attention_processor import Attention
+from diffusers.models.embeddings import TimestepEmbedding
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from lightning_artv.errors import UserError
+from lightning_artv.networks.autoencoder import (
+    Autoencoder,
+    KLAutoencoder,
+    PixelUnshuffleAutoencoder,
+)
+from lightning_artv.networks.text_encoder import ByteTextEncoder, CLIPTextEncoder, TextEncoder
+from lightning_artv.systems.artv.denoiser import Masking
+from lightning_artv.systems.artv.networks.adapter import ReferenceAdapter
+from lightning_artv.systems.artv.networks.anchor import AnchorEncoder, DecoupledAttention
+from lightning_artv.systems.artv.networks.unet import ConditionedUNet
+
+
+class Conditioning(ModelMixin, ConfigMixin):
+    """What makes a plain U-Net an ART•V one (paper Fig. 3): adapter, anchor, noise level.
+
+    It is a model of its own because diffusers drops attention processors when it saves a U-Net.
+
+    Args:
+        latent_channels: channels of one latent frame.
+        widths: the U-Net's block widths.
+        token_dim: width of text and anchor tokens.
+        time_channels: in and out of the noise level's embedding (the U-Net's time embedding's).
+        anchor_patch: side of the anchor's patches, in latent pixels.
+        attention: name of each cross attention in the U-Net -> its width.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int,
+        widths: list[int],
+        token_dim: int,
+        time_channels: list[int],
+        anchor_patch: int,
+        attention: dict[str, int],
+    ) -> None:
+        super().__init__()
+        self.adapter = ReferenceAdapter(2 * latent_channels, widths, silent=True)
+        self.anchor_encoder = AnchorEncoder(latent_channels, token_dim, anchor_patch)
+        self.noise_level = TimestepEmbedding(*time_channels)
+        self.anchor_attention = nn.ModuleDict(
+            {
+                key(name): DecoupledAttention(width, token_dim, True)
+                for name, width in attention.items()
+            }
+        )
+
+    @classmethod
+    def of(cls, network: ConditionedUNet) -> Conditioning:
+        """The parts of a network that is there; tensors are shared, not copied."""
+        embedding = network.unet.class_embedding
+        with torch.device("meta"):  # only the frame: its parts are replaced by the network's
+            conditioning = cls(
+                network.anchor_encoder.project.in_channels,
+                list(network.unet.config.block_out_channels),
+                network.unet.config.cross_attention_dim,
+                [embedding.linear_1.in_features, embedding.linear_1.out_features],
+                network.anchor_encoder.patch,
+                cross_attention_widths(network.unet),
+            )
+        conditioning.adapter, conditioning.anchor_encoder = network.adapter, network.anchor_encoder
+        conditioning.noise_level = embedding
+        for name, attention in cross_attentions(network.unet).items():
+            conditioning.anchor_attention[key(name)] = attention.processor
+        return conditioning.eval()
+
+
+DEFAULTS = {f.name: f.default for f in fields(Masking) if f.name != "prediction_type"}
+"""What of a system is neither a network nor in the scheduler, and the paper's value of it."""
+
+
+def conditioning_settings(conditioning: Conditioning, **given: Any) -> dict[str, Any]:
+    """`given`, with those of the first pipeline that `conditioning` was in for what is None, else
+    the defaults.
+    """
+    first = getattr(conditioning, "first_settings", {})
+    settings = {
+        name: first.get(name, DEFAULTS.get(name)) if value is None else value
+        for name, value in given.items()
+    }
+    if not first:
+        conditioning.first_settings = settings
+    return settings
+
+
+def key(name: str) -> str:
+    """A module's dotted name as one that a `ModuleDict` takes."""
+    return name.replace(".", "-")
+
+
+def cross_attentions(unet: UNet2DConditionModel) -> dict[str, Attention]:
+    """Name -> cross attention of `unet`."""
+    return {
+        name: module
+        for name, module in unet.named_modules()
+        if isinstance(module, Attention) and name.endswith("attn2")
+    }
+
+
+def cross_attention_widths(unet: UNet2DConditionModel) -> dict[str, int]:
+    """Name -> width of each cross attention of `unet`."""
+    return {name: attention.inner_dim for name, attention in cross_attentions(unet).items()}
+
+
+class PixelUnshuffleVAE(PixelUnshuffleAutoencoder, ModelMixin, ConfigMixin):
+    """`PixelUnshuffleAutoencoder` as a part of a pipeline."""
+
+    @register_to_config
+    def __init__(self, factor: int = 2) -> None:
+        super().__init__(factor)
+        # to diffusers, a model without any tensor has no device and no file
+        self.register_buffer("placeholder", torch.zeros(1))
+
+
+class ByteTextModel(ByteTextEncoder, ModelMixin, ConfigMixin):
+    """`ByteTextEncoder` as a part of a pipeline."""
+
+    @register_to_config
+    def __init__(
+        self, width: int = 64, max_words: int = 24, max_bytes: int = 192, layers: int = 1
+    ) -> None:
+        super().__init__(width, max_words, max_bytes, layers)
+
+
+Vae: TypeAlias = AutoencoderKL | PixelUnshuffleVAE
+TextModel: TypeAlias = CLIPTextModel | ByteTextModel
+
+
+def vae_of(autoencoder: Autoencoder) -> Vae:
+    """The part that stands for a system's autoencoder.
+
+    Raises:
+        UserError: an autoencoder of another class.
+    """
+    if isinstance(autoencoder, KLAutoencoder):
+        return autoencoder.vae
+    if isinstance(autoencoder, PixelUnshuffleAutoencoder):
+        return PixelUnshuffleVAE(autoencoder.factor).eval()
+    raise UserError(f"An autoencoder of class {type(autoencoder).__name__} cannot be exported.")
+
+
+def text_parts_of(encoder: TextEncoder) -> tuple[TextModel, CLIPTokenizer | None]:
+    """The text model and tokenizer that stand for a system's text encoder.
+
+    Raises:
+        UserError: a text encoder of another class.
+    """
+    if isinstance(encoder, CLIPTextEncoder):
+        return encoder.model, encoder.tokenizer
+    if not isinstance(encoder, ByteTextEncoder):
+        raise UserError(f"A text encoder of class {type(encoder).__name__} cannot be exported.")
+    layers = len(encoder.transformer.layers)
+    with torch.device("meta"):
+        model = ByteTextModel(encoder.width, encoder.max_words, encoder.max_bytes, layers)
+    model.load_state_dict(encoder.state_dict(keep_vars=True), assign=True)
+    return model.eval(), None

@@ -1,0 +1,362 @@
+"""ART•V as a diffusers pipeline; the frames are made by our own rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
+from diffusers.utils import BaseOutput
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from lightning_artv.checkpoints.file import data_settings
+from lightning_artv.diffusion.noise import Generators
+from lightning_artv.errors import CorruptWeightsError, UserError, check_whole
+from lightning_artv.media import Picture
+from lightning_artv.pipelines import inputs
+from lightning_artv.pipelines.artv.assembly import (
+    assembled,
+    plain_sampling,
+    plain_unet,
+    stay_assembled,
+)
+from lightning_artv.pipelines.artv.components import (
+    DEFAULTS,
+    Conditioning,
+    TextModel,
+    Vae,
+    conditioning_settings,
+    text_parts_of,
+    vae_of,
+)
+from lightning_artv.pipelines.artv.schedulers import scheduler_of
+from lightning_artv.pipelines.card import write_card
+from lightning_artv.pipelines.folder import (
+    check_tensors,
+    local_folder,
+    today,
+    variant_of,
+    write_checksums,
+)
+from lightning_artv.systems.artv.system import ARTV
+from lightning_artv.systems.base import DenoisingStep, SamplingSettings, Segment, VideoSystem
+
+FAILURES = (
+    *(OSError, ValueError, RuntimeError, KeyError, TypeError),
+    *(AttributeError, ImportError, AssertionError),
+)
+"""What diffusers and its libraries raise at options and files that they cannot use."""
+
+OnStep = Callable[["ARTVPipeline", int, int, dict[str, Any]], object]
+
+
+@dataclass
+class ARTVPipelineOutput(BaseOutput):
+    """Attributes:
+    frames: of each video; a list of lists of PIL images, or an array `[B, T, H, W, 3]`, or a
+        tensor `[B, T, 3, H, W]`, both float32 in [0, 1].
+    """
+
+    frames: list[list[Image.Image]] | np.ndarray | Tensor
+
+
+class ARTVPipeline(DiffusionPipeline):
+    """Text-to-video with ART•V: `from_pretrained`, `save_pretrained`, `push_to_hub`, `to`, a call.
+
+    `unet`, `vae`, `text_encoder`, `tokenizer` and `scheduler` are Stable Diffusion's classes, and
+    parts may be exchanged with its pipelines in both directions; what ART•V adds to that U-Net
+    (adapter, anchor attention, noise level) is `conditioning`. It is installed in the U-Net only
+    while frames are made.
+
+    Args:
+        vae: AutoencoderKL, or a `PixelUnshuffleVAE`.
+        text_encoder: CLIPTextModel, or a `ByteTextModel`, which needs no tokenizer.
+        tokenizer: CLIPTokenizer or None.
+        unet: the dynamic-noise U-Net.
+        conditioning: its ART•V parts.
+        scheduler: noise schedule, prediction type and sampler: DDIM or DPM-Solver++ (2M).
+        mask_unet, mask_conditioning: the mask U-Net and its parts; None for a system without.
+        static_noise, mask_bias, max_noise_level, use_anchor: as in `ARTV`.
+        sampling: the defaults of a call: steps, noise_level, segment_anchor and the guidance
+            weights references, anchor and text.
+        frame_size: trained height and width.
+        fps: trained frames a second.
+        training: what the model card tells of the training.
+
+    A setting that is None is that of the pipeline that `conditioning` was first in, so that
+    `ARTVPipeline(**pipeline.components)` is `pipeline` again; else the paper's.
+    """
+
+    _optional_components = ["tokenizer", "mask_unet", "mask_conditioning"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        vae: Vae,
+        text_encoder: TextModel,
+        tokenizer: CLIPTokenizer | None,
+        unet: UNet2DConditionModel,
+        conditioning: Conditioning,
+        scheduler: SchedulerMixin,
+        mask_unet: UNet2DConditionModel | None = None,
+        mask_conditioning: Conditioning | None = None,
+        static_noise: str | None = None,
+        mask_bias: float | None = None,
+        max_noise_level: int | None = None,
+        use_anchor: bool | None = None,
+        sampling: dict[str, Any] | None = None,
+        frame_size: list[int] | None = None,
+        fps: float | None = None,
+        training: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        settings = conditioning_settings(
+            conditioning,
+            static_noise=static_noise,
+            mask_bias=mask_bias,
+            max_noise_level=max_noise_level,
+            use_anchor=use_anchor,
+            sampling=sampling,
+            frame_size=frame_size,
+            fps=fps,
+            training=training,
+        )
+        if (mask_unet is None) != (settings["static_noise"] == "none") or (mask_unet is None) != (
+            mask_conditioning is None
+        ):
+            raise UserError(
+                "mask_unet and mask_conditioning go together, and are None for static_noise none."
+            )
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            conditioning=conditioning,
+            scheduler=scheduler,
+            mask_unet=mask_unet,
+            mask_conditioning=mask_conditioning,
+        )
+        self.register_to_config(**settings)
+
+    @classmethod
+    def from_system(
+        cls, system: VideoSystem, training: Mapping[str, Any] | None = None
+    ) -> ARTVPipeline:
+        """A pipeline of a system's networks, such as `load_system`'s; tensors are shared.
+
+        Raises:
+            UserError: another system than ART•V, or one with networks of other classes.
+        """
+        if not isinstance(system, ARTV):
+            raise UserError(f"A system of class {type(system).__name__} is no ART•V to export.")
+        tokens, tokenizer = text_parts_of(system.text_encoder)
+        data, denoiser, masking = data_settings(system), system.denoiser, system.denoiser.masking
+        return cls(
+            vae=vae_of(system.autoencoder),
+            text_encoder=tokens,
+            tokenizer=tokenizer,
+            unet=plain_unet(denoiser.dynamic.unet),
+            conditioning=Conditioning.of(denoiser.dynamic),
+            scheduler=scheduler_of(system),
+            mask_unet=None if denoiser.mask is None else plain_unet(denoiser.mask.unet),
+            mask_conditioning=None if denoiser.mask is None else Conditioning.of(denoiser.mask),
+            **{name: getattr(masking, name) for name in DEFAULTS},
+            sampling=plain_sampling(system.sampling),
+            frame_size=None if data.size is None else list(data.size),
+            fps=data.fps,
+            training=None if training is None else dict(training),
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
+    ) -> ARTVPipeline:
+        """Load what `save_pretrained` or `lightning export` wrote: a folder or a hub id.
+
+        Only safetensors are read, every file is compared with `sha256.txt`, and no code is taken
+        from the folder.
+
+        Args:
+            pretrained_model_name_or_path: folder or hub id.
+            kwargs: diffusers' (`torch_dtype`, `variant`, `revision`, parts to take the place of the
+                folder's).
+
+        Raises:
+            UserError: an option that cannot be used here.
+            MissingWeightsError: nothing there, or a file or the variant is missing.
+            CorruptWeightsError: a damaged file, or not what an export writes.
+        """
+        kwargs["use_safetensors"] = True
+        folder = local_folder(pretrained_model_name_or_path, kwargs.pop("revision", None))
+        kwargs["variant"] = variant_of(folder, kwargs.get("variant"))
+        try:
+            pipeline = super().from_pretrained(folder, **kwargs)
+        except FAILURES as error:
+            raise cls._why(folder, kwargs, error) from error
+        for name in ("unet", "conditioning", "mask_unet", "mask_conditioning"):
+            if name not in kwargs and getattr(pipeline, name) is not None:
+                check_tensors(folder, name, getattr(pipeline, name).state_dict().keys())
+        return pipeline
+
+    @classmethod
+    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
+        """diffusers' `load_config`, also of a folder that an earlier version wrote."""
+        config = super().load_config(*args, **kwargs)
+        return today(config) if isinstance(config, dict) else config
+
+    @classmethod
+    def _why(cls, folder: Path, options: Mapping[str, Any], error: Exception) -> UserError:
+        """Options that cannot be used, or a damaged folder: that fails without options too."""
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        variant = options["variant"]
+        given = [name for name in options if name not in ("variant", "use_safetensors")]
+        if given:
+            with suppress(*FAILURES):
+                super().from_pretrained(folder, use_safetensors=True, variant=variant)
+                return UserError(
+                    f"{folder} cannot be loaded with {', '.join(given)} ({reason}): leave that "
+                    f"away or change it."
+                )
+        return CorruptWeightsError(
+            f"{folder} cannot be loaded as an ARTVPipeline ({reason}): export it again."
+        )
+
+    def save_pretrained(
+        self, save_directory: str | Path, safe_serialization: bool = True, **kwargs: Any
+    ) -> None:
+        """diffusers' `save_pretrained`, with a model card and `sha256.txt`.
+
+        Raises:
+            UserError: another format than safetensors is asked for.
+        """
+        if not safe_serialization:
+            raise UserError("ARTVPipeline saves safetensors only: leave safe_serialization True.")
+        folder = Path(save_directory)
+        super().save_pretrained(str(folder), **kwargs)
+        write_checksums(folder)
+        write_card(folder, self.config.training or {})
+
+    def _upload_folder(self, working_dir: str | Path, repo_id: str, **kwargs: Any) -> Any:
+        """Complete a folder before its upload: diffusers puts an empty card in place of ours."""
+        folder = Path(working_dir)
+        write_checksums(folder)
+        write_card(folder, self.config.training or {}, repo_id)
+        return super()._upload_folder(working_dir, repo_id, **kwargs)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        image: Picture | Sequence[Picture] | None = None,
+        num_frames: int = 16,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        guidance_references: float | None = None,
+        guidance_anchor: float | None = None,
+        noise_level: int | None = None,
+        num_videos_per_prompt: int = 1,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        seed: int | None = None,
+        output_type: Literal["pil", "np", "pt"] = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: OnStep | None = None,
+    ) -> ARTVPipelineOutput | tuple[Any]:
+        """Make one video a prompt; what is None is as the model was trained or configured.
+
+        Args:
+            prompt: one, or a batch.
+            image: the first frame (of each video, or one for all): PIL, a path, an array or a
+                tensor (`media.picture`), scaled and cropped to the size. None: made from the text.
+            num_frames: of each video, the first frame included.
+            height, width: in pixels.
+            num_inference_steps: denoising steps a frame.
+            guidance_scale: of the text, as in other pipelines: 1 is none, and our weight plus 1.
+            guidance_references, guidance_anchor: weights of the frames' guidance; 0 is none.
+            noise_level: noise on references and anchor (t_test, paper Sec. 3.3).
+            num_videos_per_prompt: videos of each prompt, one after the other.
+            generator: one for all, or one a video; each video's noise is seeded from it.
+            seed: instead of generators: video i has seed + i, and is the one that `generate_video`
+                makes.
+            output_type: `pil`, or arrays (`np`) or tensors (`pt`) in [0, 1].
+            return_dict: False for a tuple of the frames.
+            callback_on_step_end: called after each denoising step with the pipeline, the step
+                (counted over all frames), the timestep, and a dict of `frame`, `clean` (the
+                predicted clean latents) and `mask`; it looks and changes nothing.
+
+        Raises:
+            UserError: a request that cannot be served.
+        """
+        if output_type not in ("pil", "np", "pt"):
+            raise UserError(f"output_type is {output_type!r}: choose pil, np or pt.")
+        if callback_on_step_end is not None and not callable(callback_on_step_end):
+            raise UserError(f"callback_on_step_end is {callback_on_step_end!r}: give a function.")
+        prompts = inputs.prompts_of(prompt, num_videos_per_prompt)
+        size = self._size(height, width)
+        generators = inputs.generators_of(len(prompts), generator, seed)
+        first = inputs.first_frames(image, len(prompts), size)
+        with assembled(self) as system:
+            text = None if guidance_scale is None else inputs.text_weight(guidance_scale)
+            settings = inputs.settings_of(
+                system.sampling,
+                num_inference_steps,
+                noise_level,
+                {"references": guidance_references, "anchor": guidance_anchor, "text": text},
+            )
+            segments = [Segment(prompts, num_frames)]
+            frames = self._roll(
+                system, segments, generators, size, first, settings, callback_on_step_end
+            )
+        output = inputs.as_output(frames, output_type)
+        return ARTVPipelineOutput(output) if return_dict else (output,)
+
+    def to_system(self) -> ARTV:
+        """The system of these parts, for `generate_video`; the U-Nets are no longer plain."""
+        return stay_assembled(self)
+
+    def _roll(
+        self,
+        system: ARTV,
+        segments: Sequence[Segment],
+        generators: Generators,
+        size: tuple[int, int],
+        first: Tensor | None,
+        settings: SamplingSettings,
+        on_step: OnStep | None,
+    ) -> Tensor:
+        """All frames, uint8 `[B, T, 3, H, W]` on the CPU, under a progress bar."""
+        made = segments[0].frames - (first is not None)
+        with self.progress_bar(total=made * settings.steps) as bar:
+
+            def observe(step: DenoisingStep) -> None:
+                bar.update()
+                if on_step is None:
+                    return
+                before = step.frame - (first is not None)
+                seen = {"frame": step.frame, "clean": step.clean, "mask": step.mask}
+                on_step(self, before * settings.steps + step.step, step.timestep, seen)
+
+            frames = system.generate(segments, generators, size, first, settings, observe)
+            return torch.stack([frame.cpu() for frame in frames], dim=1)
+
+    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
+        trained = self.config.frame_size or (0, 0)
+        size = (height or trained[0], width or trained[1])
+        if 0 in size:
+            raise UserError("The model does not say its frame size: give height and width.")
+        check_whole("The height", size[0], 1)
+        check_whole("The width", size[1], 1)
+        return size
+
+
+# for `DiffusionPipeline.from_pretrained`, which looks there for the class that a folder names
+diffusers.ARTVPipeline = ARTVPipeline

@@ -1,0 +1,92 @@
+"""`lightning export`: a checkpoint's model as a folder that diffusers and others read."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning_artv.checkpoints.file import (
+    CONFIG_KEY,
+    EMA_KEY,
+    Weights,
+    load_system,
+    read_checkpoint,
+)
+from lightning_artv.errors import UserError
+from lightning_artv.media.atomic import atomic_path, writing_to
+from lightning_artv.networks.pretrained import without_bars
+from lightning_artv.pipelines.artv import ARTVPipeline
+from lightning_artv.pipelines.card import write_card
+from lightning_artv.pipelines.folder import INDEX
+
+
+def run(options: argparse.Namespace) -> int:
+    """Export what the options describe and print the folder.
+
+    Raises:
+        UserError: bad options or files, in one sentence.
+        MissingWeightsError: frozen weights that the checkpoint names are not there.
+    """
+    export(options.checkpoint, options.output, options.weights, options.overwrite)
+    print(options.output)
+    return 0
+
+
+def export(
+    checkpoint: str | Path, output: str | Path, weights: Weights = "ema", overwrite: bool = False
+) -> Path:
+    """Write a checkpoint's model into the folder `output`, whole or not at all, and return it.
+
+    Args:
+        checkpoint: that `lightning fit` wrote.
+        output: a new or empty folder.
+        weights: the averaged weights (`ema`) or the `raw` ones.
+        overwrite: replace an `output` that an export wrote before.
+
+    Raises:
+        UserError: a checkpoint that cannot be used, or a place that cannot be written.
+        MissingWeightsError: frozen weights that the checkpoint names are not there.
+    """
+    without_bars()
+    output = Path(os.path.abspath(output))
+    _check_output(output, overwrite)
+    system = load_system(checkpoint, weights)
+    record = training_record(read_checkpoint(checkpoint), weights)
+    pipeline = ARTVPipeline.from_system(system, record)
+    with atomic_path(output) as temporary:
+        with writing_to(output):
+            pipeline.save_pretrained(temporary)
+            write_card(temporary, record, output.name)
+        old = output.with_name(f".{output.name}.{os.getpid()}.old")
+        if output.is_dir():
+            os.replace(output, old)  # deleting takes time, in which half a folder would be there
+    if old.is_dir():
+        shutil.rmtree(old)
+    return output
+
+
+def training_record(checkpoint: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
+    """What the model card tells of the training, as plain data, from a checkpoint."""
+    config = checkpoint[CONFIG_KEY]
+    return {
+        "weights": weights,
+        "steps": checkpoint.get("global_step"),
+        "ema_updates": (checkpoint.get(EMA_KEY) or {}).get("updates"),
+        "system": config["system"],
+        "data": config["data"],
+        "run": config.get("run"),
+    }
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    if output.is_dir() and any(output.iterdir()):
+        if not (output / INDEX).is_file():
+            raise UserError(f"{output} is a folder with other files in it: name another.")
+        if not overwrite:
+            raise UserError(f"{output} is there already: name another folder or add --overwrite.")
+    elif output.exists() and not output.is_dir():
+        raise UserError(f"{output} is a file: name a folder.")

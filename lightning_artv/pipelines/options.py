@@ -1,0 +1,23 @@
+"""The options of `lightning export`; no torch here, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+
+from lightning_artv.generation.options import Parser
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of `lightning export`."""
+    parser = Parser(
+        prog="lightning export",
+        description="Write a checkpoint's model as a folder that diffusers and others read: "
+        "safetensors, frozen parts included, and a model card.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--checkpoint", required=True, metavar="C", help="a checkpoint that `lightning fit` wrote")
+    add("--output", required=True, metavar="DIR", help="the folder to make")
+    add("--weights", choices=["ema", "raw"], default="ema", help="which weights (default ema)")
+    add("--overwrite", action="store_true", help="replace a folder that an export wrote before")
+    return parser

@@ -1,0 +1,1 @@
+"""Compilation, recomputation and what else makes a system faster, for any system."""

@@ -1,0 +1,1 @@
+"""Moving shapes whose truth is known, and what is measured of them."""

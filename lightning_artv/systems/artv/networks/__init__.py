@@ -1,0 +1,1 @@
+"""ART•V's own networks: reference adapter, anchor attention, the conditioned U-Net."""

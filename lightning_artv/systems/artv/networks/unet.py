@@ -1,0 +1,160 @@
+"""A diffusers U-Net conditioned on text, references, anchor and noise level (paper Sec. 3.1-3.4,
+Fig. 3).
+
+What is added to a trained U-Net starts at zero, so that the untrained whole equals it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.embeddings import TimestepEmbedding
+from torch import Tensor, nn
+
+from lightning_artv.systems.artv.networks.adapter import ReferenceAdapter
+from lightning_artv.systems.artv.networks.anchor import AnchorEncoder, add_anchor_attention
+
+
+def add_noise_level(unet: UNet2DConditionModel, silent: bool) -> None:
+    """Give `unet` a second timestep embedding that reads the noise level from `class_labels`.
+
+    Args:
+        silent: it starts at zero, so that the untrained `unet` is untouched.
+    """
+    hidden = unet.time_embedding.linear_1
+    unet.class_embedding = TimestepEmbedding(hidden.in_features, hidden.out_features)
+    unet.register_to_config(class_embed_type="timestep")
+    if silent:
+        nn.init.zeros_(unet.class_embedding.linear_2.weight)
+        nn.init.zeros_(unet.class_embedding.linear_2.bias)
+
+
+@torch.no_grad()
+def start_loud(unet: UNet2DConditionModel) -> None:
+    """Start a U-Net with random weights so that it predicts 0 and hears the text from the start.
+
+    At first attention is an average over all tokens, in which one word that matters is faint;
+    PyTorch's default makes values and outputs smaller still, by sqrt(3) each, which is undone here.
+    """
+    nn.init.zeros_(unet.conv_out.weight)
+    for name, parameter in unet.named_parameters():
+        if name.endswith(("attn2.to_v.weight", "attn2.to_out.0.weight")):
+            parameter.mul_(3**0.5)
+
+
+@dataclass(frozen=True)
+class EncodedConditions:
+    """What a `ConditionedUNet` reads besides `y_t` and `t`; constant over the denoising steps of a
+    frame.
+
+    Attributes:
+        text: text tokens `[B, L, D]`.
+        features: the adapter's feature maps, one a level.
+        anchor: anchor tokens `[B, N, D]`.
+        noise_level: int64 `[B]`.
+    """
+
+    text: Tensor
+    features: tuple[Tensor, ...]
+    anchor: Tensor
+    noise_level: Tensor
+
+
+class ConditionedUNet(nn.Module):
+    """A U-Net with its own reference adapter, anchor attention and noise-level embedding.
+
+    Args:
+        unet: with anchor attention and noise level in it.
+        adapter: of the references.
+        anchor_encoder: anchor latents to tokens.
+    """
+
+    def __init__(
+        self, unet: UNet2DConditionModel, adapter: ReferenceAdapter, anchor_encoder: AnchorEncoder
+    ) -> None:
+        super().__init__()
+        self.unet, self.adapter, self.anchor_encoder = unet, adapter, anchor_encoder
+
+    @classmethod
+    def around(
+        cls,
+        unet: UNet2DConditionModel,
+        latent_channels: int,
+        anchor_patch: int = 2,
+        trained: bool = False,
+    ) -> ConditionedUNet:
+        """A U-Net with new parts around it.
+
+        Args:
+            unet: from a `UNetSource`; gains anchor attention and noise level in place.
+            latent_channels: channels of one latent frame.
+            anchor_patch: side of the anchor's patches, in latent pixels.
+            trained: `unet` has trained weights: all that is new starts at zero. Otherwise it starts
+                loud, and the U-Net's own last convolution at zero.
+        """
+        if not trained:
+            start_loud(unet)
+        add_noise_level(unet, silent=trained)
+        add_anchor_attention(unet, silent=trained)
+        widths = unet.config.block_out_channels
+        adapter = ReferenceAdapter(2 * latent_channels, widths, silent=trained)
+        tokens = unet.config.cross_attention_dim
+        return cls(unet, adapter, AnchorEncoder(latent_channels, tokens, anchor_patch))
+
+    def encode(
+        self, references: Tensor, anchor: Tensor, text: Tensor, noise_level: Tensor
+    ) -> EncodedConditions:
+        """Compute once per frame what no denoising step changes.
+
+        Args:
+            references: latents of frames i-1 and i-2, `[B, 2, C, h, w]`.
+            anchor: `[B, C, h, w]`.
+            text: `[B, L, D]`.
+            noise_level: the level of noise that references and anchor carry, int64 `[B]`.
+        """
+        features = self.adapter(references.flatten(1, 2))
+        return EncodedConditions(text, tuple(features), self.anchor_encoder(anchor), noise_level)
+
+    def blocks(self) -> list[nn.Module]:
+        """The U-Net's blocks, in the order of its `forward`."""
+        return [*self.unet.down_blocks, self.unet.mid_block, *self.unet.up_blocks]
+
+    def shard_units(self) -> list[nn.Module]:
+        """See `VideoSystem.shard_units`."""
+        return [self.unet, self.adapter, self.anchor_encoder]
+
+    def forward(self, y_t: Tensor, t: Tensor, conditions: EncodedConditions) -> Tensor:
+        """Map `y_t` `[B, C, h, w]` at steps `t` `[B]` to `[B, out_channels, h, w]`."""
+        output = self.unet(
+            y_t,
+            t,
+            encoder_hidden_states=conditions.text,
+            class_labels=conditions.noise_level,
+            cross_attention_kwargs={"anchor_tokens": conditions.anchor},
+            # a fresh list at each call: diffusers pops from it
+            down_intrablock_additional_residuals=list(conditions.features),
+            return_dict=False,
+        )[0]
+        assert isinstance(output, Tensor)
+        return output
+
+
+def parameter_counts(model: ConditionedUNet) -> dict[str, int]:
+    """Parameters by part: `unet` is what diffusers' own U-Net has; the rest is new."""
+
+    def count(module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    anchor_attention = sum(
+        count(p) for p in model.unet.attn_processors.values() if isinstance(p, nn.Module)
+    )
+    noise_level = count(model.unet.class_embedding)
+    return {
+        "unet": count(model.unet) - anchor_attention - noise_level,
+        "noise_level": noise_level,
+        "adapter": count(model.adapter.adapter),
+        "adapter_outputs": count(model.adapter) - count(model.adapter.adapter),
+        "anchor": anchor_attention + count(model.anchor_encoder),
+    }

@@ -116,11 +116,12 @@ class Video:
     def _shown(self) -> list[av.Packet]:
         """The packets whose pictures are to be seen.
 
-        Matroska has no times before its start, where a cut may have left leading pictures.
+        Matroska has no times before its start, where a cut may have left leading pictures; but a
+        stream whose first keyframe is there too is whole, and its frames are counted.
         """
         shown = [packet for packet in self._packets if not packet.is_discard]
         timed = [packet for packet in shown if packet.pts is not None]
-        if not timed or "matroska" not in self.container:
+        if "matroska" not in self.container or not timed or timed[0] is not shown[0]:
             return shown
         self.absent += len(shown) - len(timed)
         return timed
@@ -265,10 +266,10 @@ class Video:
         for packet in [*self._packets[start:], None]:
             for frame in context.decode(packet):
                 self.decoded += 1
-                if frame.pts is None:
-                    frame.pts = frame.dts
                 if self._counted:
                     position = self._count(frame, position)
+                elif frame.pts is None:
+                    frame.pts = frame.dts
                 time = frame.pts  # whoever takes the frame may give it another
                 if time in wanted:
                     yield frame

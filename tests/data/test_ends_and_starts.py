@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import pytest
+import torch
 from odd_files import H264, OPEN_GROUPS, Recipe, file, remuxed
 
 from data_prep.measure.analyse import analyse
@@ -57,6 +58,27 @@ def test_pictures_before_the_start_of_an_mkv_are_not_shown() -> None:
         found = video.frames(range(7)).float()
         assert (found - first.frames(range(6, 13)).float()).abs().max() <= 2
         assert video.absent == 2
+
+
+@pytest.mark.parametrize("recipe", [H264, OPEN_GROUPS], ids=["closed", "open"])
+def test_an_mkv_whose_first_keyframe_is_before_its_start_is_read_whole(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    """All readers count its frames, as ffmpeg does, which shows every one."""
+    whole = file("mp4", recipe)
+    early = remuxed(whole, "matroska", shift=-6 * 512, avoid_negative_ts="disabled")
+    with av.open(io.BytesIO(early)) as container:
+        assert next(container.demux(video=0)).pts is None
+    with Video(whole) as first, Video(early) as video:
+        count = len(first.timestamps)
+        assert video.timestamps == pytest.approx([k / 24 for k in range(count)], abs=1e-3)
+        assert torch.equal(video.frames(range(count)), first.frames(range(count)))
+        assert len(list(video.decode())) == count and video.absent == 0
+    assert prepare(early, Limits()).meta["frames"] == count
+    path = tmp_path / "early.mkv"
+    path.write_bytes(early)
+    row = analyse(VideoEntry("key", str(path), "a caption"), AnalyseOptions())
+    assert row["frames"] == count and row["fps"] == pytest.approx(24, abs=0.1)
 
 
 def test_joined_streams_lose_no_frame_in_motion(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ trainer:
     init_args: {dirpath: RUN/checkpoints, save_last: true}
 """
 
+EMA = "lightning_artv.training.ema.EMA"
+
 
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -146,7 +148,22 @@ def test_a_misspelt_key_names_itself_and_suggests(
         (["--model.lrr=3"], ["'model.lrr'", "did you mean 'model.lr'?"]),
         (["--model.system.init_args.widht", "3"], ["widht", "did you mean 'width'?"]),
         (["--config", "none.yaml"], ["none.yaml"]),
-        (["--model.lr", "abc"], ["model.lr", "float", "abc"]),
+        (["--model.lr", "abc"], ["model.lr must be a number, got abc."]),
+        (["--trainer.precision", "17"], ["precision must be 64, 32, 16, ", " or null, got 17."]),
+        (["--trainer.max_epochs", "a"], ["max_epochs must be a whole number or null, got a."]),
+        (["--trainer.barebones", "a"], ["trainer.barebones must be true or false, got a."]),
+        (["--model.betas", "3"], ["model.betas must be a list, got 3."]),
+        (["--model.betas", "[1]"], ["model.betas must be a list of 2 elements, got [1]."]),
+        (["--trainer.logger", "5"], ["trainer.logger must be a class (class_path: ", "got 5."]),
+        (["--model.system", "torch.nn.Linear"], ["must be a VideoSystem, got torch.nn.Linear."]),
+        (
+            ["--trainer.callbacks", "[{class_path: torch.nn.Linear}]"],
+            ["trainer.callbacks must be a Callback, got torch.nn.Linear."],
+        ),
+        (
+            ["--trainer.callbacks", f"[{{class_path: {EMA}, init_args: {{decay: x}}}}]"],
+            [f"trainer.callbacks: '{EMA}' cannot be configured: decay must be a number, got x."],
+        ),
         (
             ["--model.system", "stub_system.StubSistem"],
             ["no class 'stub_system.StubSistem'", "did you mean 'stub_system.StubSystem'?"],
@@ -163,6 +180,7 @@ def test_bad_arguments_are_one_sentence(
     assert message.startswith("error: ")
     for part in parts:
         assert part in message, message
+    assert not any(word in message for word in ("<class", "typing.", "Union", "Expected"))
 
 
 def test_an_interpolation_of_nothing_is_one_sentence(

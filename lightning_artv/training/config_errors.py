@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import itertools
 import linecache
 import re
 import traceback
@@ -31,6 +32,28 @@ _LOST = re.compile(
 )
 """What gloo and NCCL say in the other processes of a run when one of them ends."""
 
+_WANTED = re.compile(
+    r"Expected (?:an? )?(?:member of )?(?:"
+    r"<(?:class|enum) '(?P<type>[\w.]+)'>|typing\.Literal\[(?P<words>[^\]]*)\]"
+    r"|(?P<path>(?:dot )?import path)|(?P<tuple>tuple with \d+ elements))"
+)
+_OTHER_CLASS = re.compile(r"Import path (\S+) does not (?:\w+ )+(?:of )?(\w+)")
+_GOT = re.compile(r"(?:Got value: |Given value: |import path string: )(.*)")
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "NoneType": "null",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a mapping",
+    "Iterable": "a list",
+    "Sequence": "a list",
+    "Mapping": "a mapping",
+}
+"""What a type's values are called in YAML."""
+
 _PARSER_KEY = re.compile(r'Parser key "([^"]+)"')
 _CLASS = re.compile(r"Problem with given class_path '([^']+)':\s*")
 _UNKNOWN = (
@@ -48,7 +71,7 @@ def explain(message: str, parser: ArgumentParser) -> str:
         return _explain_unknown(*unknown, message, parser)
     classes = list(_CLASS.finditer(message))
     if classes:
-        return _explain_class(classes[-1].group(1), message[classes[-1].end() :], message)
+        return _explain_class(classes[-1][1], _until_next(message, classes[-1]), message)
     return _one_sentence(message)
 
 
@@ -151,6 +174,13 @@ def class_options(class_path: str) -> list[str]:
     return [key.split(".")[0] for key in added]
 
 
+def _until_next(message: str, found: re.Match[str]) -> str:
+    """What follows a match, up to the next item of its own list."""
+    bullet = message[message.rfind("\n", 0, found.start()) : found.start()]
+    following = message[found.end() :]
+    return following.partition(bullet)[0] if bullet.endswith("- ") else following
+
+
 def _explain_class(class_path: str, reason: str, message: str) -> str:
     key = _PARSER_KEY.search(message)
     where = f"{key.group(1)}: " if key else ""
@@ -159,6 +189,36 @@ def _explain_class(class_path: str, reason: str, message: str) -> str:
         module, _, name = class_path.rpartition(".")
         return f"{where}there is no class '{class_path}'{_similar_class(module, name)}"
     return f"{where}'{class_path}' cannot be configured: {reason}"
+
+
+def _wanted(message: str) -> str | None:
+    """`must be a whole number or null, got abc` for a value of another type; else None.
+
+    jsonargparse says so in Python's notation, with a line for each type that would do.
+    """
+    other = _OTHER_CLASS.search(message)
+    if other:
+        return f"must be a {other[2]}, got {other[1]}"
+    got = _GOT.search(message)
+    found = itertools.chain.from_iterable(map(_in_words, _WANTED.finditer(message)))
+    wanted = list(dict.fromkeys(found))
+    if got is None or not wanted:
+        return None
+    *others, last = sorted(wanted, key="null".__eq__)
+    either = f"{', '.join(others)} or {last}" if others else last
+    return f"must be {either}, got {got[1].strip().removesuffix('.') or 'nothing'}"
+
+
+def _in_words(found: re.Match[str]) -> list[str]:
+    """What `_WANTED` found."""
+    if found["words"]:
+        return [word.strip(" '") for word in found["words"].split(",")]
+    if found["path"]:
+        return ["a class (class_path: package.module.Class)"]
+    if found["tuple"]:
+        return [found["tuple"].replace("tuple with", "a list of")]
+    name = found["type"].rpartition(".")[2]
+    return [_WORDS.get(name, f"a {name}")]
 
 
 def _similar_class(module: str, name: str) -> str:
@@ -172,8 +232,11 @@ def _similar_class(module: str, name: str) -> str:
 
 
 def _one_sentence(message: str, limit: int = 400) -> str:
-    text = " ".join(message.split())
-    text = _PARSER_KEY.sub(r"\1", text)
+    wanted = _wanted(message)
+    if wanted:
+        keys = _PARSER_KEY.findall(message)
+        message = f"{keys[-1]} {wanted}" if keys else f"It {wanted}"
+    text = _PARSER_KEY.sub(r"\1", " ".join(message.split()))
     if len(text) > limit:
         text = text[:limit].rstrip() + " ..."
     return text if text.endswith((".", "?", "!")) else f"{text}."

@@ -17,7 +17,7 @@ from lightning_artv.diffusion.guidance import branches
 from lightning_artv.networks.unet import UNetSource
 from lightning_artv.systems.artv.networks.adapter import ReferenceAdapter
 from lightning_artv.systems.artv.networks.unet import ConditionedUNet
-from lightning_artv.systems.base import Guidance
+from lightning_artv.systems.artv.settings import Guidance
 
 LATENT, PIXELS, STEPS = 40, 320, 50
 

@@ -83,7 +83,9 @@ def _protocols(options: argparse.Namespace) -> str:
     if options.name is None:
         lines = [f"{name:14} {p.hash[:12]}  {p.source}\n" for name, p in PRESETS.items()]
         return "".join(lines)
-    protocol = get_protocol(options.name).with_changes(options.changes)
+    protocol = get_protocol(options.name).with_changes(
+        ["=".join(change) for change in options.changes]
+    )
     lines = [f"{protocol.name} {protocol.hash}\n{protocol.source}\n"]
     for name, value in protocol.settings().items():
         assumed = f"  (assumed: {protocol.assumed[name]})" if name in protocol.assumed else ""

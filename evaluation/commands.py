@@ -15,7 +15,7 @@ from evaluation.generate import generate as make_videos
 from evaluation.inspection import inspect
 from evaluation.meters import Weights
 from evaluation.notes import quiet
-from evaluation.protocols import Protocol, get_protocol
+from evaluation.protocols import CHANGEABLE, Protocol, get_protocol
 from evaluation.reference import DEFAULT_CACHE
 from evaluation.report.content import summary
 from evaluation.report.write import write_report
@@ -26,6 +26,7 @@ from evaluation.sets import read_split, sampled
 from evaluation.videos import ClipRule
 from lightning_artv.errors import MissingWeightsError
 from lightning_artv.generation.command import choose_device
+from lightning_artv.systems.artv.flags import given_settings
 
 RESULT = "result.json"
 
@@ -101,8 +102,7 @@ def measured_once(options: argparse.Namespace, folder: Path) -> Result:
 
 
 def _generation(options: argparse.Namespace, mode: str, out: Path) -> Generation:
-    names = ("steps", "sampler", "noise_level", "guidance")
-    sampling = ((name, getattr(options, name)) for name in names)
+    sampling = given_settings(options, (c for c in options.changes if c[0] not in CHANGEABLE))
     return Generation(
         protocol=_protocol(options),
         checkpoint=options.checkpoint,
@@ -112,7 +112,7 @@ def _generation(options: argparse.Namespace, mode: str, out: Path) -> Generation
         first_frame_model=options.first_frame_model,
         prompts=options.prompts,
         size=options.size,
-        sampling=tuple((name, value) for name, value in sampling if value is not None),
+        sampling=tuple(sampling.items()),
         weights=options.checkpoint_weights,
         precision=options.precision,
         batch_size=options.generation_batch,
@@ -144,7 +144,10 @@ def _scoring(options: argparse.Namespace, fake: Path, name: str) -> Scoring:
 
 
 def _protocol(options: argparse.Namespace) -> Protocol:
-    return get_protocol(options.protocol).with_changes(options.changes)
+    """The protocol that the options name; the rest of `--set` is the system's, if there is one."""
+    has_system = hasattr(options, "checkpoint_weights")
+    changes = [c for c in options.changes if c[0] in CHANGEABLE or not has_system]
+    return get_protocol(options.protocol).with_changes(["=".join(change) for change in changes])
 
 
 def exit_code(results: Sequence[Result]) -> int:

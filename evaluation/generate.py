@@ -7,7 +7,6 @@ seed alone, so shares, batches and interruptions do not change it.
 from __future__ import annotations
 
 import csv
-import dataclasses
 import hashlib
 import io
 from collections.abc import Callable, Sequence
@@ -22,12 +21,13 @@ from evaluation.finding import files_of
 from evaluation.inspection import inspect
 from evaluation.manifest import open_manifest, versions
 from evaluation.plan import Sample, plan_samples
-from evaluation.protocols import Protocol
+from evaluation.protocols import CHANGEABLE, Protocol
 from evaluation.sets.folder import METADATA
 from evaluation.videos import ClipRule, read_first_frame
 from evaluation.workers import in_processes
 from lightning_artv.checkpoints.file import Weights, load_system
 from lightning_artv.errors import MissingWeightsError, UserError
+from lightning_artv.files import parse_yaml
 from lightning_artv.generation.command import choose_device
 from lightning_artv.generation.first_frame import FirstFrameModel
 from lightning_artv.generation.made_by import path_digest
@@ -41,7 +41,7 @@ from lightning_artv.generation.videos import (
 )
 from lightning_artv.media.atomic import write_atomically
 from lightning_artv.progress import Progress
-from lightning_artv.systems.base import SamplingSettings
+from lightning_artv.systems.settings import with_settings
 
 MODES = ("none", "text-to-image", "true-frame")
 VIDEOS = "videos"
@@ -61,7 +61,7 @@ class Generation:
         first_frame_model: folder or hub id of that pipeline.
         prompts: file of sentences for classes instead of ours.
         size: (height, width); None for the trained one.
-        sampling: settings in place of the checkpoint's: steps, sampler, noise_level, guidance.
+        sampling: (dotted name, value) of each setting in the place of the checkpoint's.
         weights: `ema` or `raw`.
         precision: `auto`, `float32` or `bfloat16`.
         batch_size: videos at once on a device; changes no video.
@@ -153,7 +153,9 @@ def make(
     first_frames = _first_frames(job, device)
     system = load_system(job.checkpoint, job.weights, device)
     size, fps = video_size(system, job.size), video_fps(system)
-    settings = _settings(system.sampling, job)
+    settings = with_settings(
+        system.sampling, dict(job.sampling), f", and a protocol {', '.join(CHANGEABLE)}"
+    )
     for start in range(0, len(samples), job.batch_size):
         batch = samples[start : start + job.batch_size]
         pictures = first_frames(batch, size)
@@ -186,15 +188,6 @@ def _first_frames(job: Generation, device: torch.device) -> FirstFrames:
     return lambda batch, size: model(
         [s.prompt for s in batch], [job.protocol.seed + s.index for s in batch], size
     )
-
-
-def _settings(defaults: SamplingSettings, job: Generation) -> SamplingSettings:
-    given = dict(job.sampling)
-    if "guidance" in given:
-        names = ("references", "anchor", "text")
-        weights = dict(zip(names, given["guidance"], strict=True))
-        given["guidance"] = dataclasses.replace(defaults.guidance, **weights)
-    return dataclasses.replace(defaults, **given)
 
 
 def _count(job: Generation, samples: Sequence[Sample]) -> int:
@@ -239,7 +232,8 @@ def _first_frames_digest(job: Generation, samples: Sequence[Sample]) -> str | No
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    """A setting's value; a text of `--set` is what YAML reads it as."""
+    return parse_yaml(value) if isinstance(value, str) else value
 
 
 def _metadata(samples: Sequence[Sample]) -> bytes:

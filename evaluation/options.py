@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
-from typing import NoReturn
 
 from evaluation.ablations.options import add_commands as add_ablation_commands
 from evaluation.shapes.options import add_commands as add_shapes_commands
-from lightning_artv.errors import UserError
-from lightning_artv.numbers import whole_number
+from lightning_artv.options import Parser, add_set, positive, size
+from lightning_artv.systems.artv.flags import add_flags
 
 DEFAULT_PROTOCOL = "ucf101-2048"
 MODES = ("none", "text-to-image", "true-frame")
@@ -40,19 +38,9 @@ INPUTS: dict[str, dict[str, str]] = {
 """Command -> its options that name an input -> what a message calls it."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises a UserError where argparse prints its usage."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises:
-        UserError: always.
-        """
-        raise UserError(f"{message[0].upper()}{message[1:]}; see `{self.prog} --help`.")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m evaluation",
         description="Measure generated videos under a protocol: FVD, KVD, IS, FID, CLIPSIM, "
         "flicker, drift, motion.",
@@ -113,16 +101,9 @@ def _protocol(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="the real set's folder")
 
 
-def _changes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="FIELD=VALUE",
-        dest="changes",
-        help="change the protocol: count=8 frames=16 ...; its name gets a *",
-    )
+def _changes(parser: argparse.ArgumentParser, more: str = "") -> None:
+    text = "change the protocol: count=8 frames=16 ...; its name gets a *" + more
+    add_set(parser, "NAME=VALUE", text)
 
 
 def _generation(parser: argparse.ArgumentParser) -> None:
@@ -132,15 +113,13 @@ def _generation(parser: argparse.ArgumentParser) -> None:
         add("--checkpoint", type=Path, required=True, help=text)
     add("--first-frame-model", metavar="ID", help="diffusers text-to-image folder or hub id")
     add("--prompts", type=Path, metavar="FILE", help="class sentences instead of ours")
-    add("--devices", type=_positive, default=1, metavar="N", help="share the videos out over N")
-    add("--size", type=_size, metavar="HxW", help="in pixels (default: as trained)")
-    add("--steps", type=_positive, help="denoising steps a frame (default: the checkpoint's)")
-    add("--sampler", choices=["ddim", "dpm-solver++"])
-    add("--noise-level", type=int, help="noise on references and anchor (t_test)")
-    add("--guidance", type=_guidance, metavar="R,A,T", help="references, anchor, text weights")
+    add("--devices", type=positive, default=1, metavar="N", help="share the videos out over N")
+    add("--size", type=size, metavar="HxW", help="in pixels (default: as trained)")
+    sampling = parser.add_argument_group("sampling (defaults: the checkpoint's; --set names more)")
+    add_flags(sampling, clip="--clip-latents")
     add("--checkpoint-weights", choices=["ema", "raw"], default="ema")
     add("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
-    add("--generation-batch", type=_positive, default=4, metavar="B", help="videos at once")
+    add("--generation-batch", type=positive, default=4, metavar="B", help="videos at once")
     if parser.prog.endswith("generate"):
         add("--device", default="auto", help="cpu, cuda, mps, ... (default: the best there is)")
 
@@ -157,32 +136,6 @@ def _scoring(parser: argparse.ArgumentParser) -> None:
         metavar="SEED",
         help="random networks, to try things out; metrics are then called random-FVD, ...",
     )
-    add("--scoring-batch", type=_positive, default=8, metavar="B", help="videos at once")
+    add("--scoring-batch", type=positive, default=8, metavar="B", help="videos at once")
     add("--cache", type=Path, metavar="DIR", help="for statistics of real sets")
     add("--device", default="auto", help="cpu, cuda, mps, ... (default: the best there is)")
-
-
-def _positive(text: str) -> int:
-    number = whole_number(text)
-    if not number:
-        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got '{text}'")
-    return number
-
-
-def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([0-9]+)x([0-9]+)", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"must be HEIGHTxWIDTH, such as 320x320, got '{text}'")
-    return int(found.group(1)), int(found.group(2))
-
-
-def _guidance(text: str) -> tuple[float, ...]:
-    try:
-        weights = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        weights = ()
-    if len(weights) != 3:
-        raise argparse.ArgumentTypeError(
-            f"must be three numbers R,A,T, such as 0.25,0.25,6.5, got '{text}'"
-        )
-    return weights

@@ -11,15 +11,15 @@ from lightning_artv.networks.unet import PretrainedUNet, UNetSource
 from lightning_artv.systems.artv import ARTV
 from lightning_artv.systems.artv.build import DenoiserOptions
 from lightning_artv.systems.artv.earlier import GROUPS
+from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.artv.system import SAMPLING, ARTVTraining
-from lightning_artv.systems.base import SamplingSettings
 
 
 def build(
     unet: UNetSource,
     autoencoder: Autoencoder,
     text_encoder: TextEncoder,
-    sampling: SamplingSettings = SAMPLING,
+    sampling: ARTVSampling = SAMPLING,
     **options: Any,
 ) -> ARTV:
     groups: dict[str, dict[str, Any]] = {"denoiser": {}, "training": {}}

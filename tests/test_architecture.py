@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tables": {"errors", "files", "columns"},
     "numbers": set(),
     "batch": {"errors"},
+    "options": {"errors"},
     "diffusion": set(),
     "media": {"errors", "files"},
     "pages": {"media"},
@@ -36,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "synthetic": {"errors", "media"},
     "data": {"errors", "files", "batch", "progress", "media", "diffusion"},
     "networks": {"errors", "quiet", "given", "files", "batch", "diffusion"},
-    "systems": {"errors", "batch", "data.windows", "diffusion", "networks"},
+    "systems": {"errors", "options", "batch", "data.windows", "diffusion", "networks"},
     "speed": {"errors", "systems"},
     "checkpoints": {"errors", "files", "media", "networks", "systems"},
     "training": {
@@ -44,11 +45,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("diffusion", "data", "networks", "systems", "checkpoints", "speed"),
     },
     "generation": {
-        *("errors", "given", "files", "progress", "media", "diffusion"),
+        *("errors", "options", "given", "files", "progress", "media", "diffusion"),
         *("networks", "systems", "checkpoints", "pipelines"),
     },
     "pipelines": {
-        *("errors", "given", "media", "diffusion"),
+        *("errors", "options", "given", "media", "diffusion"),
         *("networks", "systems", "checkpoints", "generation"),
     },
 }

@@ -24,8 +24,10 @@ SAME_MACHINE = before.machine() == RESULTS["machine"]
 
 
 def same(seen: list[float], expected: list[float], rtol: float) -> None:
-    if SAME_MACHINE:
-        assert seen == expected
+    """Equal to rounding: since then the networks' outputs are turned into clean latents, not noise,
+    before Eq. 7, whose float32 leaves 1e-5 of the noise's error at the lowest level; until that
+    change these numbers were equal bit for bit.
+    """
     assert seen == pytest.approx(expected, rel=rtol, abs=1e-9)
 
 
@@ -39,7 +41,7 @@ def same_video(frames: Tensor, name: str) -> None:
 @pytest.mark.parametrize("name", before.SYSTEMS)
 def test_training_and_generation_give_what_they_gave(name: str) -> None:
     trainer, losses = before.fit(before.SYSTEMS[name])
-    same(losses, RESULTS["losses"][name], 1e-6)
+    same(losses, RESULTS["losses"][name], 2e-5)
     frames, steps = before.video(trainer.lightning_module.system)
     same(steps, RESULTS["steps"][name], 1e-4)
     same_video(frames, name)
@@ -58,7 +60,7 @@ def test_an_old_checkpoint_generates_what_it_generated(tmp_path: Path) -> None:
 def test_a_run_goes_on_from_an_old_checkpoint(tmp_path: Path) -> None:
     path = before.unpacked(tmp_path / "old.pt")
     _, losses = before.fit(before.SYSTEMS[before.KEPT], before.STEPS + before.MORE, path)
-    same(losses, RESULTS["resumed"], 1e-6)
+    same(losses, RESULTS["resumed"], 2e-5)
 
 
 def test_an_old_exported_folder_generates_what_it_generated() -> None:

@@ -172,13 +172,18 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+CHANGEABLE = (
+    "count",
+    *(f.name for f in dataclasses.fields(Protocol) if f.name not in ("name", "source", "assumed")),
+)
+"""What `--set` may name of a protocol."""
+
+
 def _parse(change: str) -> tuple[str, Any]:
     name, equals, text = change.partition("=")
-    fixed = ("name", "source", "assumed")
-    known = [f.name for f in dataclasses.fields(Protocol) if f.name not in fixed]
-    if not equals or name not in [*known, "count"]:
+    if not equals or name not in CHANGEABLE:
         raise UserError(
-            f"--set takes field=value with one of count, {', '.join(known)}; got '{change}'."
+            f"--set takes field=value with one of {', '.join(CHANGEABLE)}; got '{change}'."
         )
     try:
         return name, parse_yaml(text)

@@ -33,6 +33,7 @@ from lightning_artv.progress import Progress
 from lightning_artv.synthetic.scenes import Image
 from lightning_artv.synthetic.worlds import World, world_at
 from lightning_artv.systems.base import SamplingSettings, Segment, VideoSystem
+from lightning_artv.systems.settings import with_settings
 
 RESULT, SAMPLES = "result.json", "samples.npz"
 DATA_SEED = 1
@@ -135,19 +136,14 @@ def run(job: Benchmark) -> dict[str, Any]:
 
 def sampling(defaults: SamplingSettings, job: Benchmark) -> SamplingSettings:
     """The checkpoint's own settings, but for those that the job names."""
-    guidance = {
-        name: value
-        for name in ("references", "anchor", "text")
-        if (value := getattr(job, f"guidance_{name}")) is not None
+    named = {
+        "steps": job.steps,
+        "noise_level": job.noise_level,
+        "guidance.references": job.guidance_references,
+        "guidance.anchor": job.guidance_anchor,
+        "guidance.text": job.guidance_text,
     }
-    others = {
-        name: value
-        for name in ("noise_level", "steps")
-        if (value := getattr(job, name)) is not None
-    }
-    return dataclasses.replace(
-        defaults, guidance=dataclasses.replace(defaults.guidance, **guidance), **others
-    )
+    return with_settings(defaults, {k: value for k, value in named.items() if value is not None})
 
 
 def generate(

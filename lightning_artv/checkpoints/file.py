@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +24,7 @@ from lightning_artv.checkpoints.sharded import is_sharded, read_meta
 from lightning_artv.checkpoints.sharded import read as read_sharded
 from lightning_artv.errors import UserError
 from lightning_artv.networks.lora import merge_lora
-from lightning_artv.systems.base import VideoSystem
+from lightning_artv.systems.base import Origin, VideoSystem
 
 CONFIG_KEY = "lightning_artv"
 EMA_KEY = "ema"
@@ -36,19 +35,6 @@ PREFIX = "system."
 _UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError)
 
 Weights = Literal["ema", "raw"]
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """The data that a checkpoint was trained on.
-
-    Attributes:
-        size: (height, width) in pixels, or None when the checkpoint does not say.
-        fps: frames a second, or None for every source frame.
-    """
-
-    size: tuple[int, int] | None = None
-    fps: float | None = None
 
 
 def embedded_config(resolved: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,25 +87,21 @@ def load_system(
         system = instantiate_system(config["system"], trusted_packages)
     restore_weights(system, checkpoint, weights, str(path))
     merge_lora(system)
-    note_origin(system, _data_settings(config["data"]), config["system"])
+    system.origin = origin(*_size_and_fps(config["data"]), config["system"])
     return system.to(device).eval()
 
 
-def note_origin(system: VideoSystem, data: DataSettings, configuration: Mapping[str, Any]) -> None:
-    """Note in a system, for `data_settings` and `description`, where it comes from."""
-    object.__setattr__(system, "_data_settings", data)
-    object.__setattr__(system, "_description", json.dumps(configuration, sort_keys=True))
+def origin(
+    size: tuple[int, int] | None, fps: float | None, configuration: Mapping[str, Any]
+) -> Origin:
+    """What a system's `origin` is to say.
 
-
-def data_settings(system: VideoSystem) -> DataSettings:
-    """The data settings that `load_system` found; empty for a system made otherwise."""
-    settings = getattr(system, "_data_settings", None)
-    return settings if isinstance(settings, DataSettings) else DataSettings()
-
-
-def description(system: VideoSystem) -> str:
-    """How a system was configured, in one line; empty for a system that was made by hand."""
-    return str(getattr(system, "_description", ""))
+    Args:
+        size: (height, width) in pixels of what it was trained on; None where nobody says it.
+        fps: frames per second of that; None for every source frame.
+        configuration: how the system was built, as plain data.
+    """
+    return Origin(size, fps, json.dumps(configuration, sort_keys=True))
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -288,10 +270,8 @@ def _strip(state: Mapping[str, Tensor], prefix: str = PREFIX) -> dict[str, Tenso
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
 
 
-def _data_settings(config: Mapping[str, Any]) -> DataSettings:
-    size, fps = config.get("size"), config.get("fps")
+def _size_and_fps(data: Mapping[str, Any]) -> tuple[tuple[int, int] | None, float | None]:
+    size, fps = data.get("size"), data.get("fps")
     if isinstance(size, int):
         size = (size, size)
-    return DataSettings(
-        size=(int(size[0]), int(size[1])) if size else None, fps=float(fps) if fps else None
-    )
+    return (int(size[0]), int(size[1])) if size else None, float(fps) if fps else None

@@ -12,32 +12,32 @@ from lightning_artv.diffusion.schedule import NoiseSchedule
 Weighting = Literal["epsilon", "v", "sample"]
 
 
-def noise_mse(eps_hat: Tensor, eps: Tensor) -> Tensor:
-    """Eq. 4: mean squared error of the predicted noise; `[B, ...]` twice -> float32 `[B]`."""
-    if eps_hat.shape != eps.shape:
+def clean_mse(clean: Tensor, y0: Tensor) -> Tensor:
+    """Mean squared error of the predicted clean latents; `[B, ...]` twice -> float32 `[B]`."""
+    if clean.shape != y0.shape:
         raise ValueError(
-            f"The predicted noise is {tuple(eps_hat.shape)} but the true one {tuple(eps.shape)}."
+            f"The predicted latents are {tuple(clean.shape)} but the true ones {tuple(y0.shape)}."
         )
-    return (eps_hat.float() - eps.float()).square().flatten(1).mean(dim=1)
+    return (clean.float() - y0.float()).square().flatten(1).mean(dim=1)
 
 
 def loss_weights(schedule: NoiseSchedule, t: Tensor, weighting: Weighting) -> Tensor:
-    """What each sample's noise error counts, float32 `[B]`.
+    """What the squared error of each sample's clean latents counts, float32 `[B]`.
 
-    * `epsilon`: 1, the paper's Eq. 4. The error of the implied clean frame counts `snr` times,
-      hence hardly at high noise, where generation decides what moves.
-    * `v`: `(snr + 1) / snr`, the squared error in velocity (Salimans & Ho 2022): all noise levels
-      count alike.
-    * `sample`: `1 / snr`, the squared error of the implied clean frame.
+    * `epsilon`: `snr`, which is the squared error of the noise, the paper's Eq. 4. At high noise,
+      where generation decides what moves, the clean latents hardly count.
+    * `v`: `snr + 1`, the squared error in velocity (Salimans & Ho 2022): all noise levels count
+      alike.
+    * `sample`: 1.
 
     Raises:
         ValueError: another weighting.
     """
     snr = schedule.snr(t)
     if weighting == "epsilon":
-        return torch.ones_like(snr)
+        return snr
     if weighting == "v":
-        return (snr + 1) / snr
+        return snr + 1
     if weighting == "sample":
-        return 1 / snr
+        return torch.ones_like(snr)
     raise ValueError(f"loss weighting must be epsilon, v or sample, got {weighting!r}.")

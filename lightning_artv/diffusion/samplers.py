@@ -2,7 +2,7 @@
 
 Both equal diffusers' schedulers step by step (`DDIMScheduler`, `DPMSolverMultistepScheduler` with
 `dpmsolver++`, second order, midpoint, `lower_order_final`), their choice of timesteps included.
-They know no network: `denoise` predicts noise.
+They know no network: `denoise` answers with the clean picture.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from lightning_artv.diffusion.noise import Generators, randn
-from lightning_artv.diffusion.plan import Level, Spacing, Step, ddim_plan, dpm_plan
-from lightning_artv.diffusion.prediction import eps_from_x0, x0_from_eps
+from lightning_artv.diffusion.plan import Spacing, Step, ddim_plan, dpm_plan
+from lightning_artv.diffusion.prediction import eps_from_x0
 from lightning_artv.diffusion.schedule import NoiseSchedule
 
 Denoise = Callable[[Tensor, int], Tensor]
-"""`(y_t [B, C, h, w] float32, t) -> predicted noise` of the same shape."""
+"""`(y_t [B, ...] float32, t) -> predicted clean latents` of the same shape."""
 
 SAMPLERS = ("ddim", "dpm-solver++")
 
@@ -42,74 +42,97 @@ class Sampled:
     latents: Tensor
 
 
-@torch.no_grad()
-def sample(
-    denoise: Denoise,
-    noise: Tensor,
-    schedule: NoiseSchedule,
-    steps: int = 50,
-    sampler: str = "ddim",
-    *,
-    spacing: Spacing = "leading",
-    steps_offset: int = 1,
-    set_alpha_to_one: bool | None = None,
-    eta: float = 0.0,
-    clip: float | None = None,
-    generators: Generators | None = None,
-    on_step: Callable[[Sampled], None] | None = None,
-) -> Tensor:
-    """Denoise `noise` in `steps` steps; float32 throughout, without gradients.
+@dataclass(frozen=True)
+class Sampler:
+    """How noise becomes clean latents.
 
-    Args:
-        denoise: predicts the noise in `y_t` at timestep t, guidance included.
-        noise: standard normal `[B, ...]`.
-        schedule: the one that the network was trained with.
-        steps: number of evaluations, 1 .. len(schedule).
-        sampler: `ddim` or `dpm-solver++`.
+    Attributes:
+        steps: denoising steps, 1 .. len(schedule); each asks the network once.
+        kind: `ddim` or `dpm-solver++`.
         spacing: how timesteps are chosen (Lin et al. 2024, Table 2).
-        steps_offset: added to the timesteps of `leading`; Stable Diffusion's is 1.
         set_alpha_to_one: whether the last step removes all noise instead of stopping at the
             schedule's first level. None for what diffusers does with Stable Diffusion's settings:
             no for ddim, yes for dpm-solver++.
-        eta: ddim only; 0 is deterministic, 1 is ancestral (DDPM's variance). Needs `generators`
-            where not 0.
         clip: clamp predicted clean latents to [-clip, clip]; the noise is then derived again from
             the clamped value (diffusers' `use_clipped_model_output`), so that `y_t` stays
             explained.
-        generators: one per sample, for `eta`.
-        on_step: called after every step.
-
-    Returns:
-        Clean latents, float32, of the shape of `noise`.
+        steps_offset: added to the timesteps of `leading`; Stable Diffusion's is 1.
+        eta: ddim only; 0 is deterministic, 1 is ancestral (DDPM's variance). Needs generators
+            where not 0.
 
     Raises:
-        ValueError: an unknown sampler or spacing, or a number of steps that the schedule cannot
-            serve.
+        ValueError: a kind of sampler that there is not, or an `eta` that it has no use for.
     """
-    _check_arguments(sampler, eta, generators)
-    is_ddim = sampler == "ddim"
-    to_one = set_alpha_to_one if set_alpha_to_one is not None else not is_ddim
-    make_plan = ddim_plan if is_ddim else dpm_plan
-    y_t, previous = noise.float(), None
-    for index, step in enumerate(make_plan(schedule, steps, spacing, steps_offset, to_one)):
-        eps = denoise(y_t, step.timestep).float()
-        clean = predicted_clean(y_t, eps, step.now, clip)
-        if is_ddim:
-            fresh = randn(generators, y_t.shape[1:], y_t.device) if eta and generators else None
-            y_t = ddim_step(y_t, clean, step, eta, fresh)
-        else:
-            lower_order = index == steps - 1 and steps < 15  # lower_order_final
-            y_t = dpm_step(y_t, clean, step, None if lower_order else previous)
-            previous = (clean, step)
-        if on_step is not None:
-            on_step(Sampled(index, step.timestep, clean, y_t))
-    return y_t
 
+    steps: int = 50
+    kind: str = "ddim"
+    spacing: Spacing = "leading"
+    set_alpha_to_one: bool | None = None
+    clip: float | None = None
+    steps_offset: int = 1
+    eta: float = 0.0
 
-def predicted_clean(y_t: Tensor, eps: Tensor, now: Level, clip: float | None = None) -> Tensor:
-    """The clean latents that a noise prediction implies, clamped to [-clip, clip] if asked."""
-    clean = x0_from_eps(y_t, eps, now.signal, now.noise)
-    return clean if clip is None else clean.clamp(-clip, clip)
+    def __post_init__(self) -> None:
+        if self.kind not in SAMPLERS:
+            raise ValueError(
+                f"The sampler must be one of {', '.join(SAMPLERS)}, got {self.kind!r}."
+            )
+        if self.eta and self.kind != "ddim":
+            raise ValueError("eta needs the ddim sampler.")
+
+    def plan(self, schedule: NoiseSchedule) -> list[Step]:
+        """The steps from noise to clean latents.
+
+        Raises:
+            ValueError: a spacing that there is not, or steps that the schedule cannot serve.
+        """
+        is_ddim, to_one = self.kind == "ddim", self.set_alpha_to_one
+        make = ddim_plan if is_ddim else dpm_plan
+        last = not is_ddim if to_one is None else to_one
+        return make(schedule, self.steps, self.spacing, self.steps_offset, last)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        denoise: Denoise,
+        noise: Tensor,
+        schedule: NoiseSchedule,
+        generators: Generators | None = None,
+        on_step: Callable[[Sampled], None] | None = None,
+    ) -> Tensor:
+        """Denoise `noise`; float32 throughout, without gradients.
+
+        Args:
+            denoise: predicts the clean latents behind `y_t` at timestep t, guidance included.
+            noise: standard normal `[B, ...]`.
+            schedule: the one that the network was trained with.
+            generators: one per sample, for `eta`.
+            on_step: called after every step.
+
+        Returns:
+            Clean latents, float32, of the shape of `noise`.
+
+        Raises:
+            ValueError: steps that the schedule cannot serve, or `eta` without generators.
+        """
+        if self.eta and generators is None:
+            raise ValueError("eta needs one generator per sample.")
+        y_t, previous = noise.float(), None
+        for index, step in enumerate(self.plan(schedule)):
+            clean = denoise(y_t, step.timestep).float()
+            if self.clip is not None:
+                clean = clean.clamp(-self.clip, self.clip)
+            if self.kind == "ddim":
+                shape, device = y_t.shape[1:], y_t.device
+                fresh = randn(generators, shape, device) if self.eta and generators else None
+                y_t = ddim_step(y_t, clean, step, self.eta, fresh)
+            else:
+                lower_order = index == self.steps - 1 and self.steps < 15  # lower_order_final
+                y_t = dpm_step(y_t, clean, step, None if lower_order else previous)
+                previous = (clean, step)
+            if on_step is not None:
+                on_step(Sampled(index, step.timestep, clean, y_t))
+        return y_t
 
 
 def ddim_step(
@@ -144,10 +167,3 @@ def dpm_step(
         slope = (clean - old_clean) / (now.log_snr - old_step.now.log_snr)
         clean = clean + h / 2 * slope
     return target.noise / now.noise * y_t - target.signal * math.expm1(-h) * clean
-
-
-def _check_arguments(sampler: str, eta: float, generators: Generators | None) -> None:
-    if sampler not in SAMPLERS:
-        raise ValueError(f"The sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}.")
-    if eta and (sampler != "ddim" or generators is None):
-        raise ValueError("eta needs the ddim sampler and one generator a sample.")

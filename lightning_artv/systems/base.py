@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from lightning_artv.batch import VideoBatch
 from lightning_artv.data.windows import Windows
 from lightning_artv.diffusion.noise import Generators
 from lightning_artv.diffusion.schedule import NoiseSchedule
-from lightning_artv.errors import UserError, check_frames, check_number, check_whole
+from lightning_artv.errors import UserError, check_frames
 
 
 @dataclass(frozen=True)
@@ -52,52 +52,16 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Guidance:
-    """Weights of the three conditions (paper Sec. 4); 0 leaves a branch out and costs no
-    evaluation.
-    """
-
-    references: float = 0.25
-    anchor: float = 0.25
-    text: float = 6.5
-
-    def __post_init__(self) -> None:
-        for name in ("references", "anchor", "text"):
-            check_number(f"The guidance of the {name}", getattr(self, name))
-
-
-@dataclass(frozen=True)
 class SamplingSettings:
-    """How frames are sampled.
+    """How a system samples: a frozen dataclass of its own, whose fields `--set` may name.
+
+    Every system has `steps`; what else there is, is its own.
 
     Attributes:
-        steps: denoising steps a frame.
-        sampler: `ddim` or `dpm-solver++`.
-        spacing: how timesteps are chosen: `leading` (Stable Diffusion's), `trailing` or `linspace`.
-        guidance: weights of the conditions.
-        noise_level: t_test (Sec. 3.3), the noise augmentation of references and anchor, in [0,
-            T_max].
-        clip_latents: clamp the predicted clean latent to [-clip, clip] at every step; None for no
-            clamp. Only sensible where latents are pixels.
-        set_alpha_to_one: whether the last step removes all noise, so that a mask of 1 copies
-            exactly; None for what Stable Diffusion's samplers do (ddim no, dpm-solver++ yes).
-        segment_anchor: anchor each segment on its own first frame instead of the video's.
+        steps: denoising steps per frame, or per clip.
     """
 
     steps: int = 50
-    sampler: str = "ddim"
-    spacing: Literal["leading", "trailing", "linspace"] = "leading"
-    guidance: Guidance = Guidance()
-    noise_level: int = 200
-    clip_latents: float | None = None
-    set_alpha_to_one: bool | None = None
-    segment_anchor: bool = False
-
-    def __post_init__(self) -> None:
-        check_whole(f"{self.steps} steps: the number of denoising steps", self.steps, 1)
-        check_whole("The noise level", self.noise_level, 0)
-        if self.clip_latents is not None:
-            check_number("The clamp of the latents", self.clip_latents, 1e-6)
 
 
 @dataclass(frozen=True)
@@ -122,6 +86,19 @@ class DenoisingStep:
 Observer = Callable[[DenoisingStep], None]
 
 
+@dataclass(frozen=True)
+class Denoised:
+    """What a denoiser answers.
+
+    Attributes:
+        clean: predicted clean latents `[B, ...]`.
+        mask: `[B, 1 or C, h, w]` in [0, 1]; None without a mask network.
+    """
+
+    clean: Tensor
+    mask: Tensor | None = None
+
+
 Conditions = TypeVar("Conditions")
 EncodedConditions = TypeVar("EncodedConditions")
 
@@ -142,8 +119,27 @@ class Denoiser(nn.Module, ABC, Generic[Conditions, EncodedConditions]):
         """What no denoising step changes; computed once per frame or clip."""
 
     @abstractmethod
+    def denoise(self, y_t: Tensor, t: Tensor, encoded: EncodedConditions) -> Denoised:
+        """The clean latents behind `y_t` `[B, ...]` at steps `t` `[B]`."""
+
+    @abstractmethod
     def blocks(self) -> list[nn.Module]:
         """See `VideoSystem.blocks`."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a system comes from.
+
+    Attributes:
+        size: (height, width) in pixels of what it was trained on; None where nobody says it.
+        fps: frames per second of that; None for every source frame.
+        description: how it was built, in one line.
+    """
+
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+    description: str = ""
 
 
 class VideoSystem(nn.Module, ABC):
@@ -154,11 +150,15 @@ class VideoSystem(nn.Module, ABC):
         windows: class of the training windows that the system understands; its defaults serve
             where `data.windows` names none.
         renamed: how names of weights in earlier checkpoints begin -> how they begin now.
+        origin: what a checkpoint or an exported folder says of itself; empty for a system that was
+            made by hand.
     """
 
     windows: ClassVar[type[Windows]]
 
     renamed: ClassVar[Mapping[str, str]] = {}
+
+    origin: Origin = Origin()
 
     @property
     @abstractmethod

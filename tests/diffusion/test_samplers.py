@@ -9,14 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_artv.diffusion.noise import generators_for, randn
-from lightning_artv.diffusion.plan import ddim_plan, dpm_plan
-from lightning_artv.diffusion.samplers import (
-    Sampled,
-    ddim_step,
-    dpm_step,
-    predicted_clean,
-    sample,
-)
+from lightning_artv.diffusion.plan import Level, ddim_plan, dpm_plan
+from lightning_artv.diffusion.prediction import x0_from_eps
+from lightning_artv.diffusion.samplers import Denoise, Sampled, Sampler, ddim_step, dpm_step
 from lightning_artv.diffusion.schedule import NoiseSchedule
 
 SCHEDULE = NoiseSchedule.scaled_linear()
@@ -41,6 +36,26 @@ def gaussian_eps(y_t: torch.Tensor, t: int) -> torch.Tensor:
 def bent_eps(y_t: torch.Tensor, t: int) -> torch.Tensor:
     """A prediction that is linear in nothing, so that no error cancels."""
     return torch.tanh(y_t) + 0.3 * torch.cos(3 * y_t + t / 100)
+
+
+def predicted_clean(
+    y_t: torch.Tensor, eps: torch.Tensor, now: Level, clip: float = math.inf
+) -> torch.Tensor:
+    return x0_from_eps(y_t, eps, now.signal, now.noise).clamp(-clip, clip)
+
+
+def clean_of(predict_noise: Denoise) -> Denoise:
+    """What a sampler asks, of a function that predicts noise."""
+
+    def denoise(y_t: torch.Tensor, t: int) -> torch.Tensor:
+        alpha_bar = SCHEDULE.alpha_bar[t].item()
+        level = Level(math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
+        return predicted_clean(y_t, predict_noise(y_t, t), level)
+
+    return denoise
+
+
+GAUSSIAN, BENT = clean_of(gaussian_eps), clean_of(bent_eps)
 
 
 def ddim_scheduler(spacing: str, clip: float | None = None, to_one: bool = False) -> DDIMScheduler:
@@ -134,16 +149,8 @@ def test_dpm_solver_equals_diffusers_step_by_step(steps, spacing, to_one):
         return eps
 
     seen: list[Sampled] = []
-    sample(
-        denoise,
-        compared,
-        SCHEDULE,
-        steps,
-        "dpm-solver++",
-        spacing=spacing,
-        set_alpha_to_one=to_one,
-        on_step=seen.append,
-    )
+    sampler = Sampler(steps, "dpm-solver++", spacing, to_one)
+    sampler.sample(clean_of(denoise), compared, SCHEDULE, on_step=seen.append)
     assert len(seen) == len(expected) == steps
     for mine, other in zip(seen, expected, strict=True):
         assert torch.allclose(mine.latents, other, rtol=1e-5, atol=1e-5), mine.index
@@ -157,7 +164,7 @@ def test_the_whole_ddim_run_equals_diffusers(steps, spacing):
     expected = NOISE
     for t in theirs.timesteps:
         expected = theirs.step(gaussian_eps(expected, int(t)), int(t), expected).prev_sample
-    mine = sample(gaussian_eps, NOISE, SCHEDULE, steps, spacing=spacing)
+    mine = Sampler(steps, spacing=spacing).sample(GAUSSIAN, NOISE, SCHEDULE)
     assert torch.allclose(mine, expected, atol=2e-5)
 
 
@@ -170,8 +177,7 @@ def exact_flow(noise: torch.Tensor) -> torch.Tensor:
 
 def test_both_samplers_converge_to_the_closed_form_at_their_order():
     def error(sampler: str, steps: int) -> float:
-        settings = {"spacing": "trailing", "set_alpha_to_one": False}
-        made = sample(gaussian_eps, NOISE, SCHEDULE, steps, sampler, **settings)
+        made = Sampler(steps, sampler, "trailing", False).sample(GAUSSIAN, NOISE, SCHEDULE)
         return (made - exact_flow(NOISE)).abs().max().item()
 
     first, second = error("ddim", 50), error("ddim", 200)
@@ -184,16 +190,8 @@ def test_ancestral_sampling_keeps_the_variance_of_the_data():
     count = 4000
     noise = randn(generators_for(0, range(count)), ())
     generators = generators_for(1, range(count))
-    made = sample(
-        gaussian_eps,
-        noise,
-        SCHEDULE,
-        100,
-        spacing="trailing",
-        set_alpha_to_one=True,
-        eta=1.0,
-        generators=generators,
-    )
+    sampler = Sampler(100, spacing="trailing", set_alpha_to_one=True, eta=1.0)
+    made = sampler.sample(GAUSSIAN, noise, SCHEDULE, generators)
     assert made.mean().item() == pytest.approx(MEAN, abs=0.04)
     assert made.std().item() == pytest.approx(STD, abs=0.04)
 
@@ -202,14 +200,14 @@ def test_a_samples_noise_is_its_own_in_stochastic_sampling():
     def run(keys: list[str]) -> torch.Tensor:
         generators = generators_for(0, keys)
         noise = randn(generators, (4, 3, 3))
-        return sample(bent_eps, noise, SCHEDULE, 5, eta=1.0, generators=generators)
+        return Sampler(5, eta=1.0).sample(BENT, noise, SCHEDULE, generators)
 
     assert torch.equal(run(["a", "b"])[1], run(["b"])[0])
 
 
 def test_deterministic_sampling_draws_nothing():
     generators = generators_for(0, range(2))
-    sample(bent_eps, NOISE, SCHEDULE, 3, generators=generators)
+    Sampler(3).sample(BENT, NOISE, SCHEDULE, generators)
     fresh = generators_for(0, range(2))
     assert torch.equal(randn(generators, (5,)), randn(fresh, (5,)))
 
@@ -222,9 +220,10 @@ def test_observers_see_every_step_and_the_end(sampler):
     def denoise(y_t: torch.Tensor, t: int) -> torch.Tensor:
         asked.append(t)
         assert y_t.dtype == torch.float32
-        return gaussian_eps(y_t, t).bfloat16()
+        return GAUSSIAN(y_t, t).bfloat16()
 
-    made = sample(denoise, NOISE.bfloat16(), SCHEDULE, 8, sampler, clip=0.5, on_step=seen.append)
+    solver = Sampler(8, sampler, clip=0.5)
+    made = solver.sample(denoise, NOISE.bfloat16(), SCHEDULE, on_step=seen.append)
     assert made.dtype == torch.float32
     assert [s.index for s in seen] == list(range(8))
     assert [s.timestep for s in seen] == asked == sorted(asked, reverse=True)
@@ -235,9 +234,11 @@ def test_observers_see_every_step_and_the_end(sampler):
 def test_removing_all_noise_leaves_the_predicted_frame():
     """So a system whose prediction copies a pixel copies it exactly."""
     seen: list[Sampled] = []
-    made = sample(bent_eps, NOISE, SCHEDULE, 4, set_alpha_to_one=True, on_step=seen.append)
+    sampler = Sampler(4, set_alpha_to_one=True)
+    made = sampler.sample(BENT, NOISE, SCHEDULE, on_step=seen.append)
     assert torch.allclose(made, seen[-1].clean, atol=1e-6)
-    made = sample(bent_eps, NOISE, SCHEDULE, 4, "dpm-solver++", on_step=seen.append)
+    solver = Sampler(4, "dpm-solver++")
+    made = solver.sample(BENT, NOISE, SCHEDULE, on_step=seen.append)
     assert torch.allclose(made, seen[-1].clean, atol=1e-6)
 
 
@@ -248,7 +249,7 @@ def test_ddim_may_use_the_whole_schedule():
 
 def test_nothing_keeps_gradients():
     noise = NOISE.clone().requires_grad_()
-    assert not sample(gaussian_eps, noise, SCHEDULE, 2).requires_grad
+    assert not Sampler(2).sample(GAUSSIAN, noise, SCHEDULE).requires_grad
 
 
 def test_dpm_step_without_history_is_ddim():
@@ -262,15 +263,15 @@ def test_dpm_step_without_history_is_ddim():
     [
         ({"steps": 0}, "steps must lie in 1 .. 1000"),
         ({"steps": 1001}, "steps must lie in 1 .. 1000"),
-        ({"sampler": "euler"}, "one of ddim, dpm-solver"),
+        ({"kind": "euler"}, "one of ddim, dpm-solver"),
         ({"spacing": "karras"}, "spacing must be"),
         ({"steps_offset": -1}, "steps_offset"),
-        ({"eta": 1.0}, "one generator a sample"),
-        ({"eta": 1.0, "sampler": "dpm-solver++", "generators": []}, "ddim"),
-        ({"steps": 1000, "sampler": "dpm-solver++"}, "use fewer steps"),
+        ({"eta": 1.0}, "one generator per sample"),
+        ({"eta": 1.0, "kind": "dpm-solver++"}, "ddim"),
+        ({"steps": 1000, "kind": "dpm-solver++"}, "use fewer steps"),
     ],
 )
 def test_bad_settings_are_refused_in_one_sentence(arguments, words):
     with pytest.raises(ValueError, match=words) as caught:
-        sample(gaussian_eps, NOISE, SCHEDULE, **arguments)
+        Sampler(**arguments).sample(GAUSSIAN, NOISE, SCHEDULE)
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)

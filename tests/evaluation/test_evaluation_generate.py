@@ -226,15 +226,6 @@ def test_devices() -> None:
             choose_devices(2, "cuda")
 
 
-def test_a_guidance_of_three_replaces_the_systems(job: Generation) -> None:
-    guided = dataclasses.replace(job, sampling=(("guidance", (1.0, 2.0, 3.0)), ("steps", 5)))
-    defaults = module.SamplingSettings(noise_level=7)
-    settings = module._settings(defaults, guided)
-    assert (settings.guidance.references, settings.guidance.text) == (1.0, 3.0)
-    assert (settings.steps, settings.noise_level) == (5, 7)
-    assert module._settings(defaults, dataclasses.replace(job, sampling=())) == defaults
-
-
 def test_requests_carry_the_protocols_frames_and_seeds(
     job: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

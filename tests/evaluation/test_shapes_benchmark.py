@@ -19,11 +19,11 @@ from evaluation.shapes.benchmark import DATA_SEED, RESULT, SAMPLES, Benchmark, r
 from evaluation.shapes.classifier import load_classifier
 from evaluation.shapes.metrics_table import FLAT, METRICS, STILL
 from evaluation.shapes.train_classifier import Training, train
-from lightning_artv.checkpoints.file import DataSettings
 from lightning_artv.errors import MissingWeightsError, UserError
 from lightning_artv.synthetic.worlds import World, world_at
+from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.artv.windows import NextFrame
-from lightning_artv.systems.base import SamplingSettings, Segment, VideoSystem
+from lightning_artv.systems.base import Origin, Segment, VideoSystem
 
 torch.set_num_threads(1)
 SHORT = {"clips": 2, "long_clips": 0, "steps": 1, "device": "cpu"}
@@ -52,11 +52,11 @@ class Oracle(VideoSystem):
     def __init__(self, knows: bool) -> None:
         super().__init__()
         self.knows = knows
-        object.__setattr__(self, "_data_settings", DataSettings((32, 32), None))
+        self.origin = Origin((32, 32))
 
     @property
-    def sampling(self) -> SamplingSettings:
-        return SamplingSettings(noise_level=3)
+    def sampling(self) -> ARTVSampling:
+        return ARTVSampling(noise_level=3)
 
     @property
     def size_multiple(self) -> int:
@@ -177,7 +177,7 @@ def test_a_clip_has_the_same_noise_whatever_else_is_made(
 
 
 def test_sampling_settings_are_the_checkpoints_unless_named(files: dict[str, Path]) -> None:
-    defaults = SamplingSettings(steps=8, noise_level=4)
+    defaults = ARTVSampling(steps=8, noise_level=4)
     job = Benchmark(out=Path("x"), **files)
     assert benchmark.sampling(defaults, job) == defaults
     job = dataclasses.replace(job, guidance_text=2.0, noise_level=0)

@@ -23,7 +23,9 @@ from lightning_artv.generation.storyboard import Shot, read_prompts, read_storyb
 from lightning_artv.generation.videos import autocast, video_size
 from lightning_artv.media import read_video
 from lightning_artv.progress import Progress
-from lightning_artv.systems.base import Guidance, SamplingSettings
+from lightning_artv.systems.artv.flags import given_settings
+from lightning_artv.systems.artv.settings import ARTVSampling, Guidance
+from lightning_artv.systems.settings import with_settings
 
 STUB = {"class_path": "stub_system.StubSystem", "init_args": {"width": 4}}
 
@@ -159,17 +161,20 @@ def test_missing_first_frame_model_is_exit_3(
 
 
 def test_settings_replace_only_what_is_given() -> None:
-    defaults = SamplingSettings(steps=7, guidance=Guidance(1.0, 2.0, 3.0), noise_level=9)
+    defaults = ARTVSampling(steps=7, guidance=Guidance(1.0, 2.0, 3.0), noise_level=9)
     base = ["--checkpoint", "c", "--prompt", "p", "--output", "o.mp4"]
 
-    def made(*more: str) -> SamplingSettings:
-        return generate.sampling_settings(defaults, build_parser().parse_args([*base, *more]))
+    def made(*more: str) -> ARTVSampling:
+        options = build_parser().parse_args([*base, *more])
+        return with_settings(defaults, given_settings(options, options.changes))
 
     assert made() == defaults
     changed = made("--guidance", "0,0.5,6", "--guidance-text", "4", "--noise-level", "0")
     assert changed.guidance == Guidance(0.0, 0.5, 4.0)
     assert (changed.noise_level, changed.steps) == (0, 7)
     assert made("--sampler", "dpm-solver++", "--steps", "3").sampler == "dpm-solver++"
+    assert made("--set", "guidance.text=7", "steps=4") == made("--guidance-text=7", "--steps=4")
+    assert made("--steps", "3", "--set", "steps=4", "--set", "clip_latents=1").steps == 4
 
 
 def test_three_lines_of_python(tmp_path: Path) -> None:

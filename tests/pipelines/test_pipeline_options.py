@@ -13,8 +13,8 @@ from diffusers import DiffusionPipeline
 from tiny_systems import generate, small_system, trained
 
 from lightning_artv import ARTVPipeline
-from lightning_artv.checkpoints.file import DataSettings, note_origin
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError, UserError
+from lightning_artv.systems.base import Origin
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_missing_part_is_named(exported: dict[str, Path]) -> None:
 
 def test_components_make_the_same_pipeline_again(tmp_path: Path) -> None:
     system = trained(small_system(static_noise="residual", use_anchor=False, mask_bias=-1.0))
-    note_origin(system, DataSettings((16, 16), 4.0), {})
+    system.origin = Origin((16, 16), 4.0)
     made = ARTVPipeline.from_system(system, {"steps": 7})
     made.save_pretrained(tmp_path / "x")
     for pipeline in (made, ARTVPipeline.from_pretrained(tmp_path / "x")):

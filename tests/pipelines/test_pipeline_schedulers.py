@@ -22,12 +22,12 @@ from lightning_artv import ARTVPipeline
 from lightning_artv.diffusion.schedule import NoiseSchedule
 from lightning_artv.errors import UserError
 from lightning_artv.pipelines.artv.schedulers import sampling_from, schedule_from, scheduler_of
-from lightning_artv.systems.base import Guidance, SamplingSettings
+from lightning_artv.systems.artv.settings import ARTVSampling, Guidance
 
 
 @st.composite
-def samplings(draw: st.DrawFn) -> SamplingSettings:
-    return SamplingSettings(
+def samplings(draw: st.DrawFn) -> ARTVSampling:
+    return ARTVSampling(
         steps=draw(st.integers(1, 50)),
         sampler=draw(st.sampled_from(["ddim", "dpm-solver++"])),
         spacing=draw(st.sampled_from(["leading", "trailing", "linspace"])),
@@ -42,19 +42,19 @@ SYSTEM = small_system()
 
 @settings(max_examples=30, deadline=None)
 @given(samplings())
-def test_a_scheduler_says_the_sampling_settings(sampling: SamplingSettings) -> None:
+def test_a_scheduler_says_the_sampling_settings(sampling: ARTVSampling) -> None:
     SYSTEM._sampling = sampling
     scheduler = scheduler_of(SYSTEM)
     again = type(scheduler).from_config(json.loads(scheduler.to_json_string()))
-    assert sampling_from(again, SamplingSettings(steps=sampling.steps)) == SamplingSettings(
+    assert sampling_from(again, ARTVSampling(steps=sampling.steps)) == ARTVSampling(
         **{**vars(sampling), "guidance": Guidance()}
     )
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpm-solver++"])
 def test_an_unset_last_step_is_the_samplers_own(sampler: str) -> None:
-    SYSTEM._sampling = SamplingSettings(sampler=sampler)
-    found = sampling_from(scheduler_of(SYSTEM), SamplingSettings())
+    SYSTEM._sampling = ARTVSampling(sampler=sampler)
+    found = sampling_from(scheduler_of(SYSTEM), ARTVSampling())
     assert found.set_alpha_to_one is (sampler == "dpm-solver++")
 
 
@@ -68,7 +68,7 @@ def test_an_unset_last_step_is_the_samplers_own(sampler: str) -> None:
     ],
 )
 def test_a_scheduler_says_the_noise_schedule_exactly(schedule: NoiseSchedule) -> None:
-    system = small_system(SamplingSettings())
+    system = small_system(ARTVSampling())
     system.denoiser.schedule = schedule
     scheduler = scheduler_of(system)
     again = DDIMScheduler.from_config(json.loads(scheduler.to_json_string()))
@@ -104,4 +104,4 @@ def test_another_scheduler_is_another_sampler(exported: dict[str, Path]) -> None
 )
 def test_schedulers_that_we_do_not_have_are_refused(scheduler: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        sampling_from(scheduler, SamplingSettings())
+        sampling_from(scheduler, ARTVSampling())

@@ -14,11 +14,11 @@ from lightning_artv.networks.autoencoder import KLAutoencoder, PixelUnshuffleAut
 from lightning_artv.networks.text_encoder import ByteTextEncoder, CLIPTextEncoder
 from lightning_artv.networks.unet import PretrainedUNet, SmallUNet
 from lightning_artv.systems.artv import ARTV
-from lightning_artv.systems.base import Guidance, SamplingSettings
+from lightning_artv.systems.artv.settings import ARTVSampling, Guidance
 
 KINDS = ("small", "sd")
 
-SMALL_SAMPLING = SamplingSettings(
+SMALL_SAMPLING = ARTVSampling(
     steps=2,
     spacing="trailing",
     guidance=Guidance(0.0, 0.5, 1.0),
@@ -26,10 +26,10 @@ SMALL_SAMPLING = SamplingSettings(
     clip_latents=1.0,
     set_alpha_to_one=True,
 )
-SD_SAMPLING = SamplingSettings(steps=2, guidance=Guidance(0.25, 0.25, 6.5), noise_level=200)
+SD_SAMPLING = ARTVSampling(steps=2, guidance=Guidance(0.25, 0.25, 6.5), noise_level=200)
 
 
-def small_system(sampling: SamplingSettings = SMALL_SAMPLING, **options: Any) -> ARTV:
+def small_system(sampling: ARTVSampling = SMALL_SAMPLING, **options: Any) -> ARTV:
     torch.manual_seed(0)
     unet = SmallUNet((16, 32), text_width=16, norm_groups=8)
     arguments = {"prediction_type": "residual", "max_noise_level": 20, "mask_channels": "all"}
@@ -39,7 +39,7 @@ def small_system(sampling: SamplingSettings = SMALL_SAMPLING, **options: Any) ->
     ).eval()
 
 
-def sd_system(folder: Path, sampling: SamplingSettings = SD_SAMPLING) -> ARTV:
+def sd_system(folder: Path, sampling: ARTVSampling = SD_SAMPLING) -> ARTV:
     torch.manual_seed(0)
     name = str(folder)
     parts = (PretrainedUNet(name), KLAutoencoder(name), CLIPTextEncoder(name))

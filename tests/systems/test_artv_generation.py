@@ -16,10 +16,11 @@ from lightning_artv.diffusion.noise import generators_for, randn
 from lightning_artv.errors import UserError
 from lightning_artv.systems.artv import ARTV
 from lightning_artv.systems.artv.references import without_anchor, without_references
-from lightning_artv.systems.base import DenoisingStep, Guidance, SamplingSettings, Segment
+from lightning_artv.systems.artv.settings import ARTVSampling, Guidance
+from lightning_artv.systems.base import DenoisingStep, Segment
 
 MakeSystem = Callable[..., ARTV]
-FAST = SamplingSettings(steps=2, guidance=Guidance(0.25, 0.25, 1.0), noise_level=20)
+FAST = ARTVSampling(steps=2, guidance=Guidance(0.25, 0.25, 1.0), noise_level=20)
 
 
 def _frames(system: ARTV, prompts: tuple[str, ...], frames: int, **options: object) -> torch.Tensor:
@@ -35,7 +36,7 @@ def test_a_closed_mask_and_one_text_weight_is_plain_stable_diffusion(sd_folder: 
     U-Net.
     """
     system = full_size(sd_folder).eval()
-    settings = SamplingSettings(steps=5, guidance=Guidance(0.25, 0.25, 6.5), noise_level=0)
+    settings = ARTVSampling(steps=5, guidance=Guidance(0.25, 0.25, 6.5), noise_level=0)
     clean: list[DenoisingStep] = []
     list(
         system.generate(
@@ -79,7 +80,7 @@ def test_guided_prediction_is_the_formula_over_separate_evaluations(
 
     def eps(c: object, tokens: torch.Tensor) -> torch.Tensor:
         encoded = system.denoiser.encode((c, tokens))  # type: ignore[arg-type]
-        return system.denoiser.predict_noise(y, torch.tensor([t, t]), encoded).eps
+        return system.denoiser.denoise(y, torch.tensor([t, t]), encoded).clean
 
     with torch.no_grad():
         base = eps(conditions, text)
@@ -165,7 +166,7 @@ def test_storyboard_continues_and_anchors_where_asked(make_system: MakeSystem) -
 def test_memory_of_512_frames_is_that_of_16(make_system: MakeSystem) -> None:
     """All live tensors, counted while the last frame is out: 512 frames hold within 5 % of 16."""
     system = make_system()
-    settings = SamplingSettings(steps=1, guidance=Guidance(0, 0, 0), noise_level=0)
+    settings = ARTVSampling(steps=1, guidance=Guidance(0, 0, 0), noise_level=0)
     first = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
 
     def held_at_the_end(frames: int) -> tuple[int, int]:

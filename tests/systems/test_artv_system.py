@@ -22,6 +22,12 @@ from lightning_artv.systems.artv.references import without_references
 MakeSystem = Callable[..., ARTV]
 
 
+def levels(system: ARTV, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Signal and noise at `t`, for products with latents."""
+    schedule = system.denoiser.schedule
+    return schedule.signal(t).view(-1, 1, 1, 1), schedule.noise(t).view(-1, 1, 1, 1)
+
+
 @pytest.mark.parametrize("form", ["posterior", "residual", "literal", "none"])
 def test_untrained_prediction_is_stable_diffusions(
     sd_folder: Path, batch: VideoBatch, form: str
@@ -37,9 +43,10 @@ def test_untrained_prediction_is_stable_diffusions(
     text = system.text_encoder(captions)
     y_t, t = torch.randn_like(y0), torch.tensor([3, 400, 999])
     with torch.no_grad():
-        ours = system.denoiser.predict_noise(y_t, t, system.denoiser.encode((conditions, text)))
+        ours = system.denoiser.denoise(y_t, t, system.denoiser.encode((conditions, text)))
         theirs = plain(y_t, t, text).sample
-    assert (ours.eps - theirs).abs().max() < 1e-5
+    signal, noise = levels(system, t)
+    assert (signal * ours.clean + noise * theirs - y_t).abs().max() < 1e-5
     assert ours.mask is None if form == "none" else (ours.mask == 0).all()
 
 
@@ -112,7 +119,7 @@ def test_weighted_losses_are_the_papers_times_the_weights(
 
 
 @pytest.mark.parametrize("kind", ["v_prediction", "residual"])
-def test_other_predictions_are_turned_into_noise_before_eq_7(
+def test_other_predictions_are_turned_into_clean_latents_before_eq_7(
     make_system: MakeSystem, batch: VideoBatch, kind: str
 ) -> None:
     system = make_system(opened=True, static_noise="none", prediction_type=kind)
@@ -123,14 +130,13 @@ def test_other_predictions_are_turned_into_noise_before_eq_7(
     y_t, t = torch.randn(3, 12, 8, 8), torch.tensor([0, 500, 999])
     with torch.no_grad():
         encoded = system.denoiser.encode((conditions, system.text_encoder(captions)))
-        eps, out = (s.denoiser.predict_noise(y_t, t, encoded).eps for s in (system, plain))
-    schedule = system.denoiser.schedule
-    signal, noise = (f(t).view(-1, 1, 1, 1) for f in (schedule.signal, schedule.noise))
+        clean, other = (s.denoiser.denoise(y_t, t, encoded).clean for s in (system, plain))
+    signal, noise = levels(system, t)
+    out = (y_t - signal * other) / noise  # the network's own output, which `plain` takes as noise
+    expected = out + conditions.y_ref * some.view(-1, 1, 1, 1)
     if kind == "v_prediction":
-        torch.testing.assert_close(eps, signal * out + noise * y_t)
-    else:
-        clean = out + conditions.y_ref * some.view(-1, 1, 1, 1)
-        torch.testing.assert_close(signal * clean + noise * eps, y_t)
+        expected = signal * y_t - noise * out
+    torch.testing.assert_close(clean, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_samples_loss_does_not_depend_on_its_batch_mates(

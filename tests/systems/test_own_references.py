@@ -12,13 +12,12 @@ from torch import Tensor
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import generators_for
-from lightning_artv.diffusion.prediction import eps_from_x0
-from lightning_artv.diffusion.schedule import broadcast
 from lightning_artv.errors import UserError
 from lightning_artv.systems.artv import ARTV
-from lightning_artv.systems.artv.denoiser import Encoded, NoisePrediction
+from lightning_artv.systems.artv.denoiser import Encoded
 from lightning_artv.systems.artv.references import FrameConditions
-from lightning_artv.systems.base import SamplingSettings
+from lightning_artv.systems.artv.settings import ARTVSampling
+from lightning_artv.systems.base import Denoised
 
 HALF = 0.5
 
@@ -34,13 +33,11 @@ def windows() -> VideoBatch:
 
 def halving(system: ARTV) -> ARTV:
     """The system makes of every frame its previous one at half the contrast."""
-    schedule = system.denoiser.schedule
 
-    def predict(y_t: Tensor, t: Tensor, encoded: Encoded) -> NoisePrediction:
-        signal, noise = (broadcast(f(t), y_t) for f in (schedule.signal, schedule.noise))
-        return NoisePrediction(eps_from_x0(y_t, HALF * encoded.y_ref, signal, noise), None)
+    def denoise(y_t: Tensor, t: Tensor, encoded: Encoded) -> Denoised:
+        return Denoised(HALF * encoded.y_ref)
 
-    system.denoiser.predict_noise = predict  # type: ignore[method-assign]
+    system.denoiser.denoise = denoise  # type: ignore[method-assign]
     return system
 
 
@@ -55,7 +52,7 @@ def test_each_target_follows_what_was_made_of_the_one_before(
     make_system: MakeSystem, windows: VideoBatch, steps: int
 ) -> None:
     plain = {"max_noise_level": 0, "condition_dropout": 0.0}
-    options = {**plain, "sampling": SamplingSettings(noise_level=0)}
+    options = {**plain, "sampling": ARTVSampling(noise_level=0)}
     system = halving(make_system(own_references=1.0, own_reference_steps=steps, **options))
     true, made = seen(system, windows, ["a", "b", "c"])
     torch.testing.assert_close(made[:, 0], HALF * true[:, 3], rtol=1e-4, atol=1e-4)

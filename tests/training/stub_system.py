@@ -12,15 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import Generators, randint, randn
+from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.artv.windows import NextFrame, in_roles
-from lightning_artv.systems.base import (
-    DenoisingStep,
-    LossOutput,
-    Observer,
-    SamplingSettings,
-    Segment,
-    VideoSystem,
-)
+from lightning_artv.systems.base import DenoisingStep, LossOutput, Observer, Segment, VideoSystem
 
 
 class StubSystem(VideoSystem):
@@ -36,8 +30,8 @@ class StubSystem(VideoSystem):
         self.seen: list[Tensor] = []
 
     @property
-    def sampling(self) -> SamplingSettings:
-        return SamplingSettings(steps=3)
+    def sampling(self) -> ARTVSampling:
+        return ARTVSampling(steps=3)
 
     @property
     def size_multiple(self) -> int:
@@ -60,7 +54,7 @@ class StubSystem(VideoSystem):
         generators: Generators,
         size: tuple[int, int],
         first_frame: Tensor | None = None,
-        settings: SamplingSettings | None = None,
+        settings: ARTVSampling | None = None,
         observer: Observer | None = None,
     ) -> Iterator[Tensor]:
         count = sum(segment.frames for segment in segments)

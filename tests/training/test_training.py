@@ -15,7 +15,6 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from lightning_artv.checkpoints.file import (
-    data_settings,
     embedded_config,
     load_system,
     start_from,
@@ -222,7 +221,7 @@ def test_checkpoint_holds_no_frozen_weights_and_loads_both_sets(tmp_path: Path) 
         assert torch.equal(parameter, raw.trainable_parameters()[name])
         assert torch.equal(ema.weights()[name], averaged.trainable_parameters()[name])
     assert not raw.training
-    assert (data_settings(raw).size, data_settings(raw).fps) == ((4, 4), 8.0)
+    assert (raw.origin.size, raw.origin.fps) == ((4, 4), 8.0)
 
 
 def test_checkpoint_saved_while_ema_is_swapped_in_is_the_same(tmp_path: Path) -> None:

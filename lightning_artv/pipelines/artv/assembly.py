@@ -12,10 +12,10 @@ from diffusers import DiffusionPipeline, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTokenizer
 
-from lightning_artv.checkpoints.file import DataSettings, note_origin
+from lightning_artv.checkpoints.file import origin
 from lightning_artv.errors import UserError
-from lightning_artv.networks.autoencoder import Autoencoder, KLAutoencoder
-from lightning_artv.networks.text_encoder import CLIPTextEncoder, TextEncoder
+from lightning_artv.networks.autoencoder import Autoencoder, DiffusersAutoencoder
+from lightning_artv.networks.text_encoder import TextEncoder, TransformersTextEncoder
 from lightning_artv.pipelines.artv.components import (
     DEFAULTS,
     ByteTextModel,
@@ -34,8 +34,8 @@ from lightning_artv.pipelines.artv.schedulers import (
 from lightning_artv.systems.artv.denoiser import ARTVDenoiser, Masking
 from lightning_artv.systems.artv.networks.anchor import SelfAttention
 from lightning_artv.systems.artv.networks.unet import ConditionedUNet
+from lightning_artv.systems.artv.settings import ARTVSampling, Guidance
 from lightning_artv.systems.artv.system import ARTV
-from lightning_artv.systems.base import Guidance, SamplingSettings
 
 REQUIRED = ("vae", "text_encoder", "unet", "conditioning", "scheduler")
 
@@ -105,9 +105,16 @@ def install(unet: UNet2DConditionModel, conditioning: Conditioning) -> None:
     unet.register_to_config(class_embed_type="timestep")
 
 
+def align(module: nn.Module) -> None:
+    """Put weights where torch would: a file's lie anywhere, and kernels round by where they lie."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.data_ptr() % 64:
+            tensor.data = tensor.data.clone()
+
+
 def autoencoder_from(vae: Vae) -> Autoencoder:
     """A pipeline's `vae` as the system takes it."""
-    return vae if isinstance(vae, PixelUnshuffleVAE) else KLAutoencoder.from_model(vae)
+    return vae if isinstance(vae, PixelUnshuffleVAE) else DiffusersAutoencoder(vae)
 
 
 def text_encoder_from(model: TextModel, tokenizer: CLIPTokenizer | None) -> TextEncoder:
@@ -120,7 +127,7 @@ def text_encoder_from(model: TextModel, tokenizer: CLIPTokenizer | None) -> Text
         return model
     if tokenizer is None:
         raise UserError("The text encoder needs its tokenizer: give both.")
-    return CLIPTextEncoder.from_models(model, tokenizer)
+    return TransformersTextEncoder(model, tokenizer)
 
 
 @contextmanager
@@ -185,18 +192,18 @@ def _assemble(pipeline: DiffusionPipeline) -> ARTV:
     )
     size = None if config.frame_size is None else (config.frame_size[0], config.frame_size[1])
     kept = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
-    note_origin(system, DataSettings(size, config.fps), kept | described)
+    system.origin = origin(size, config.fps, kept | described)
     return system.eval()
 
 
-def plain_sampling(settings: SamplingSettings) -> dict[str, Any]:
+def plain_sampling(settings: ARTVSampling) -> dict[str, Any]:
     """What a scheduler does not say of sampling settings, as plain data."""
     kept = {name: getattr(settings, name) for name in ("steps", "noise_level", "segment_anchor")}
     return {**kept, "guidance": dataclasses.asdict(settings.guidance)}
 
 
-def _sampling(plain: Mapping[str, Any] | None) -> SamplingSettings:
+def _sampling(plain: Mapping[str, Any] | None) -> ARTVSampling:
     """The inverse of `plain_sampling`; the rest is the scheduler's."""
     if plain is None:
-        return SamplingSettings()
-    return SamplingSettings(**{**plain, "guidance": Guidance(**plain["guidance"])})
+        return ARTVSampling()
+    return ARTVSampling(**{**plain, "guidance": Guidance(**plain["guidance"])})

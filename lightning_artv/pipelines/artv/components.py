@@ -21,10 +21,14 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import (
     Autoencoder,
-    KLAutoencoder,
+    DiffusersAutoencoder,
     PixelUnshuffleAutoencoder,
 )
-from lightning_artv.networks.text_encoder import ByteTextEncoder, CLIPTextEncoder, TextEncoder
+from lightning_artv.networks.text_encoder import (
+    ByteTextEncoder,
+    TextEncoder,
+    TransformersTextEncoder,
+)
 from lightning_artv.systems.artv.denoiser import Masking
 from lightning_artv.systems.artv.networks.adapter import ReferenceAdapter
 from lightning_artv.systems.artv.networks.anchor import AnchorEncoder, DecoupledAttention
@@ -153,7 +157,7 @@ def vae_of(autoencoder: Autoencoder) -> Vae:
     Raises:
         UserError: an autoencoder of another class.
     """
-    if isinstance(autoencoder, KLAutoencoder):
+    if isinstance(autoencoder, DiffusersAutoencoder):
         return autoencoder.vae
     if isinstance(autoencoder, PixelUnshuffleAutoencoder):
         return PixelUnshuffleVAE(autoencoder.factor).eval()
@@ -166,7 +170,7 @@ def text_parts_of(encoder: TextEncoder) -> tuple[TextModel, CLIPTokenizer | None
     Raises:
         UserError: a text encoder of another class.
     """
-    if isinstance(encoder, CLIPTextEncoder):
+    if isinstance(encoder, TransformersTextEncoder):
         return encoder.model, encoder.tokenizer
     if not isinstance(encoder, ByteTextEncoder):
         raise UserError(f"A text encoder of class {type(encoder).__name__} cannot be exported.")

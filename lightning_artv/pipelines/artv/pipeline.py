@@ -14,15 +14,15 @@ import torch
 from diffusers import DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
 from diffusers.utils import BaseOutput
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from lightning_artv.checkpoints.file import data_settings
 from lightning_artv.diffusion.noise import Generators
 from lightning_artv.errors import CorruptWeightsError, UserError, check_whole
 from lightning_artv.media import Picture
 from lightning_artv.pipelines import inputs
 from lightning_artv.pipelines.artv.assembly import (
+    align,
     assembled,
     plain_sampling,
     plain_unet,
@@ -46,8 +46,10 @@ from lightning_artv.pipelines.folder import (
     variant_of,
     write_checksums,
 )
+from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.artv.system import ARTV
-from lightning_artv.systems.base import DenoisingStep, SamplingSettings, Segment, VideoSystem
+from lightning_artv.systems.base import DenoisingStep, Segment, VideoSystem
+from lightning_artv.systems.settings import with_settings
 
 FAILURES = (
     *(OSError, ValueError, RuntimeError, KeyError, TypeError),
@@ -158,7 +160,7 @@ class ARTVPipeline(DiffusionPipeline):
         if not isinstance(system, ARTV):
             raise UserError(f"A system of class {type(system).__name__} is no ART•V to export.")
         tokens, tokenizer = text_parts_of(system.text_encoder)
-        data, denoiser, masking = data_settings(system), system.denoiser, system.denoiser.masking
+        origin, denoiser, masking = system.origin, system.denoiser, system.denoiser.masking
         return cls(
             vae=vae_of(system.autoencoder),
             text_encoder=tokens,
@@ -170,8 +172,8 @@ class ARTVPipeline(DiffusionPipeline):
             mask_conditioning=None if denoiser.mask is None else Conditioning.of(denoiser.mask),
             **{name: getattr(masking, name) for name in DEFAULTS},
             sampling=plain_sampling(system.sampling),
-            frame_size=None if data.size is None else list(data.size),
-            fps=data.fps,
+            frame_size=None if origin.size is None else list(origin.size),
+            fps=origin.fps,
             training=None if training is None else dict(training),
         )
 
@@ -204,6 +206,9 @@ class ARTVPipeline(DiffusionPipeline):
         for name in ("unet", "conditioning", "mask_unet", "mask_conditioning"):
             if name not in kwargs and getattr(pipeline, name) is not None:
                 check_tensors(folder, name, getattr(pipeline, name).state_dict().keys())
+        for part in pipeline.components.values():
+            if isinstance(part, nn.Module):
+                align(part)
         return pipeline
 
     @classmethod
@@ -306,12 +311,15 @@ class ARTVPipeline(DiffusionPipeline):
         first = inputs.first_frames(image, len(prompts), size)
         with assembled(self) as system:
             text = None if guidance_scale is None else inputs.text_weight(guidance_scale)
-            settings = inputs.settings_of(
-                system.sampling,
-                num_inference_steps,
-                noise_level,
-                {"references": guidance_references, "anchor": guidance_anchor, "text": text},
-            )
+            changes = {
+                "steps": num_inference_steps,
+                "noise_level": noise_level,
+                "guidance.references": guidance_references,
+                "guidance.anchor": guidance_anchor,
+                "guidance.text": text,
+            }
+            given = {name: value for name, value in changes.items() if value is not None}
+            settings = with_settings(system.sampling, given)
             segments = [Segment(prompts, num_frames)]
             frames = self._roll(
                 system, segments, generators, size, first, settings, callback_on_step_end
@@ -330,7 +338,7 @@ class ARTVPipeline(DiffusionPipeline):
         generators: Generators,
         size: tuple[int, int],
         first: Tensor | None,
-        settings: SamplingSettings,
+        settings: ARTVSampling,
         on_step: OnStep | None,
     ) -> Tensor:
         """All frames, uint8 `[B, T, 3, H, W]` on the CPU, under a progress bar."""

@@ -16,8 +16,8 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 from lightning_artv.diffusion.schedule import NoiseSchedule
 from lightning_artv.errors import UserError
 from lightning_artv.systems.artv.denoiser import Prediction
+from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.artv.system import ARTV
-from lightning_artv.systems.base import SamplingSettings
 
 SAMPLERS = {
     "DDIMScheduler": "ddim",
@@ -107,7 +107,7 @@ def prediction_from(scheduler: SchedulerMixin) -> Prediction:
     return PREDICTIONS[found]
 
 
-def sampling_from(scheduler: SchedulerMixin, defaults: SamplingSettings) -> SamplingSettings:
+def sampling_from(scheduler: SchedulerMixin, defaults: ARTVSampling) -> ARTVSampling:
     """`defaults` with the sampler, spacing, clamp and last step of `scheduler`.
 
     Raises:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_artv.diffusion.noise import Generators, randn
-from lightning_artv.diffusion.prediction import eps_from_v, eps_from_x0
+from lightning_artv.diffusion.prediction import x0_from_eps, x0_from_v
 from lightning_artv.diffusion.schedule import NoiseSchedule, broadcast
 from lightning_artv.errors import UserError
 from lightning_artv.systems.artv.augmentation import augment
@@ -20,11 +20,11 @@ from lightning_artv.systems.artv.masking import (
     StaticNoise,
     blend,
     mask_from_logits,
-    static_noise,
+    static_clean,
 )
 from lightning_artv.systems.artv.networks.unet import ConditionedUNet, EncodedConditions
 from lightning_artv.systems.artv.references import FrameConditions
-from lightning_artv.systems.base import Denoiser
+from lightning_artv.systems.base import Denoised, Denoiser
 
 Prediction = Literal["epsilon", "v_prediction", "residual"]
 FORMS = ("posterior", "residual", "literal", "none")
@@ -57,14 +57,6 @@ class Masking:
                 f"static_noise is {self.static_noise!r}: choose posterior, residual, literal or "
                 "none."
             )
-
-
-@dataclass(frozen=True)
-class NoisePrediction:
-    """Eq. 7's left side and the mask that made it (None without a mask network)."""
-
-    eps: Tensor
-    mask: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -145,22 +137,26 @@ class ARTVDenoiser(Denoiser[tuple[FrameConditions, Tensor], Encoded]):
         mask = None if self.mask is None else self.mask.encode(*inputs)
         return Encoded(self.dynamic.encode(*inputs), mask, frames.y_ref, frames.has_reference)
 
-    def predict_noise(self, y_t: Tensor, t: Tensor, encoded: Encoded) -> NoisePrediction:
-        """Eq. 7 for `y_t` `[B, C, h, w]` at steps `t` `[B]`."""
+    def denoise(self, y_t: Tensor, t: Tensor, encoded: Encoded) -> Denoised:
+        """Eq. 7 for `y_t` `[B, C, h, w]` at steps `t` `[B]`, as clean latents.
+
+        Its two sides are noises; at one `y_t` the clean latents that they imply blend alike.
+        """
         signal = broadcast(self.schedule.signal(t), y_t)
         noise = broadcast(self.schedule.noise(t), y_t)
-        eps_dynamic = self.dynamic(y_t, t, encoded.dynamic)
-        if self.masking.prediction_type == "v_prediction":
-            eps_dynamic = eps_from_v(y_t, eps_dynamic, signal, noise)
-        elif self.masking.prediction_type == "residual":
-            known = encoded.y_ref * broadcast(encoded.has_reference, y_t)
-            eps_dynamic = eps_from_x0(y_t, known + eps_dynamic, signal, noise)
+        dynamic = self.dynamic(y_t, t, encoded.dynamic)
+        if self.masking.prediction_type == "epsilon":
+            dynamic = x0_from_eps(y_t, dynamic, signal, noise)
+        elif self.masking.prediction_type == "v_prediction":
+            dynamic = x0_from_v(y_t, dynamic, signal, noise)
+        else:
+            dynamic = encoded.y_ref * broadcast(encoded.has_reference, y_t) + dynamic
         if self.mask is None or encoded.mask is None:
-            return NoisePrediction(eps_dynamic, None)
+            return Denoised(dynamic, None)
         mask = mask_from_logits(self.mask(y_t, t, encoded.mask), self.masking.mask_bias)
         mask = mask * broadcast(encoded.has_reference, mask)
-        eps_static = static_noise(self.masking.static_noise, y_t, encoded.y_ref, signal, noise)
-        return NoisePrediction(blend(mask, eps_static, eps_dynamic), mask)
+        static = static_clean(self.masking.static_noise, y_t, encoded.y_ref, signal, noise)
+        return Denoised(blend(mask, static, dynamic), mask)
 
     def _networks(self) -> list[ConditionedUNet]:
         return [network for network in (self.dynamic, self.mask) if network is not None]

@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lightning_artv.diffusion.prediction import x0_from_eps
+
 StaticNoise = Literal["posterior", "residual", "literal", "none"]
 
 
@@ -41,9 +43,18 @@ def static_noise(
     )
 
 
-def blend(mask: Tensor, eps_static: Tensor, eps_dynamic: Tensor) -> Tensor:
-    """Eq. 7: `eps_hat = m * eps_static + (1 - m) * eps_dynamic`."""
-    return mask * eps_static + (1 - mask) * eps_dynamic
+def static_clean(
+    form: StaticNoise, y_t: Tensor, y_ref: Tensor, signal: Tensor, noise: Tensor
+) -> Tensor:
+    """The clean latents that the static noise implies; exactly `y_ref` for `posterior`."""
+    if form == "posterior":
+        return y_ref
+    return x0_from_eps(y_t, static_noise(form, y_t, y_ref, signal, noise), signal, noise)
+
+
+def blend(mask: Tensor, static: Tensor, dynamic: Tensor) -> Tensor:
+    """Eq. 7: `m * static + (1 - m) * dynamic`, of noises or of the clean latents they imply."""
+    return mask * static + (1 - mask) * dynamic
 
 
 def mask_from_logits(logits: Tensor, closed_at: float) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import Generators, rand, randn
-from lightning_artv.diffusion.samplers import sample
+from lightning_artv.diffusion.samplers import Sampler
 from lightning_artv.errors import UserError
 from lightning_artv.systems.artv.denoiser import ARTVDenoiser, Encoded
 
@@ -90,15 +90,8 @@ def _make(
 
     def denoise(y_t: Tensor, t: int) -> Tensor:
         timesteps = torch.full((len(y_t),), t, device=y_t.device)
-        return denoiser.predict_noise(y_t, timesteps, encoded).eps
+        return denoiser.denoise(y_t, timesteps, encoded).clean
 
-    return sample(
-        denoise,
-        randn(generators, encoded.y_ref.shape[1:], encoded.y_ref.device),
-        denoiser.schedule,
-        how.steps,
-        "ddim",
-        spacing="trailing",
-        set_alpha_to_one=True,
-        clip=how.clip,
-    )
+    noise = randn(generators, encoded.y_ref.shape[1:], encoded.y_ref.device)
+    sampler = Sampler(how.steps, spacing="trailing", set_alpha_to_one=True, clip=how.clip)
+    return sampler.sample(denoise, noise, denoiser.schedule)

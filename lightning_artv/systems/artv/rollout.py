@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_artv.diffusion.guidance import branches, combine
 from lightning_artv.diffusion.noise import randn
-from lightning_artv.diffusion.samplers import SAMPLERS, Sampled, sample
+from lightning_artv.diffusion.samplers import SAMPLERS, Sampled
 from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
@@ -22,12 +22,8 @@ from lightning_artv.systems.artv.references import (
     without_anchor,
     without_references,
 )
-from lightning_artv.systems.base import (
-    DenoisingStep,
-    Observer,
-    SamplingSettings,
-    Segment,
-)
+from lightning_artv.systems.artv.settings import ARTVSampling
+from lightning_artv.systems.base import DenoisingStep, Observer, Segment
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class FrameRequest:
     generators: tuple[torch.Generator, ...]
     size: tuple[int, int]
     first_frame: Tensor | None
-    settings: SamplingSettings
+    settings: ARTVSampling
 
 
 def rollout(
@@ -137,17 +133,9 @@ class _Rollout:
                     )
                 )
 
-        return sample(
-            guided,
-            randn(self.generators, self.latent_shape, self.device),
-            self.denoiser.schedule,
-            self.settings.steps,
-            self.settings.sampler,
-            spacing=self.settings.spacing,
-            set_alpha_to_one=self.settings.set_alpha_to_one,
-            clip=self.settings.clip_latents,
-            on_step=observe,
-        )
+        noise = randn(self.generators, self.latent_shape, self.device)
+        solver = self.settings.solver()
+        return solver.sample(guided, noise, self.denoiser.schedule, on_step=observe)
 
 
 class _GuidedDenoiser:
@@ -173,10 +161,10 @@ class _GuidedDenoiser:
     def __call__(self, y_t: Tensor, t: int) -> Tensor:
         stacked = y_t.repeat(len(self.names), 1, 1, 1)
         timesteps = torch.full((len(stacked),), t, device=y_t.device)
-        prediction = self.denoiser.predict_noise(stacked, timesteps, self.encoded)
-        if prediction.mask is not None:
-            self.last_mask = prediction.mask[: len(y_t)]  # of "all conditions"
-        return combine(prediction.eps, self.weights)
+        denoised = self.denoiser.denoise(stacked, timesteps, self.encoded)
+        if denoised.mask is not None:
+            self.last_mask = denoised.mask[: len(y_t)]  # of "all conditions"
+        return combine(denoised.clean, self.weights)
 
 
 def _leave_out(conditions: FrameConditions, name: str | None) -> FrameConditions:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_artv.batch import VideoBatch
-from lightning_artv.diffusion.loss import Weighting, loss_weights, noise_mse
+from lightning_artv.diffusion.loss import Weighting, clean_mse, loss_weights
 from lightning_artv.diffusion.noise import Generators, rand, randint, randn
 from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import Autoencoder
@@ -28,14 +28,9 @@ from lightning_artv.systems.artv.references import (
     without_text,
 )
 from lightning_artv.systems.artv.rollout import FrameRequest, rollout
+from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.artv.windows import NextFrame, in_roles
-from lightning_artv.systems.base import (
-    LossOutput,
-    Observer,
-    SamplingSettings,
-    Segment,
-    VideoSystem,
-)
+from lightning_artv.systems.base import LossOutput, Observer, SamplingSettings, Segment, VideoSystem
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,7 @@ class ARTVTraining:
                 raise UserError(f"A share of {share} is no probability: choose one in [0, 1].")
 
 
-DENOISER, TRAINING, SAMPLING = DenoiserOptions(), ARTVTraining(), SamplingSettings()
+DENOISER, TRAINING, SAMPLING = DenoiserOptions(), ARTVTraining(), ARTVSampling()
 
 
 class ARTV(VideoSystem):
@@ -104,7 +99,7 @@ class ARTV(VideoSystem):
         autoencoder: Autoencoder,
         text_encoder: TextEncoder,
         training: ARTVTraining = TRAINING,
-        sampling: SamplingSettings = SAMPLING,
+        sampling: ARTVSampling = SAMPLING,
     ) -> None:
         super().__init__()
         self.autoencoder = autoencoder
@@ -121,7 +116,7 @@ class ARTV(VideoSystem):
         text_encoder: TextEncoder,
         denoiser: DenoiserOptions = DENOISER,
         training: ARTVTraining = TRAINING,
-        sampling: SamplingSettings = SAMPLING,
+        sampling: ARTVSampling = SAMPLING,
     ) -> ARTV:
         """A system as it starts training; configurations name this as their `class_path`.
 
@@ -137,7 +132,7 @@ class ARTV(VideoSystem):
         return cls(networks, autoencoder, text_encoder, training, sampling)
 
     @property
-    def sampling(self) -> SamplingSettings:
+    def sampling(self) -> ARTVSampling:
         """The defaults of generation."""
         return self._sampling
 
@@ -175,11 +170,11 @@ class ARTV(VideoSystem):
         t = randint(generators, 0, len(schedule), y0.device)
         eps = randn(generators, y0.shape[1:], y0.device)
         encoded = self.denoiser.encode((conditions, self.encode_text(captions)))
-        prediction = self.denoiser.predict_noise(schedule.add_noise(y0, eps, t), t, encoded)
+        denoised = self.denoiser.denoise(schedule.add_noise(y0, eps, t), t, encoded)
         weights = loss_weights(schedule, t, options.loss_weighting)
         weights = weights.where(conditions.has_reference, options.unreferenced_weight * weights)
-        per_sample = weights * noise_mse(prediction.eps, eps)
-        mask = prediction.mask
+        per_sample = weights * clean_mse(denoised.clean, y0)
+        mask = denoised.mask
         return LossOutput(
             loss=per_sample.mean(),
             per_sample=per_sample.detach(),
@@ -255,8 +250,15 @@ class ARTV(VideoSystem):
         settings: SamplingSettings | None = None,
         observer: Observer | None = None,
     ) -> Iterator[Tensor]:
-        """Yield frames as they are made; see `VideoSystem.generate` and `rollout.py`."""
-        request = FrameRequest(
-            tuple(segments), tuple(generators), size, first_frame, settings or self.sampling
-        )
+        """Yield frames as they are made; see `VideoSystem.generate` and `rollout.py`.
+
+        Raises:
+            UserError: settings of another system, or a request that cannot be served.
+        """
+        settings = self.sampling if settings is None else settings
+        if not isinstance(settings, ARTVSampling):
+            raise UserError(
+                f"{type(settings).__name__} are no settings of ARTV: give ARTVSampling."
+            )
+        request = FrameRequest(tuple(segments), tuple(generators), size, first_frame, settings)
         return rollout(self.denoiser, self.autoencoder, self.text_encoder, request, observer)

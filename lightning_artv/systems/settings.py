@@ -1,0 +1,85 @@
+"""Sampling settings are frozen dataclasses of a system's own; their dotted names can be set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar, get_type_hints
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from lightning_artv.errors import UserError
+
+Settings = TypeVar("Settings")
+
+
+def setting_names(settings: Any) -> list[str]:
+    """The dotted names of a dataclass's fields, such as `steps` and `guidance.text`."""
+    return list(_names(settings))
+
+
+def _names(settings: Any) -> Iterator[str]:
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from (f"{field.name}.{name}" for name in _names(value))
+        else:
+            yield field.name
+
+
+def with_settings(settings: Settings, changes: Mapping[str, Any], also: str = "") -> Settings:
+    """`settings` with values in place of those under the dotted names.
+
+    Args:
+        settings: a frozen dataclass, perhaps with others in it.
+        changes: dotted name -> value of the field's type, or a text, as a command line gives it.
+        also: what else could have been named, for the message.
+
+    Raises:
+        UserError: a name that the settings have not, or a value that is not the field's.
+    """
+    _check_names(settings, changes, also)
+    values = {
+        tuple(name.split(".")): _parsed(settings, name, value) if isinstance(value, str) else value
+        for name, value in changes.items()
+    }
+    return _replaced(settings, values)
+
+
+def _check_names(settings: Any, names: Iterable[str], also: str) -> None:
+    known = setting_names(settings)
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"There is no setting '{name}': {type(settings).__name__} has {', '.join(known)}"
+                f"{also}."
+            )
+
+
+def _replaced(settings: Any, changes: Mapping[tuple[str, ...], Any]) -> Any:
+    flat = {path[0]: value for path, value in changes.items() if len(path) == 1}
+    inner = {path[0] for path in changes if len(path) > 1}
+    nested = {
+        name: _replaced(
+            getattr(settings, name),
+            {path[1:]: value for path, value in changes.items() if path[0] == name},
+        )
+        for name in inner
+    }
+    return dataclasses.replace(settings, **flat, **nested)
+
+
+def _parsed(settings: Any, name: str, text: str) -> Any:
+    """A text as a value of its field's type."""
+    *path, last = name.split(".")
+    for part in path:
+        settings = getattr(settings, part)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=get_type_hints(type(settings))[last])
+    try:
+        return parser.parse_args([f"--value={text}"]).value
+    except ArgumentError as error:
+        kind = next(field.type for field in dataclasses.fields(settings) if field.name == last)
+        raise UserError(
+            f"{name} cannot be '{text}': give a value of {kind}, as {getattr(settings, last)!r} is."
+        ) from error

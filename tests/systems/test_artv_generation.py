@@ -209,3 +209,21 @@ def test_bad_requests_are_refused_before_the_first_frame(
     }
     with pytest.raises(UserError, match=message):
         make_system().generate(generators=generators_for(0, ["x"]), **options)  # type: ignore[arg-type]
+
+
+def test_only_a_first_frame_from_the_text_takes_its_own_steps_and_guidance(
+    make_system: MakeSystem,
+) -> None:
+    system = make_system(opened=True)
+    segments, size = [Segment(("a dog",), 2)], (16, 16)
+    settings = dataclasses.replace(FAST, first_steps=4, first_guidance=0.0)
+    seen: list[DenoisingStep] = []
+    g = generators_for(0, [0])
+    made = list(system.generate(segments, g, size, None, settings, seen.append))
+    assert [step.frame for step in seen] == [0] * 4 + [1] * FAST.steps
+    unguided = dataclasses.replace(FAST, steps=4, guidance=Guidance(0, 0, 0))
+    alone = next(iter(system.generate(segments, generators_for(0, [0]), size, None, unguided)))
+    assert torch.equal(made[0], alone)
+    seen.clear()
+    list(system.generate(segments, generators_for(0, [0]), size, made[0], settings, seen.append))
+    assert [step.frame for step in seen] == [1] * FAST.steps

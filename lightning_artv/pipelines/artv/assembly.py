@@ -37,6 +37,7 @@ from lightning_artv.systems.artv.networks.unet import ConditionedUNet
 from lightning_artv.systems.artv.settings import ARTVSampling, Guidance
 from lightning_artv.systems.artv.system import ARTV
 
+SAID_BY_SCHEDULER = ("sampler", "spacing", "clip_latents", "set_alpha_to_one")
 REQUIRED = ("vae", "text_encoder", "unet", "conditioning", "scheduler")
 
 
@@ -198,8 +199,8 @@ def _assemble(pipeline: DiffusionPipeline) -> ARTV:
 
 def plain_sampling(settings: ARTVSampling) -> dict[str, Any]:
     """What a scheduler does not say of sampling settings, as plain data."""
-    kept = {name: getattr(settings, name) for name in ("steps", "noise_level", "segment_anchor")}
-    return {**kept, "guidance": dataclasses.asdict(settings.guidance)}
+    plain = dataclasses.asdict(settings)
+    return {name: value for name, value in plain.items() if name not in SAID_BY_SCHEDULER}
 
 
 def _sampling(plain: Mapping[str, Any] | None) -> ARTVSampling:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -342,16 +343,16 @@ class ARTVPipeline(DiffusionPipeline):
         on_step: OnStep | None,
     ) -> Tensor:
         """All frames, uint8 `[B, T, 3, H, W]` on the CPU, under a progress bar."""
-        made = segments[0].frames - (first is not None)
-        with self.progress_bar(total=made * settings.steps) as bar:
+        total = settings.steps_of(segments[0].frames, first is not None)
+        done = count()
+        with self.progress_bar(total=total) as bar:
 
             def observe(step: DenoisingStep) -> None:
                 bar.update()
                 if on_step is None:
                     return
-                before = step.frame - (first is not None)
                 seen = {"frame": step.frame, "clean": step.clean, "mask": step.mask}
-                on_step(self, before * settings.steps + step.step, step.timestep, seen)
+                on_step(self, next(done), step.timestep, seen)
 
             frames = system.generate(segments, generators, size, first, settings, observe)
             return torch.stack([frame.cpu() for frame in frames], dim=1)

@@ -104,7 +104,7 @@ class _Rollout:
         everything = torch.ones(len(blank), dtype=torch.bool, device=self.device)
         conditions = self._conditions(History.start(blank))
         conditions = without_references(without_anchor(conditions, everything), everything)
-        return self._sample(conditions, text, null_text, {"text": self.settings.guidance.text})
+        return self._sample(conditions, text, null_text, self.settings.first_weights(), first=True)
 
     def _next(self, history: History, text: Tensor, null_text: Tensor) -> Tensor:
         guidance = dataclasses.asdict(self.settings.guidance)
@@ -122,6 +122,7 @@ class _Rollout:
         text: Tensor,
         null_text: Tensor,
         weights: Mapping[str, float],
+        first: bool = False,
     ) -> Tensor:
         guided = _GuidedDenoiser(self.denoiser, conditions, text, null_text, weights)
 
@@ -134,7 +135,7 @@ class _Rollout:
                 )
 
         noise = randn(self.generators, self.latent_shape, self.device)
-        solver = self.settings.solver()
+        solver = self.settings.solver(first)
         return solver.sample(guided, noise, self.denoiser.schedule, on_step=observe)
 
 
@@ -205,8 +206,9 @@ def check_request(request: FrameRequest, multiple: int, denoiser: ARTVDenoiser) 
         )
     if settings.sampler not in SAMPLERS:
         raise UserError(f"Unknown sampler {settings.sampler!r}: choose {' or '.join(SAMPLERS)}.")
-    if not 1 <= settings.steps <= len(denoiser.schedule):
-        raise UserError(f"{settings.steps} steps: choose 1 to {len(denoiser.schedule)}.")
+    for steps in (settings.steps, settings.first_steps or 1):
+        if not 1 <= steps <= len(denoiser.schedule):
+            raise UserError(f"{steps} steps: choose 1 to {len(denoiser.schedule)}.")
     if not 0 <= settings.noise_level <= denoiser.masking.max_noise_level:
         raise UserError(
             f"Noise level {settings.noise_level} was not trained: choose 0 to "

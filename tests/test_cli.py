@@ -14,6 +14,7 @@ from stub_system import StubData
 
 from lightning_artv import cli
 from lightning_artv.errors import DataError
+from lightning_artv.systems.base import VideoSystem
 from lightning_artv.training import command
 
 BASE = """
@@ -181,6 +182,23 @@ def test_bad_arguments_are_one_sentence(
     for part in parts:
         assert part in message, message
     assert not any(word in message for word in ("<class", "typing.", "Union", "Expected"))
+
+
+def test_null_reaches_an_option_of_a_class_within_a_class() -> None:
+    unet = "--system.init_args.unet"
+    parser = command.Parser(parser_mode="omegaconf+", exit_on_error=False)
+    parser.add_argument("--system", type=VideoSystem)
+    arguments = ["--system=lightning_artv.systems.artv.ARTV.build"]
+    arguments.append(f"{unet}=lightning_artv.networks.unet.PretrainedUNet")
+    for part, name in (("autoencoder", "KLAutoencoder"), ("text_encoder", "CLIPTextEncoder")):
+        option = f"--system.init_args.{part}"
+        arguments.append(f"{option}=lightning_artv.networks.{part}.{name}")
+        arguments.append(f"{option}.init_args.pretrained=x")
+    arguments.append(f"{unet}.init_args.pretrained=x")
+    for value in (4, None):
+        arguments.append(f"{unet}.init_args.lora_rank={'null' if value is None else value}")
+        found = parser.parse_args(arguments).system.init_args.unet.init_args
+        assert found.lora_rank == value
 
 
 def test_an_interpolation_of_nothing_is_one_sentence(

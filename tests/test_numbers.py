@@ -15,7 +15,7 @@ from evaluation.__main__ import main
 from evaluation.ablations.plan import BUDGETS
 from evaluation.finding import natural_key
 from lightning_artv.errors import UserError
-from lightning_artv.numbers import whole_number
+from lightning_artv.numbers import size, whole_number
 
 DIGIT_LIKE = ("²", "١", "１", "௧", "𝟙", "①")
 
@@ -59,3 +59,19 @@ def test_cleaning_leaves_names_of_digit_like_characters(
         path.touch()
     clean(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (46_812_345, "46.8 MB"),
+        (999_700, "1 MB"),
+        (5_126_000_000, "5.13 GB"),
+        (2 * 10**12, "2 TB"),
+    ],
+)
+def test_a_size_has_the_unit_that_says_something(count: int, text: str) -> None:
+    assert size(count) == text

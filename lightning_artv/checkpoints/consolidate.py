@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from lightning_artv.errors import UserError
+from lightning_artv.numbers import size
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -23,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Consolidate and say where the file is."""
     consolidate(options.checkpoint, options.output)
-    print(f"{options.output}: {options.output.stat().st_size / 1e9:.2f} GB")
+    print(f"{options.output}: {size(options.output.stat().st_size)}")
     return 0
 
 

@@ -82,7 +82,7 @@ class Video:
         self.size = (stream.height, stream.width)
         promised = promised_packets(self._container, stream)
         try:
-            own = (p for p in self._container.demux(stream) if p.size)
+            own = [p for p in self._container.demux(stream) if p.size]
             packets = list(continuous(self._container, stream, own))
         except av.FFmpegError as error:
             raise DecodeError(f"the container is damaged ({_reason(error)})") from error
@@ -120,9 +120,9 @@ class Video:
         stream whose first keyframe is there too is whole, and its frames are counted.
         """
         shown = [packet for packet in self._packets if not packet.is_discard]
-        timed = [packet for packet in shown if packet.pts is not None]
-        if "matroska" not in self.container or not timed or timed[0] is not shown[0]:
+        if "matroska" not in self.container or not shown or shown[0].pts is None:
             return shown
+        timed = [packet for packet in shown if packet.pts is not None]
         self.absent += len(shown) - len(timed)
         return timed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -22,17 +23,21 @@ _GAP, _BACK = 10.0, 0.1  # seconds; what ffmpeg takes for a clock that was set a
 
 def continuous(
     container: InputContainer, stream: av.VideoStream, packets: Iterable[av.Packet]
-) -> Iterator[av.Packet]:
+) -> Iterable[av.Packet]:
     """A stream's packets with times that go on where the file's clock starts anew.
 
     A transport stream has a clock; recordings that were joined by `cat` have several. As in
     ffmpeg, a step back, and a gap of more than 10 s, is another clock.
     """
-    base = stream.time_base
     restarts: Any = Flags.ts_discont.value  # an int, whatever the stubs say
-    if base is None or not container.format.flags & restarts:
-        yield from packets
-        return
+    if stream.time_base is None or not container.format.flags & restarts:
+        return packets
+    return _joined(stream, packets, stream.time_base)
+
+
+def _joined(
+    stream: av.VideoStream, packets: Iterable[av.Packet], base: Fraction
+) -> Iterator[av.Packet]:
     step = round(1 / ((stream.guessed_rate or 25) * base))
     shift, before = 0, None
     for packet in packets:

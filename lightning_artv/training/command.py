@@ -7,6 +7,7 @@ embedded in its checkpoints.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,6 +37,12 @@ DEFAULT_SEED = 0
 
 class Parser(LightningArgumentParser):
     """Raises a UserError of one sentence where jsonargparse prints its usage and exits."""
+
+    def parse_args(self, args: Any = None, *others: Any, **named: Any) -> Any:
+        """jsonargparse's, which hands the value of `--a.init_args.b null` on as the text None."""
+        if args and not self.exit_on_error:  # a parser of its own for a class's options
+            args = [re.sub("(?<==)None$", "null", argument) for argument in args]
+        return super().parse_args(args, *others, **named)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises:

@@ -17,8 +17,9 @@ from evaluation.ablations.pictures import SideBySide, mask_pictures
 from evaluation.ablations.reading import BySeed, Grid, Numbers, Run, values
 from evaluation.shapes.metrics_table import METRICS
 from lightning_artv.checkpoints.earlier import run_settings
+from lightning_artv.figures import Animation
 from lightning_artv.media.atomic import writing_to
-from lightning_artv.training.samples import write_gif_image
+from lightning_artv.media.tensorboard import write_figures
 
 SHOWN_FRAMES = 64
 HPARAM_METRICS = (
@@ -108,7 +109,7 @@ def _write_root(grid: Grid, clips: SideBySide | None, text: str, folder: Path) -
         if clips is not None:
             scale = max(1, 64 // clips.rows[0].shape[1])
             gif = clips.gif(SHOWN_FRAMES, labels=True, scale=scale)
-            write_gif_image(writer, "fig10/clips", gif, 0)
+            write_figures(writer, {"fig10/clips": Animation(gif)})
             strip = clips.strip(labels=True, scale=scale)
             writer.add_image("fig10/frames", strip, dataformats="HWC")
 

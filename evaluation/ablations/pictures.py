@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from evaluation.ablations.figures import TRUTH
 from evaluation.ablations.reading import Grid
 from lightning_artv.media import gif_bytes, grid
-from lightning_artv.training.mask_record import MaskRecord
+from lightning_artv.systems.artv.figures import strip
 
 FPS = 8.0
 STRIP_FRAMES = (0, 1, 4, 8, 16, 32, 64, 127)
@@ -115,8 +115,7 @@ def mask_pictures(found: Grid) -> dict[str, NDArray[np.uint8]]:
 
 
 def _mask_row(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    pictures = {step: torch.from_numpy(mask / 255.0) for step, mask in enumerate(masks)}
-    return MaskRecord(pictures=pictures).picture_strip(scale=1)
+    return strip([torch.from_numpy(mask / 255.0) for mask in masks], scale=1)
 
 
 def _row(clips: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -16,6 +16,7 @@ from evaluation.report.published import read_table1
 from evaluation.result import Result
 from evaluation.videos import ClipRule, read_clip
 from lightning_artv.errors import UserError
+from lightning_artv.figures import Scalar
 from lightning_artv.media import gif_bytes, grid
 from lightning_artv.media.atomic import write_atomically
 from lightning_artv.pages.page import inline, write_page
@@ -71,14 +72,16 @@ def picture(result: Result) -> str:
 def _write_tensorboard(results: Sequence[Result], markdown: str, folder: Path) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
+    from lightning_artv.media.tensorboard import write_figures
+
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()
     with SummaryWriter(str(folder)) as writer:
         writer.add_text("report", markdown)
         for result in results:
             for m in result.measurements:
+                of, by = result.protocol["name"], title(result)
                 values = {m.label: m.value, **m.more}
-                for name, value in values.items():
-                    if value is not None:
-                        tag = f"{result.protocol['name']}/{name}/{title(result)}"
-                        writer.add_scalar(tag.replace(" ", "_"), value)
+                found = {n: Scalar(value) for n, value in values.items() if value is not None}
+                tags = {f"{of}/{n}/{by}".replace(" ", "_"): found[n] for n in found}
+                write_figures(writer, tags)

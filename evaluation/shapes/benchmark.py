@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ import torch
 from evaluation.manifest import to_json
 from evaluation.shapes.classifier import Classifier, load_classifier
 from evaluation.shapes.distances import distances, real_reference
-from evaluation.shapes.masks import MaskSummary
 from evaluation.shapes.measures import WINDOW
 from evaluation.shapes.metrics_table import FAR_FRAME, FAR_FVD, FLAT, STILL
 from evaluation.shapes.summary import ClipRecord, record, summarise
@@ -32,12 +31,12 @@ from lightning_artv.media.atomic import atomic_path, write_atomically, writing_t
 from lightning_artv.progress import Progress
 from lightning_artv.synthetic.scenes import Image
 from lightning_artv.synthetic.worlds import World, world_at
-from lightning_artv.systems.base import SamplingSettings, Segment, VideoSystem
+from lightning_artv.systems.base import Recorder, SamplingSettings, Segment, VideoSystem
 from lightning_artv.systems.settings import with_settings
 
 RESULT, SAMPLES = "result.json", "samples.npz"
 DATA_SEED = 1
-SHOWN, SHOWN_FRAME = 4, 4
+SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -112,9 +111,9 @@ def run(job: Benchmark) -> dict[str, Any]:
     classifier.check_size(size)
     settings = sampling(system.sampling, job)
     worlds = [world_at(i, DATA_SEED, "heldout", size) for i in range(job.clips)]
-    masks = MaskSummary(SHOWN_FRAME, SHOWN)
+    recorder = system.recorder()
     began = time.monotonic()
-    made = generate(system, worlds, job.lengths, settings, job.seed, masks)
+    made = generate(system, worlds, job.lengths, settings, job.seed, recorder)
     generated = time.monotonic()
     truth = [world.video(length) for world, length in zip(worlds, job.lengths, strict=True)]
     numbers = _measure(made, truth, worlds, classifier, job.classifier)
@@ -126,10 +125,11 @@ def run(job: Benchmark) -> dict[str, Any]:
             "step": read_checkpoint(job.checkpoint).get("global_step"),
         },
         **numbers,
-        "mask": masks.figures(),
+        **({} if recorder is None else recorder.numbers()),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
     }
-    _save_samples(job.out / SAMPLES, made, truth, worlds, masks.pictures(size))
+    shown = {} if recorder is None else recorder.arrays(size)
+    _save_samples(job.out / SAMPLES, made, truth, worlds, shown)
     write_atomically(job.out / RESULT, to_json(result))
     return result
 
@@ -152,7 +152,7 @@ def generate(
     lengths: Sequence[int],
     settings: SamplingSettings,
     seed: int,
-    masks: MaskSummary,
+    recorder: Recorder | None = None,
 ) -> list[Image]:
     """Clips uint8 `[T, H, W, 3]` that begin with each world's frame 0; one batch a length.
 
@@ -173,7 +173,7 @@ def generate(
             (worlds[0].size, worlds[0].size),
             torch.from_numpy(first).permute(0, 3, 1, 2),
             settings,
-            masks,
+            recorder,
         ):
             frames.append(frame.permute(0, 2, 3, 1).cpu().numpy())
             progress(len(rows))
@@ -255,18 +255,17 @@ def _save_samples(
     made: Sequence[Image],
     truth: Sequence[Image],
     worlds: Sequence[World],
-    masks: Image | None,
+    shown: Mapping[str, Image],
 ) -> None:
-    """The first clips of the longest ones."""
+    """The first clips of the longest ones, and `shown`."""
     count = min(SHOWN, sum(len(clip) == len(made[0]) for clip in made))
     arrays = {
         "generated": np.stack(made[:count]),
         "truth": np.stack(truth[:count]),
         "keys": np.array([f"heldout:{DATA_SEED}:{i}" for i in range(count)]),
         "captions": np.array([world.caption() for world in worlds[:count]]),
+        **shown,
     }
-    if masks is not None:
-        arrays["masks"] = masks
     with atomic_path(path) as temporary, writing_to(path), temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 

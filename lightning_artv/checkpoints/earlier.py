@@ -105,6 +105,11 @@ def rename_weights(checkpoint: Mapping[str, Any], system: VideoSystem, prefix: s
                     weights[before + new + name.removeprefix(before + old)] = weights.pop(name)
 
 
+def step_output(output: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint keeps of a training step for `LossByTimestep`, under today's names."""
+    return artv.step_output(output)
+
+
 def weight_names(system: VideoSystem, name: str) -> Iterator[str]:
     """Every name that a checkpoint may hold the weight `name` under, today's first."""
     yield name

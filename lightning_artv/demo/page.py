@@ -31,7 +31,7 @@ def write(out: Path) -> None:
         table=_table(metrics),
         curves=_curves(metrics),
         scalars=_scalars(log),
-        masks=_masks(log),
+        own=_own_figures(log),
         metrics_text=json.dumps(metrics, indent=1),
     )
 
@@ -79,16 +79,28 @@ def _scalars(log: EventAccumulator) -> list[Chart]:
     return charts
 
 
-def _masks(log: EventAccumulator) -> dict[str, Any]:
-    """The last round's mask figures: the mean by step as a chart, values and pictures as logged."""
-    means = sorted(t for t in log.Tags()["scalars"] if t.startswith("mask/mean/"))
-    if not means:
-        return {}
-    steps = [float(tag.rsplit("/", 1)[1]) for tag in means]
-    mean = {"mean": Line([log.Scalars(tag)[-1].value for tag in means])}
-    pictures = {
-        name: inline(log.Images(f"mask/{name}")[-1].encoded_image_string, "png")
-        for name in ("fig4", "fig9")
+def _own_figures(log: EventAccumulator) -> dict[str, Any]:
+    """What the last round of samples recorded besides them: pictures by their tags, and one chart
+    for all scalars `group/name/<denoising step>`.
+    """
+    own: dict[str, Any] = {
+        tag: inline(log.Images(tag)[-1].encoded_image_string, "png")
+        for tag in log.Tags()["images"]
+        if not tag.startswith("samples/")
     }
-    chart = curves("mean of the mask", steps, mean, "denoising step", limits=(0.0, 1.0))
-    return {"mean": chart, **pictures}
+    lines: dict[str, dict[float, float]] = {}
+    for tag in sorted(log.Tags()["scalars"]):
+        family, _, step = tag.rpartition("/")
+        if step.isdecimal():
+            lines.setdefault(family, {})[float(step)] = log.Scalars(tag)[-1].value
+    for family, line in lines.items():
+        group, _, name = family.partition("/")
+        shares = all(0 <= value <= 1 for value in line.values())
+        own[family] = curves(
+            f"{name} of the {group}",
+            [*line],
+            {name: Line([*line.values()])},
+            "denoising step",
+            limits=(0.0, 1.0) if shares else None,
+        )
+    return own

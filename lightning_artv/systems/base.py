@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightning_artv.batch import VideoBatch
@@ -15,6 +17,7 @@ from lightning_artv.data.windows import Windows
 from lightning_artv.diffusion.noise import Generators
 from lightning_artv.diffusion.schedule import NoiseSchedule
 from lightning_artv.errors import UserError, check_frames
+from lightning_artv.figures import Figure
 
 
 @dataclass(frozen=True)
@@ -24,16 +27,15 @@ class LossOutput:
     Attributes:
         loss: scalar, float32, differentiable.
         per_sample: float32 `[B]`, detached; its mean is `loss`.
-        timesteps: int64 `[B]`, the denoising step that each sample was trained at, in [0, schedule
-            length).
-        mask_mean: float32 `[B]`, detached, in [0, 1]; None for a system (or variant) without a
-            mask.
+        level: float32 `[B]` in [0, 1], how much noise each sample was trained at; None where that
+            has no order.
+        scalars: name -> float32 `[B]`, detached: what else is shown, as `train/<name>`.
     """
 
     loss: Tensor
     per_sample: Tensor
-    timesteps: Tensor
-    mask_mean: Tensor | None = None
+    level: Tensor | None = None
+    scalars: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,21 +68,19 @@ class SamplingSettings:
 
 @dataclass(frozen=True)
 class DenoisingStep:
-    """What an observer of generation sees after each denoising step.
+    """What an observer of generation sees after each denoising step; a system may add to it.
 
     Attributes:
         frame: index of the frame in the video (the first frame is 0).
         step: 0 .. steps-1, in the order of denoising.
         timestep: the schedule's t.
         clean: predicted clean latents `[B, C, h, w]`.
-        mask: `[B, 1 or C, h, w]` in [0, 1], or None without a mask network.
     """
 
     frame: int
     step: int
     timestep: int
     clean: Tensor
-    mask: Tensor | None
 
 
 Observer = Callable[[DenoisingStep], None]
@@ -97,6 +97,26 @@ class Denoised:
 
     clean: Tensor
     mask: Tensor | None = None
+
+
+class Recorder(ABC):
+    """An observer of generation that keeps what its system has to show of denoising."""
+
+    @abstractmethod
+    def __call__(self, step: DenoisingStep) -> None:
+        """Keep what is to be shown of a step."""
+
+    @abstractmethod
+    def figures(self) -> dict[str, Figure]:
+        """Figures of all steps so far, by TensorBoard's tags; empty where there are none."""
+
+    def numbers(self) -> dict[str, Any]:
+        """The same as plain data, for a result file."""
+        return {}
+
+    def arrays(self, size: int) -> dict[str, NDArray[np.uint8]]:
+        """Pictures of `size` pixels, for a file of samples."""
+        return {}
 
 
 Conditions = TypeVar("Conditions")
@@ -197,6 +217,10 @@ class VideoSystem(nn.Module, ABC):
             settings: None for `self.sampling`.
             observer: called after each denoising step.
         """
+
+    def recorder(self) -> Recorder | None:
+        """A new observer for `generate`; None in a system that has nothing to show of denoising."""
+        return None
 
     def given(self, batch: VideoBatch) -> Tensor | None:
         """First frames that `lightning predict` continues, uint8 `[B, 3, H, W]`; None in a system

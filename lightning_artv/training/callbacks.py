@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Timer
 from torch import Tensor
 
 from lightning_artv.batch import VideoBatch
+from lightning_artv.checkpoints.earlier import step_output
 from lightning_artv.progress import Progress
 from lightning_artv.training.module import VideoModule
 
@@ -122,25 +123,24 @@ def _loss(module: LightningModule) -> str:
 
 
 class LossByTimestep(Callback):
-    """`train/loss_q1` (least noise) to `train/loss_q4`; `train/mask_q1` .. where there is a mask.
+    """`train/loss_q1` (least noise) to `train/loss_q4`, and the same of a system's own scalars.
 
-    Means over the samples of all ranks.
+    Means over the samples of all ranks. A system whose samples have no noise level has only
+    `train/<name>` of its own scalars.
 
     Args:
-        timesteps: length of the noise schedule; it is cut into four equal parts.
         every_n_batches: batches that one value averages over.
     """
 
-    def __init__(self, timesteps: int = 1000, every_n_batches: int = 50) -> None:
-        self.timesteps = timesteps
+    def __init__(self, every_n_batches: int = 50) -> None:
         self.every_n_batches = max(1, every_n_batches)
-        self._outputs: list[dict[str, Tensor]] = []
+        self._outputs: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict[str, Any]:
         return {"outputs": self._outputs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._outputs = list(state_dict["outputs"])
+        self._outputs = [step_output(output) for output in state_dict["outputs"]]
 
     def on_train_batch_end(
         self,
@@ -150,41 +150,57 @@ class LossByTimestep(Callback):
         batch: VideoBatch,
         batch_idx: int,
     ) -> None:
-        self._outputs.append({k: v for k, v in outputs.items() if v is not None and k != "loss"})
-        if len(self._outputs) < self.every_n_batches:
-            return
-        device = self._outputs[-1]["timesteps"].device  # the first ones may be from a checkpoint
-        merged = {k: torch.cat([o[k].to(device) for o in self._outputs]) for k in self._outputs[0]}
-        self._outputs = []
-        timesteps = merged.pop("timesteps")
-        reduce = partial(trainer.strategy.reduce, reduce_op="sum")
-        values: dict[str, float] = {}
-        for name, key in (("train/loss", "per_sample"), ("train/mask", "mask_mean")):
-            if key in merged:
-                values |= by_quartile(name, merged[key], timesteps, self.timesteps, reduce)
-        log_scalars(trainer, values)
+        values = {"loss": outputs["per_sample"], **outputs["scalars"]}
+        self._outputs.append({"level": outputs["level"], "values": values})
+        if len(self._outputs) >= self.every_n_batches:
+            reduce = partial(trainer.strategy.reduce, reduce_op="sum")
+            log_scalars(trainer, means(self._outputs, reduce))
+            self._outputs = []
+
+
+Reduce = Callable[[Tensor], Any]
+"""Adds up the sums and counts `[2, N]` of all ranks."""
+
+
+def means(outputs: Sequence[Mapping[str, Any]], reduce: Reduce) -> dict[str, float]:
+    """What `LossByTimestep` logs of the batches that it kept."""
+    device = outputs[-1]["values"]["loss"].device  # the first ones may be from a checkpoint
+
+    def together(parts: Iterable[Tensor]) -> Tensor:
+        return torch.cat([part.to(device) for part in parts])
+
+    found: dict[str, float] = {}
+    for name in outputs[-1]["values"]:
+        values = together(output["values"][name] for output in outputs)
+        if outputs[-1]["level"] is not None:
+            level = together(output["level"] for output in outputs)
+            found |= by_quartile(f"train/{name}", values, level, reduce)
+        elif name != "loss":  # which the module logs
+            total, count = reduce(_sums(values, torch.zeros_like(values), 1))[:, 0].tolist()
+            found[f"train/{name}"] = total / count
+    return found
 
 
 def by_quartile(
-    name: str,
-    values: Tensor,
-    timesteps: Tensor,
-    length: int,
-    reduce: Callable[[Tensor], Any] = lambda sums: sums,
+    name: str, values: Tensor, level: Tensor, reduce: Reduce = lambda sums: sums
 ) -> dict[str, float]:
-    """Means of `values` `[N]` by the quarter of [0, length) that `timesteps` `[N]` are in.
-
-    Args:
-        reduce: adds up the sums and counts `[2, 4]` of all ranks.
+    """Means of `values` `[N]` by the quarter of [0, 1] that `level` `[N]` is in.
 
     Returns:
         `name_q1` .. `name_q4`; a quarter without samples is left out.
     """
-    quarter = (timesteps * QUARTILES // length).clamp(0, QUARTILES - 1)
-    rows = torch.stack([values.float(), torch.ones_like(values, dtype=torch.float32)])
-    sums = torch.zeros(2, QUARTILES, device=values.device).index_add_(1, quarter, rows)
+    sums = _sums(values, level, QUARTILES)
     quarters = enumerate(reduce(sums).T.tolist(), start=1)
     return {f"{name}_q{q}": total / count for q, (total, count) in quarters if count}
+
+
+def _sums(values: Tensor, level: Tensor, parts: int) -> Tensor:
+    """Sums and counts `[2, parts]` of `values` `[N]` by the equal part of [0, 1] that `level` is
+    in.
+    """
+    part = (level * parts).long().clamp(0, parts - 1)
+    rows = torch.stack([values.float(), torch.ones_like(values, dtype=torch.float32)])
+    return torch.zeros(2, parts, device=values.device).index_add_(1, part, rows)
 
 
 def log_scalars(trainer: Trainer, values: dict[str, float]) -> None:

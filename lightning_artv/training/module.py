@@ -197,7 +197,7 @@ class VideoModule(LightningModule):
         torch.manual_seed(generators_for(self.seed, [f"global:{place}"])[0].initial_seed())
         self._micro_batches += 1
 
-    def training_step(self, batch: VideoBatch, batch_idx: int) -> dict[str, Tensor | None]:
+    def training_step(self, batch: VideoBatch, batch_idx: int) -> dict[str, Any]:
         """The loss of one batch, and what callbacks show of it."""
         names = names_of(batch.each_target(batch.keys), self.global_step)
         output = self.system.loss(batch, generators_for(self.seed, names))
@@ -206,8 +206,8 @@ class VideoModule(LightningModule):
         return {
             "loss": output.loss,
             "per_sample": output.per_sample,
-            "timesteps": output.timesteps,
-            "mask_mean": output.mask_mean,
+            "level": output.level,
+            "scalars": dict(output.scalars),
         }
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:

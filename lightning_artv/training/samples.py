@@ -1,21 +1,17 @@
-"""Clips generated during training, and the mask while they are made, in TensorBoard."""
+"""Clips generated during training, and what the system shows of making them, in TensorBoard."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from PIL import Image
-from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -28,10 +24,11 @@ from lightning_artv.data.shards import open_frames
 from lightning_artv.data.tar import RawSample, expand, read_shard
 from lightning_artv.data.timeline import timeline
 from lightning_artv.diffusion.noise import generators_for
+from lightning_artv.figures import Animation, Figure
 from lightning_artv.media import gif_bytes, grid
-from lightning_artv.systems.base import Segment, VideoSystem
+from lightning_artv.media.tensorboard import write_figures
+from lightning_artv.systems.base import Recorder, Segment, VideoSystem
 from lightning_artv.training.ema import find_ema
-from lightning_artv.training.mask_record import MaskRecord
 from lightning_artv.training.module import VideoModule
 
 
@@ -53,23 +50,12 @@ class HeldOutClips:
         return system.pixels(flat).cpu().unflatten(0, self.frames.shape[:2])
 
 
-@dataclass(frozen=True)
-class _Made:
-    """One round of clips, uint8 `[N, T, 3, H, W]` on the CPU, and the masks of making them."""
-
-    truth: Tensor | None
-    held_out: Tensor | None
-    prompted: Tensor | None
-    masks: MaskRecord
-
-
 class SampleLogger(Callback):
     """Every so many steps, generates clips from held-out first frames and captions, and from text.
 
     Writes to TensorBoard, under the averaged weights where the EMA callback is on and with the same
     noise every time: `samples/held_out` (truth above, generated below) and `samples/prompts` as
-    animated pictures; by denoising step the scalars `mask/mean/*`, the histograms `mask/values/*`
-    and the picture `mask/fig4` (Fig. 4); mask pictures `mask/fig9` (Fig. 9).
+    animated pictures, and the figures of the system's own `recorder`.
 
     Args:
         every_n_steps: optimiser steps between two rounds.
@@ -133,31 +119,28 @@ class SampleLogger(Callback):
         averaged = ema.applied(pl_module) if ema is not None else nullcontext()
         precision = trainer.precision_plugin.forward_context()
         with torch.no_grad(), averaged, evaluating(pl_module.system), precision:
-            made = self._make(pl_module, size)
+            figures = dict(self._figures(pl_module, size))
         if writer is not None:
-            self._log(made, writer, trainer.global_step)
+            write_figures(writer, figures, trainer.global_step)
+            writer.flush()
 
-    def _make(self, module: VideoModule, size: tuple[int, int]) -> _Made:
-        masks = MaskRecord()
-        truth = held_out = prompted = None
+    def _figures(self, module: VideoModule, size: tuple[int, int]) -> Iterator[tuple[str, Figure]]:
+        recorder = module.system.recorder()
         if self._held_out is not None:
             truth, captions = self._held_out.pixels(module.system), self._held_out.captions
-            held_out = self._generate(module, captions, truth[:, 0], size, masks)
+            clips = self._generate(module, captions, truth[:, 0], size, recorder)
+            yield "samples/held_out", self._animation(clips, truth)
         if self.prompts:
-            prompted = self._generate(module, self.prompts, None, size, masks)
-        return _Made(truth, held_out, prompted, masks)
+            clips = self._generate(module, self.prompts, None, size, recorder)
+            yield "samples/prompts", self._animation(clips)
+        if recorder is not None:
+            yield from recorder.figures().items()
 
-    def _log(self, made: _Made, writer: SummaryWriter, step: int) -> None:
-        for tag, clips, truth in (
-            ("samples/held_out", made.held_out, made.truth),
-            ("samples/prompts", made.prompted, None),
-        ):
-            if clips is not None:
-                above = None if truth is None else _channels_last(truth)
-                sheet = grid(_channels_last(clips), len(clips), above)
-                write_gif_image(writer, tag, gif_bytes(sheet, self._fps, self.scale), step)
-        write_masks(writer, made.masks, step)
-        writer.flush()
+    def _animation(self, clips: Tensor, truth: Tensor | None = None) -> Animation:
+        """The clips in a row, below the true ones."""
+        above = None if truth is None else _channels_last(truth)
+        sheet = grid(_channels_last(clips), len(clips), above)
+        return Animation(gif_bytes(sheet, self._fps, self.scale))
 
     def _generate(
         self,
@@ -165,7 +148,7 @@ class SampleLogger(Callback):
         captions: Sequence[str],
         first_frame: Tensor | None,
         size: tuple[int, int],
-        masks: MaskRecord,
+        recorder: Recorder | None,
     ) -> Tensor:
         """Clips uint8 `[N, T, 3, H, W]` on the CPU."""
         settings = module.system.sampling
@@ -177,7 +160,7 @@ class SampleLogger(Callback):
             size,
             first_frame.to(module.device) if first_frame is not None else None,
             settings,
-            masks,
+            recorder,
         )
         return torch.stack([frame.cpu() for frame in frames], dim=1)
 
@@ -233,32 +216,6 @@ def summary_writer(trainer: Trainer) -> SummaryWriter | None:
             writer: SummaryWriter = logger.experiment
             return writer
     return None
-
-
-def write_gif_image(writer: SummaryWriter, tag: str, gif: bytes, step: int) -> None:
-    """An animated GIF as an image summary, which TensorBoard plays (`add_video` needs moviepy)."""
-    with Image.open(io.BytesIO(gif)) as opened:
-        width, height = opened.size
-    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
-    summary = Summary(value=[Summary.Value(tag=tag, image=image)])
-    writer._get_file_writer().add_summary(summary, step)
-
-
-def write_masks(writer: SummaryWriter, masks: MaskRecord, step: int) -> None:
-    """Fig. 4 as scalars, histogram and picture, and Fig. 9; nothing for a system without a mask."""
-    means, values = masks.mean_by_step(), masks.values_by_step()
-    if not means:
-        return
-    for index in _spread(len(means), 5):
-        writer.add_scalar(f"mask/mean/{index:03d}", means[index], step)
-        writer.add_histogram(f"mask/values/{index:03d}", values[index].numpy(), step)
-    writer.add_image("mask/fig4", masks.density_picture(), step, dataformats="HWC")
-    writer.add_image("mask/fig9", masks.picture_strip(), step, dataformats="HWC")
-
-
-def _spread(count: int, picks: int) -> list[int]:
-    """Up to `picks` different indices of `range(count)`, evenly spread, ends included."""
-    return sorted({round(float(i)) for i in np.linspace(0, count - 1, picks)})
 
 
 def _channels_last(clips: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""From clips to metrics: closed forms of hand-made records, masks counted exactly."""
+"""From clips to metrics: closed forms of hand-made records."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from evaluation.metrics import DriftCurve
-from evaluation.shapes.masks import BINS, MaskSummary
 from evaluation.shapes.metrics_table import METRICS
 from evaluation.shapes.summary import CURVES, ClipRecord, mean, plain, record, summarise
 from lightning_artv.synthetic.worlds import world_at
-from lightning_artv.systems.base import DenoisingStep
 
 WORLDS = [world_at(i, seed=5, split="heldout") for i in range(3)]
 
@@ -112,34 +110,3 @@ def test_none_stands_for_what_does_not_apply() -> None:
     assert mean([1.0, math.nan, 2.0]) == 1.5
     assert mean([math.nan]) is None
     assert plain([math.nan, 3.0]) == [None, 3.0]
-
-
-def step(frame: int, index: int, mask: torch.Tensor | None) -> DenoisingStep:
-    return DenoisingStep(frame, index, 900 - 100 * index, torch.zeros(1), mask)
-
-
-def test_masks_are_counted_over_frames_and_batches() -> None:
-    masks = MaskSummary(frame=4, clips=2)
-    low, high = torch.full((3, 2, 4, 4), 0.12), torch.full((1, 2, 4, 4), 0.98)
-    masks(step(0, 0, high))  # the given frame
-    for mask in (low, high):
-        for index in (1, 0):
-            masks(step(4, index, mask))
-    masks(step(5, 0, torch.ones(2, 2, 4, 4)))
-    figures = masks.figures()
-    assert figures is not None
-    assert figures["timesteps"] == [900, 800]
-    assert figures["mean"] == pytest.approx([(3 * 0.12 + 0.98 + 2) / 6, (3 * 0.12 + 0.98) / 4])
-    assert len(figures["histogram"][0]) == BINS
-    assert figures["histogram"][1][2] == pytest.approx(0.75)
-    assert figures["histogram"][0][-1] == pytest.approx(0.5)
-    pictures = masks.pictures(8)
-    assert pictures is not None and pictures.shape == (2, 2, 8, 8) and pictures.dtype == np.uint8
-    assert set(pictures.flatten().tolist()) == {31}  # of the first batch, 0.12 * 255
-
-
-def test_without_a_mask_there_are_no_figures() -> None:
-    masks = MaskSummary(frame=4, clips=2)
-    masks(step(4, 0, None))
-    assert masks.figures() is None
-    assert masks.pictures(8) is None

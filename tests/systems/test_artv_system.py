@@ -92,8 +92,8 @@ def test_loss_is_eq_4_of_eq_7(make_system: MakeSystem, batch: VideoBatch) -> Non
     expected = (blend(mask, static, dynamic) - eps).square().mean((1, 2, 3))
     torch.testing.assert_close(out.per_sample, expected)
     torch.testing.assert_close(out.loss, expected.mean())
-    assert torch.equal(out.timesteps, t)
-    torch.testing.assert_close(out.mask_mean, mask.mean((1, 2, 3)))
+    assert torch.equal(out.level, t / len(denoiser.schedule))
+    torch.testing.assert_close(out.scalars["mask"], mask.mean((1, 2, 3)))
 
 
 def test_samples_without_references_weigh_what_is_asked(
@@ -114,7 +114,8 @@ def test_weighted_losses_are_the_papers_times_the_weights(
     paper = make_system(opened=True).loss(batch, generators_for(7, [0, 1, 2]))
     weighted = make_system(opened=True, loss_weighting="v")
     out = weighted.loss(batch, generators_for(7, [0, 1, 2]))
-    signal = weighted.denoiser.schedule.signal(paper.timesteps)
+    schedule = weighted.denoiser.schedule
+    signal = schedule.signal((paper.level * len(schedule)).round().long())
     torch.testing.assert_close(out.per_sample, paper.per_sample / signal**2)
 
 

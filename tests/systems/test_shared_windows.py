@@ -51,7 +51,7 @@ def test_stored_moments_give_the_loss_of_online_encoding(system: ARTV, windows: 
     online = system.loss(windows, generators_for(0, names))
     latent = system.loss(stored(system, windows), generators_for(0, names))
     torch.testing.assert_close(latent.per_sample, online.per_sample, rtol=2e-3, atol=2e-3)
-    assert torch.equal(latent.timesteps, online.timesteps)
+    assert torch.equal(latent.level, online.level)
     other = system.loss(windows, generators_for(1, names))
     assert (
         other.per_sample - online.per_sample
@@ -84,7 +84,7 @@ def test_a_windows_first_target_is_trained_on_as_if_alone(
 
 def test_every_target_has_noise_of_its_own(system: ARTV, windows: VideoBatch) -> None:
     output = system.loss(windows, generators_for(0, ["a", "b", "c", "d"]))
-    assert len(set(output.timesteps.tolist())) == 4
+    assert len(set(output.level.tolist())) == 4
     assert output.per_sample.shape == (4,)
 
 

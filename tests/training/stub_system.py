@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from frame_batch import frame_batch
 from lightning.pytorch import LightningDataModule
@@ -12,9 +13,34 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import Generators, randint, randn
+from lightning_artv.figures import Figure, Histogram, Picture, Scalar
 from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.artv.windows import NextFrame, in_roles
-from lightning_artv.systems.base import DenoisingStep, LossOutput, Observer, Segment, VideoSystem
+from lightning_artv.systems.base import (
+    DenoisingStep,
+    LossOutput,
+    Observer,
+    Recorder,
+    Segment,
+    VideoSystem,
+)
+
+
+class StepCounter(Recorder):
+    """Counts what it sees, and shows it in every way."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def __call__(self, step: DenoisingStep) -> None:
+        self.seen.append(float(step.step))
+
+    def figures(self) -> dict[str, Figure]:
+        return {
+            "stub/steps": Scalar(len(self.seen)),
+            "stub/order": Histogram(np.array(self.seen, dtype=np.float32)),
+            "stub/picture": Picture(np.full((2, 3, 3), 7, dtype=np.uint8)),
+        }
 
 
 class StubSystem(VideoSystem):
@@ -46,7 +72,11 @@ class StubSystem(VideoSystem):
         bad = torch.tensor([key == self.poison for key in batch.keys])
         if bool(bad.any()):
             error = error.masked_fill(bad, torch.nan)
-        return LossOutput(error.mean(), error.detach(), timesteps, torch.full((len(batch),), 0.25))
+        quarters = {"quarter": torch.full((len(batch),), 0.25)}
+        return LossOutput(error.mean(), error.detach(), timesteps / 1000, quarters)
+
+    def recorder(self) -> StepCounter:
+        return StepCounter()
 
     def generate(
         self,
@@ -68,8 +98,7 @@ class StubSystem(VideoSystem):
             for step in range(settings.steps):
                 if observer is not None:
                     t = 999 - 300 * step
-                    mask = torch.full((batch, 1, *size), (step + 1) / settings.steps)
-                    observer(DenoisingStep(frame, step, t, torch.zeros(batch, 3, *size), mask))
+                    observer(DenoisingStep(frame, step, t, torch.zeros(batch, 3, *size)))
             yield (level + frame).expand(batch, 3, *size).to(torch.uint8)
 
 

@@ -18,10 +18,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_artv.data.datamodule import VideoDataModule
 from lightning_artv.data.encode import encode_lossless
 from lightning_artv.data.tar import ShardWriter
-from lightning_artv.systems.base import DenoisingStep
-from lightning_artv.training.callbacks import LossByTimestep, Throughput, by_quartile
+from lightning_artv.training.callbacks import LossByTimestep, Throughput, by_quartile, means
 from lightning_artv.training.ema import EMA
-from lightning_artv.training.mask_record import BINS, MaskRecord
 from lightning_artv.training.module import VideoModule
 from lightning_artv.training.samples import SampleLogger, evaluating, held_out_clips
 
@@ -81,7 +79,9 @@ def test_scalars_are_there_and_sensible(events: EventAccumulator) -> None:
     assert all(0 <= e.value <= 1 for e in events.Scalars("train/data_wait_share"))
     quartiles = [t for t in tags if t.startswith("train/loss_q")]
     assert quartiles
-    assert len([t for t in tags if t.startswith("train/mask_q")]) == len(quartiles)
+    own = [t for t in tags if t.startswith("train/quarter_q")]
+    assert len(own) == len(quartiles)
+    assert {event.value for tag in own for event in events.Scalars(tag)} == {0.25}
     assert events.Scalars("train/gradient_norm")[0].value > 0
 
 
@@ -103,12 +103,15 @@ def test_held_out_samples_are_an_animated_gif_with_the_truth_above(
     assert (prompts.n_frames, prompts.size) == (5, (3 * 16 + 2 * 2, 16))
 
 
-def test_masks_by_denoising_step_are_logged(events: EventAccumulator) -> None:
-    """The stub's mask is 1/3, 2/3, 1 at its three denoising steps."""
-    for index, value in enumerate((1 / 3, 2 / 3, 1.0)):
-        assert events.Scalars(f"mask/mean/{index:03d}")[-1].value == pytest.approx(value)
-    assert {f"mask/values/{i:03d}" for i in range(3)} <= set(events.Tags()["histograms"])
-    assert {"mask/fig4", "mask/fig9"} <= set(events.Tags()["images"])
+def test_what_the_system_recorded_is_logged(events: EventAccumulator) -> None:
+    """Five clips of five frames in three denoising steps; the first frames of two are given."""
+    assert [(e.step, e.value) for e in events.Scalars("stub/steps")] == [(2, 27.0), (4, 27.0)]
+    order = events.Histograms("stub/order")[-1].histogram_value
+    assert (order.num, order.min, order.max, order.sum) == (27.0, 0.0, 2.0, 27.0)
+    picture = events.Images("stub/picture")[-1]
+    assert (picture.step, picture.width, picture.height) == (4, 3, 2)
+    pixels = np.asarray(Image.open(io.BytesIO(picture.encoded_image_string)))
+    assert (pixels == 7).all()
 
 
 def test_held_out_clips_are_the_first_long_enough_in_order(shards: Path) -> None:
@@ -121,34 +124,17 @@ def test_held_out_clips_are_the_first_long_enough_in_order(shards: Path) -> None
 
 
 def test_quartiles_are_means_of_their_quarter() -> None:
-    timesteps = torch.tensor([0, 249, 250, 999, 999])
+    level = torch.tensor([0, 249, 250, 999, 1000]) / 1000
     values = torch.tensor([1.0, 3.0, 5.0, 7.0, 9.0])
     expected = {"x_q1": 2.0, "x_q2": 5.0, "x_q4": 8.0}
-    assert by_quartile("x", values, timesteps, 1000) == expected
+    assert by_quartile("x", values, level) == expected
 
 
-def test_mask_record_means_and_pictures() -> None:
-    record = MaskRecord(kept=10)
-    for frame in range(3):
-        for step, value in enumerate((0.0, 0.5, 1.0)):
-            mask = torch.full((2, 1, 8, 8), value)
-            record(DenoisingStep(frame, step, 900 - step, torch.zeros(2, 3, 8, 8), mask))
-    assert record.mean_by_step() == [0.0, 0.5, 1.0]
-    assert len(record.means[0]) == 2  # the first frame has nothing to copy
-    assert all(len(values) <= 2 * 10 for values in record.values_by_step())
-    strip = record.picture_strip(scale=1)
-    assert strip.shape == (10, 30, 3)
-    assert [int(strip[5, 5 + 10 * i, 0]) for i in range(3)] == [0, 128, 255]
-    picture = record.density_picture(scale=1)
-    assert picture.shape == (BINS, 3, 3)
-    red = [np.argwhere((picture[:, c] == (255, 0, 0)).all(axis=1))[0, 0] for c in range(3)]
-    assert red == [BINS - 1, BINS - 1 - BINS // 2, 0]
-
-
-def test_a_system_without_a_mask_logs_none() -> None:
-    record = MaskRecord()
-    record(DenoisingStep(1, 0, 999, torch.zeros(1, 3, 8, 8), None))
-    assert record.mean_by_step() == []
+def test_samples_without_a_noise_level_have_no_quartiles() -> None:
+    """Only the system's own scalars are left: the module logs the loss itself."""
+    values = {"loss": torch.tensor([1.0, 3.0]), "flow": torch.tensor([2.0, 6.0])}
+    outputs = [{"level": None, "values": values}] * 2
+    assert means(outputs, lambda sums: 2 * sums) == {"train/flow": 4.0}
 
 
 def test_evaluating_restores_each_mode() -> None:

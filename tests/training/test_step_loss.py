@@ -147,7 +147,7 @@ def test_progress_of_what_has_no_end_or_a_time_limit(capsys: pytest.CaptureFixtu
 def test_quartiles_add_up_over_ranks() -> None:
     """The other rank has one sample of value 5 in the first quarter and two in the third."""
     other = torch.tensor([[5.0, 0, 14, 0], [1, 0, 2, 0]])
-    values, timesteps = torch.tensor([1.0, 3.0, 8.0]), torch.tensor([0, 249, 999])
-    together = by_quartile("x", values, timesteps, 1000, lambda sums: sums + other)
+    values, level = torch.tensor([1.0, 3.0, 8.0]), torch.tensor([0, 0.249, 1.0])
+    together = by_quartile("x", values, level, lambda sums: sums + other)
     assert together == {"x_q1": 3.0, "x_q3": 7.0, "x_q4": 8.0}
     assert LossByTimestep(every_n_batches=0).every_n_batches == 1

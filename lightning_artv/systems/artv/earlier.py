@@ -63,3 +63,13 @@ def settings(system: Mapping[str, Any]) -> dict[str, Any]:
                 kept[group] = {**(kept.get(group) or {}), name: arguments[name]}
         today["init_args"] = kept
     return today
+
+
+def step_output(output: Mapping[str, Any]) -> dict[str, Any]:
+    """What was kept of a training step, under today's names; the schedule had 1000 timesteps."""
+    if "timesteps" not in output:
+        return dict(output)
+    values = {"loss": output["per_sample"]}
+    if output.get("mask_mean") is not None:
+        values["mask"] = output["mask_mean"]
+    return {"level": output["timesteps"] / 1000, "values": values}

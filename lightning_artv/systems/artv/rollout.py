@@ -16,6 +16,7 @@ from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
 from lightning_artv.systems.artv.denoiser import ARTVDenoiser
+from lightning_artv.systems.artv.figures import MaskedStep
 from lightning_artv.systems.artv.references import (
     FrameConditions,
     History,
@@ -23,7 +24,7 @@ from lightning_artv.systems.artv.references import (
     without_references,
 )
 from lightning_artv.systems.artv.settings import ARTVSampling
-from lightning_artv.systems.base import DenoisingStep, Observer, Segment
+from lightning_artv.systems.base import Observer, Segment
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,7 @@ class _Rollout:
         def observe(step: Sampled) -> None:
             if self.observer is not None:
                 self.observer(
-                    DenoisingStep(
-                        self.frame, step.index, step.timestep, step.clean, guided.last_mask
-                    )
+                    MaskedStep(self.frame, step.index, step.timestep, step.clean, guided.last_mask)
                 )
 
         noise = randn(self.generators, self.latent_shape, self.device)

@@ -20,6 +20,7 @@ from lightning_artv.systems.artv.augmentation import faults
 from lightning_artv.systems.artv.build import DenoiserOptions, build_denoiser
 from lightning_artv.systems.artv.denoiser import ARTVDenoiser
 from lightning_artv.systems.artv.earlier import WEIGHTS
+from lightning_artv.systems.artv.figures import MaskRecorder
 from lightning_artv.systems.artv.own_references import OwnFrames, own_references
 from lightning_artv.systems.artv.references import (
     FrameConditions,
@@ -178,8 +179,8 @@ class ARTV(VideoSystem):
         return LossOutput(
             loss=per_sample.mean(),
             per_sample=per_sample.detach(),
-            timesteps=t,
-            mask_mean=None if mask is None else mask.detach().float().mean(dim=(1, 2, 3)),
+            level=t / len(schedule),
+            scalars={} if mask is None else {"mask": mask.detach().float().mean(dim=(1, 2, 3))},
         )
 
     def prepare(
@@ -240,6 +241,10 @@ class ARTV(VideoSystem):
         return own_references(self.denoiser, batch, frames, text, how, generators)
 
     # Generation
+
+    def recorder(self) -> MaskRecorder:
+        """Of the mask."""
+        return MaskRecorder()
 
     def generate(
         self,

@@ -114,8 +114,8 @@ def measure_from_caption(frames: Image) -> CaptionMeasures:
     """Which words describe a clip whose positions and background are not known.
 
     The background of a row is its median colour: an object is never wider than half the picture,
-        and backgrounds vary
-    from row to row only.
+    and backgrounds vary from row to row only. An object may leave the picture on one side and come
+    in on the other, as in worlds.
 
     Args:
         frames: uint8 `[T, H, W, 3]`.
@@ -131,7 +131,7 @@ def measure_from_caption(frames: Image) -> CaptionMeasures:
         for frame, row, found in zip(frames, rows, objects, strict=True)
     ]
     return CaptionMeasures(
-        direction=_direction(objects, frames.shape[1]),
+        direction=_direction(objects, frames.shape[1], wraps=True),
         color=_majority([_color(found) for found in objects]),
         shape=_majority(shapes),
         background=_majority([_background(row) for row in rows]),
@@ -162,13 +162,21 @@ def _segment(frame: Image, background: NDArray[np.float64]) -> _Object | None:
     return _Object(float(columns.mean()) + 0.5, float(rows.mean()) + 0.5, color, pixels)
 
 
-def _direction(objects: Sequence[_Object | None], size: int) -> str | None:
+def _direction(objects: Sequence[_Object | None], size: int, wraps: bool = False) -> str | None:
     """The main axis of the object's velocity: the median slope over all pairs of frames
-    (Theil-Sen), which a few wrongly segmented frames do not move."""
+    (Theil-Sen), which a few wrongly segmented frames do not move.
+
+    Args:
+        objects: one per frame.
+        size: of the picture, in pixels.
+        wraps: of two ways from place to place, one over the border, the shorter one was taken.
+    """
     track = [(t, found.x, found.y) for t, found in enumerate(objects) if found is not None]
     if len(track) < 2 or 2 * len(track) < len(objects):
         return None
     times, *axes = np.array(track).T
+    if wraps:
+        axes = [np.unwrap(axis, period=size) for axis in axes]
     earlier, later = np.triu_indices(len(track), k=1)
     elapsed = times[later] - times[earlier]
     velocity = [float(np.median((axis[later] - axis[earlier]) / elapsed)) for axis in axes]

@@ -108,3 +108,14 @@ def test_wrong_input_is_refused() -> None:
         measure_clip(np.zeros((2, 32, 32, 3), np.float32), SCENES[0])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="32, 32"):
         measure_clip(np.zeros((2, 16, 16, 3), np.uint8), SCENES[0])
+
+
+def test_an_object_that_comes_in_on_the_other_side_keeps_its_words() -> None:
+    """Columns are rolled, by which no background changes."""
+    for scene in SCENES:
+        if scene.direction not in ("left", "right"):
+            continue
+        for shift in (9, 17, 25):
+            measured = measure_from_caption(np.roll(scene.video(), shift, axis=2))
+            assert measured.direction == scene.direction, (scene, shift)
+            assert (measured.color, measured.background) == (scene.color, scene.background)

@@ -40,9 +40,9 @@ commands:
   consolidate  make one file of a sharded checkpoint
 
 examples:
-  lightning fit --config configs/demo.yaml
-  lightning fit --config configs/artv.yaml --config my.yaml --trainer.max_steps 1000 --model.lr 2e-5
-  lightning fit --config configs/demo.yaml --ckpt_path last
+  lightning fit --config configs/artv/demo.yaml
+  lightning fit --config configs/artv/train.yaml --config my.yaml --model.lr 2e-5
+  lightning fit --config configs/artv/demo.yaml --ckpt_path last
   lightning generate --checkpoint last.ckpt --prompt "a red circle moves right" --output video.mp4
   lightning export --checkpoint last.ckpt --output my-artv
 

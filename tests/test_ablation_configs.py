@@ -1,4 +1,4 @@
-"""Overlays in configs/ablation change, on every base, what they name and nothing else."""
+"""Overlays in configs/artv/ablation change, on every base, what they name and nothing else."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from lightning_artv.systems.artv import ARTV
 from lightning_artv.training.command import VideoCLI, run
 
 ROOT = Path(__file__).parents[1]
-SMALL = ROOT / "configs" / "shapes.yaml"
-FULL_SIZE = ROOT / "configs" / "artv.yaml"
-OVERLAYS = sorted((ROOT / "configs" / "ablation").glob("*.yaml"))
-NAMES = [path.stem for path in OVERLAYS if path.stem != "sweeps"]
+SMALL = ROOT / "configs" / "artv" / "worlds.yaml"
+FULL_SIZE = ROOT / "configs" / "artv" / "train.yaml"
+OVERLAYS = sorted((ROOT / "configs" / "artv" / "ablation").glob("*.yaml"))
+NAMES = [path.stem for path in OVERLAYS]
 COMPARED = {SMALL: VARIANTS, FULL_SIZE: VARIANTS_FULL_SIZE}
 
 Run = Callable[..., VideoCLI]
@@ -116,7 +116,7 @@ def test_every_overlay_has_an_effect_that_is_tested() -> None:
 @pytest.mark.parametrize("base", COMPARED, ids=lambda path: path.stem)
 @pytest.mark.parametrize("name", NAMES)
 def test_an_overlay_changes_what_it_names_and_nothing_else(name: str, base: Path, fit: Run) -> None:
-    before, cli = fit(base), fit(base, ROOT / "configs" / "ablation" / f"{name}.yaml")
+    before, cli = fit(base), fit(base, ROOT / "configs" / "artv" / "ablation" / f"{name}.yaml")
     assert cli.trainer.global_step == 1 and cli.trainer.callback_metrics["val/loss"].isfinite()
     old, new = resolved(before), resolved(cli)
     named = dict(Variant.named(name).changes)
@@ -131,7 +131,7 @@ def test_an_overlay_changes_what_it_names_and_nothing_else(name: str, base: Path
 
 
 def test_sweeps_are_the_papers_levels_and_every_guidance() -> None:
-    sweeps = read_sweeps(ROOT / "configs" / "ablation" / "sweeps.yaml")
+    sweeps = read_sweeps(ROOT / "configs" / "artv" / "study.yaml")
     assert sweeps["t_test"].values == (0, 50, 100, 150, 200, 250, 300, 400, 550)
     changes = dict(Variant.named(sweeps["t_test"].variant).changes)  # it has seen all of them
     trained = changes["model.system.init_args.denoiser.max_noise_level"]

@@ -17,8 +17,10 @@ from lightning_artv.training.command import VideoCLI, run
 from lightning_artv.training.extends import chain
 
 ROOT = Path(__file__).parents[1]
-OVERLAYS = ROOT / "configs" / "ablation"
-CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.yaml") if p.parent != OVERLAYS)
+TRAIN = ROOT / "configs" / "artv" / "train.yaml"
+HARDWARE = sorted((ROOT / "configs" / "hardware").glob("*.yaml"))
+WHOLE = [p for p in sorted((ROOT / "configs" / "artv").glob("*.yaml")) if p.stem != "study"]
+CONFIGS = [*([path] for path in WHOLE), *([TRAIN, path] for path in HARDWARE)]
 
 
 @pytest.fixture(autouse=True)
@@ -32,12 +34,12 @@ def no_processes_left() -> Iterator[None]:
         del os.environ[name]
 
 
-def _overrides(config: Path, sd_folder: Path, shards: Path, out: Path) -> list[str]:
+def _overrides(configs: list[Path], sd_folder: Path, shards: Path, out: Path) -> list[str]:
     options = [f"--data.train={shards}", f"--data.val={shards}"]
     options += [f"--trainer.default_root_dir={out}", "--trainer.accelerator=cpu"]
     options += ["--trainer.fast_dev_run=true", "--data.num_workers=0"]
-    bases = {path.name for path in chain(config)}
-    if "artv.yaml" in bases:
+    bases = {source.path.name for config in configs for source in chain(config)}
+    if "train.yaml" in bases:
         options.append(f"--model.system.init_args.unet.init_args.pretrained={sd_folder}")
         options += ["--data.size=32", "--data.batch_size=2"]
     if "slurm.yaml" in bases:
@@ -48,15 +50,22 @@ def _overrides(config: Path, sd_folder: Path, shards: Path, out: Path) -> list[s
 
 
 def test_there_are_configs() -> None:
-    assert {"artv.yaml", "demo.yaml", "clips.yaml"} <= {path.name for path in CONFIGS}
+    assert [path.stem for path in WHOLE] == ["clips", "demo", "train", "worlds"]
+    assert [path.stem for path in HARDWARE] == ["ddp", "fsdp", "low_memory", "slurm"]
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda p: str(p.relative_to(ROOT / "configs")))
+def test_hardware_extends_nothing_and_names_no_run() -> None:
+    for path in HARDWARE:
+        (source,) = chain(path)
+        assert "default_root_dir" not in source.content["trainer"], path
+
+
+@pytest.mark.parametrize("configs", CONFIGS, ids=lambda paths: paths[-1].stem)
 def test_config_runs_a_step_of_training_and_validation(
-    config: Path, sd_folder: Path, shapes_shards: Path, tmp_path: Path
+    configs: list[Path], sd_folder: Path, shapes_shards: Path, tmp_path: Path
 ) -> None:
-    arguments = ["fit", "--config", str(config)]
-    cli = run(arguments + _overrides(config, sd_folder, shapes_shards, tmp_path))
+    arguments = ["fit", *(f"--config={config}" for config in configs)]
+    cli = run(arguments + _overrides(configs, sd_folder, shapes_shards, tmp_path))
     assert isinstance(cli, VideoCLI)
     assert cli.trainer.global_step == 1
     assert cli.trainer.callback_metrics["val/loss"].isfinite()
@@ -65,8 +74,7 @@ def test_config_runs_a_step_of_training_and_validation(
 def test_a_missing_stable_diffusion_folder_is_exit_3_and_one_sentence(
     shapes_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = ROOT / "configs" / "artv.yaml"
-    options = _overrides(config, tmp_path / "nowhere", shapes_shards, tmp_path)
-    assert main(["fit", "--config", str(config), *options]) == 3
+    options = _overrides([TRAIN], tmp_path / "nowhere", shapes_shards, tmp_path)
+    assert main(["fit", "--config", str(TRAIN), *options]) == 3
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "nowhere does not exist" in error and error.count("error:") == 1

@@ -24,7 +24,7 @@ from lightning_artv.media import read_video
 from lightning_artv.synthetic.scenes import scene_at
 
 ROOT = Path(__file__).parents[1]
-CONFIG = ROOT / "configs" / "demo.yaml"
+CONFIG = ROOT / "configs" / "artv" / "demo.yaml"
 TINY = {
     "model.system.init_args.unet.init_args.channels": "[16, 16]",
     "model.system.init_args.unet.init_args.norm_groups": "8",

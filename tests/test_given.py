@@ -26,11 +26,11 @@ CASES = [
     (LIGHTNING, "consolidate --checkpoint NONE --output o", 2),
     *((LIGHTNING, f"{name} --config NONE", 2) for name in ("fit", "validate", "test", "predict")),
     *(
-        (LIGHTNING, f"{name} --config configs/demo.yaml --ckpt_path NONE", 2)
+        (LIGHTNING, f"{name} --config configs/artv/demo.yaml --ckpt_path NONE", 2)
         for name in ("fit", "validate", "test", "predict")
     ),
-    (LIGHTNING, "fit --config configs/demo.yaml --ckpt_path=NONE", 2),
-    (LIGHTNING, "fit --config configs/demo.yaml --data.train NONE", 5),
+    (LIGHTNING, "fit --config configs/artv/demo.yaml --ckpt_path=NONE", 2),
+    (LIGHTNING, "fit --config configs/artv/demo.yaml --data.train NONE", 5),
     (EVALUATION, "run --checkpoint NONE --data HERE --out o", 2),
     (EVALUATION, f"run {RUN} --first-frame-model NONE", 3),
     (EVALUATION, "generate --checkpoint HERE --data NONE --out o", 2),

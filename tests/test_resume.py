@@ -67,7 +67,7 @@ class Run:
             "trainer.deterministic": "true",
             "trainer.callbacks": json.dumps(self._callbacks()),
         }
-        self.arguments = ["fit", "--config", str(ROOT / "configs" / "demo.yaml")]
+        self.arguments = ["fit", "--config", str(ROOT / "configs" / "artv" / "demo.yaml")]
         self.arguments += [f"--{key}={value}" for key, value in tiny.items()]
         self.arguments += [*options, "--ckpt_path=last"]
 

@@ -86,10 +86,10 @@ def find_checkpoint(folder: Path, variant: str) -> Path:
     names = (f"{variant}/last.ckpt", f"{variant}/checkpoints/last.ckpt", f"{variant}.ckpt")
     found = next((folder / name for name in names if (folder / name).exists()), None)
     if found is None:
-        overlay = "" if variant == BASE else f" --config configs/ablation/{variant}.yaml"
+        overlay = "" if variant == BASE else f" --config configs/artv/ablation/{variant}.yaml"
         raise UserError(
             f"There is no {folder / names[0]}: train it with `lightning fit --config "
-            f"configs/artv.yaml{overlay}`, or leave '{variant}' out of --variants."
+            f"configs/artv/train.yaml{overlay}`, or leave '{variant}' out of --variants."
         )
     return found
 

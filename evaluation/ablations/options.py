@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lightning_artv.numbers import whole_number
+from lightning_artv.training.renamed import today
 
 AddCommand = Callable[[str, str], argparse.ArgumentParser]
 
@@ -34,10 +35,14 @@ def _grid(parser: argparse.ArgumentParser) -> None:
     add("--budget", default="quick", help="quick (default) or long")
     add("--out", type=Path, default=Path("outputs/ablations"), help="default: outputs/ablations")
     add("--seeds", type=_number, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    add("--variants", nargs="+", metavar="V", help="full, or files of configs/ablation")
-    add("--sweeps", nargs="*", metavar="S", help="of configs/ablation/sweeps.yaml; none for none")
+    add("--variants", nargs="+", metavar="V", help="full, or files of configs/artv/ablation")
+    add("--sweeps", nargs="*", metavar="S", help="of configs/artv/study.yaml; none for none")
     add("--workers", type=_number, metavar="N", help="processes at once (default: one a core)")
-    add("--config", type=Path, help="of the base (default: configs/shapes.yaml)")
+    add(
+        "--config",
+        type=lambda text: today(Path(text)),
+        help="of the base (default: configs/artv/worlds.yaml)",
+    )
     add(
         "--set",
         nargs="+",
@@ -55,7 +60,7 @@ def _full_size(parser: argparse.ArgumentParser) -> None:
     for name in ("ucf101", "msrvtt", "webvid"):
         add(f"--data-{name}", type=Path, metavar="DIR", help=f"measure on {name}-2k")
     add("--out", type=Path, default=Path("outputs/ablations-full"), help="for videos and report")
-    add("--variants", nargs="+", metavar="V", help="full, or files of configs/ablation")
+    add("--variants", nargs="+", metavar="V", help="full, or files of configs/artv/ablation")
     add("--mode", default="true-frame", help="the first frame's source (default: true-frame)")
 
 

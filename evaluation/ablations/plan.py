@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +15,11 @@ from lightning_artv.errors import UserError
 from lightning_artv.files import read_yaml
 from lightning_artv.numbers import whole_number
 from lightning_artv.training.extends import chain
+from lightning_artv.training.keyed import merged
 
-CONFIG = Path("configs/shapes.yaml")
-OVERLAYS = Path("configs/ablation")
-SWEEPS = OVERLAYS / "sweeps.yaml"
+CONFIG = Path("configs/artv/worlds.yaml")
+OVERLAYS = Path("configs/artv/ablation")
+SWEEPS = Path("configs/artv/study.yaml")
 BASE = "full"
 """The variant that all others change in one thing."""
 
@@ -47,7 +49,7 @@ _FULL_SIZE_HAS = (
 )
 
 VARIANTS = tuple(n for n in TITLES if n not in _SMALL_HAS)
-"""What `configs/shapes.yaml` is compared with."""
+"""What `configs/artv/worlds.yaml` is compared with."""
 
 QUICK_LEAVES_OUT = ("own_references", "mask_channels_one", "anchor_window_4")
 VARIANTS_OF = {
@@ -60,7 +62,7 @@ SWEEPS_OF = {"quick": ("t_test",), "long": None}
 """Budget -> the sweeps; None for all."""
 
 VARIANTS_FULL_SIZE = tuple(n for n in TITLES if n not in _FULL_SIZE_HAS)
-"""The same for `configs/artv.yaml`."""
+"""The same for `configs/artv/train.yaml`."""
 
 SETTINGS = ("noise_level", "guidance.references", "guidance.anchor", "guidance.text")
 
@@ -127,7 +129,7 @@ class Variant:
     """A training whose configuration differs from the base in `changes`.
 
     Attributes:
-        name: of its overlay in `configs/ablation`, or `full` for the base itself.
+        name: of its overlay in `configs/artv/ablation`, or `full` for the base itself.
         title: what a reader calls it.
         changes: dotted key of the configuration -> value.
     """
@@ -208,7 +210,7 @@ def make_plan(
     """The plan for these variants and seeds, each once and in the order given.
 
     Args:
-        sweeps: names of `configs/ablation/sweeps.yaml`; None for all.
+        sweeps: names of `configs/artv/study.yaml`; None for all.
 
     Raises:
         UserError: a file or a sweep that does not exist, or a sweep without its variant.
@@ -263,8 +265,8 @@ def overlay(name: str) -> Path:
         UserError: there is none.
     """
     path = OVERLAYS / f"{name}.yaml"
-    if not path.is_file() or path == SWEEPS:
-        there = sorted(p.stem for p in OVERLAYS.glob("*.yaml") if p != SWEEPS)
+    if not path.is_file():
+        there = sorted(p.stem for p in OVERLAYS.glob("*.yaml"))
         known = f"use some of {', '.join([BASE, *there])}" if there else "run in the project folder"
         raise UserError(f"There is no variant '{name}' in {OVERLAYS}: {known}.")
     return path
@@ -290,5 +292,6 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 def _digest(config: Path) -> str:
     """sha256 of what a configuration and its bases hold."""
-    content = [_read(path) for path in chain(config)]
+    content = functools.reduce(merged, (source.content for source in chain(config)), {})
+    content.pop("extends", None)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -11,8 +11,16 @@ from evaluation.ablations.plan import Plan
 from evaluation.manifest import differences, to_json
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import write_atomically
+from lightning_artv.training.renamed import today
 
 PLAN = "plan.json"
+EARLIER = {
+    "d933d4765a0bbca2917906586d75fc89b6d0735102ddd4e19b0e4974df2929de": (
+        "08c57a5fbf1fbae9989e9706ebd2ef89017c4f7ff6a4142867b1acabb54cb20b"
+    )
+}
+"""Digest of `configs/shapes.yaml` in version 0.1 -> of `configs/artv/worlds.yaml`, which has the
+same settings: a folder that was begun with one goes on with the other."""
 
 
 def open_plan(out: Path, plan: Plan) -> None:
@@ -45,7 +53,9 @@ def read_plan(path: Path) -> dict[str, Any]:
         content["seeds"], content["variants"], content["sweeps"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"'{path}' is damaged: remove the folder, or put it back.") from error
-    return dict(content)
+    config, digest = content.get("config"), content.get("config_sha256")
+    moved = {} if config is None else {"config": str(today(Path(config)))}
+    return {**content, **moved, **({"config_sha256": EARLIER[digest]} if digest in EARLIER else {})}
 
 
 def _fixed(plan: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lightning_artv.exit_codes import exit_code
 from lightning_artv.given import check_given
+from lightning_artv.training.renamed import today
 
 STOPPED = "Stopped by Ctrl-C; run the same command again to go on from here."
 
@@ -23,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    options.config = today(options.config)
     check_given(options, {"config": "configuration file"})
     from lightning_artv.demo.stages import Demo
 
@@ -34,7 +36,7 @@ def _run(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lightning_artv.demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"))
-    parser.add_argument("--config", type=Path, default=Path("configs/demo.yaml"))
+    parser.add_argument("--config", type=Path, default=Path("configs/artv/demo.yaml"))
     parser.add_argument("--train-clips", type=int, default=3000)
     parser.add_argument("--heldout-clips", type=int, default=64)
     parser.add_argument(

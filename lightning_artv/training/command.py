@@ -163,7 +163,7 @@ def checkpoint_folders(trainer: Trainer) -> list[Path]:
 
 
 def run(arguments: Sequence[str]) -> VideoCLI:
-    """Run one subcommand of Lightning, such as `["fit", "--config", "configs/demo.yaml"]`.
+    """Run one subcommand of Lightning, such as `["fit", "--config", "configs/artv/demo.yaml"]`.
 
     Raises:
         UserError: a key, class, value or file that does not exist, or an option that Lightning

@@ -1,25 +1,39 @@
-"""`extends: base.yaml` in a configuration file: it then holds only what differs from its base."""
+"""Configuration files as Lightning reads them: `extends`, callbacks by name, earlier paths."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from lightning_artv.errors import UserError
 from lightning_artv.files import read_yaml
+from lightning_artv.training.keyed import Callbacks
+from lightning_artv.training.renamed import renamed
+
+
+@dataclass(frozen=True)
+class Source:
+    """A configuration file and its content."""
+
+    path: Path
+    content: Any
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
     """Put the bases of every `--config FILE` before it, so that they merge left to right.
 
-    Paths in `extends` are relative to the file that holds them.
+    Paths in `extends` are relative to the file that holds them. Callbacks by name, of all files and
+    of the command line, become one list after the last file.
 
     Raises:
-        UserError: a file that does not exist, cannot be read as YAML, or extends itself.
+        UserError: a file that does not exist, cannot be read as YAML, or extends itself; a callback
+            that does not exist.
     """
-    parts: list[str | list[Path]] = []
+    parts: list[str | list[Source]] = []
     pending = iter(arguments)
     for argument in pending:
         name, equals, value = argument.partition("=")
@@ -30,43 +44,58 @@ def expand(arguments: Sequence[str]) -> list[str]:
         parts.append(chain(Path(value)))
     from lightning_artv.checkpoints import earlier  # heavy: not before all files are there
 
-    expanded: list[str] = []
+    callbacks, expanded, end = Callbacks(), list[str](), 0
     for part in parts:
         if isinstance(part, str):
             expanded += earlier.arguments(part)
         else:
-            expanded += [word for path in part for word in ("--config", _today(path))]
+            expanded += [w for source in part for w in ("--config", _today(source, callbacks))]
+            end = len(expanded)
+    before, after = callbacks.override(expanded[:end]), callbacks.override(expanded[end:])
+    if listed := callbacks.content():
+        before += ["--config", _text(listed)]
     extended = any(len(part) > 1 for part in parts if not isinstance(part, str))
     # what is saved is resolved: it must not extend anything again
-    return [*expanded, "--extends=null"] if extended else expanded
+    return [*before, *after, "--extends=null"] if extended else [*before, *after]
 
 
-def chain(path: Path, seen: tuple[Path, ...] = ()) -> list[Path]:
-    """`path` after its base, its base's base and so on, the farthest first."""
+def chain(path: Path, seen: tuple[Path, ...] = ()) -> list[Source]:
+    """`path` after its base, its base's base and so on, the farthest first.
+
+    Raises:
+        UserError: a file that does not exist, cannot be read as YAML, or extends itself.
+    """
+    if (now := renamed(path)) is not None:
+        sources = [source for file in now.paths for source in chain(file, seen)]
+        return [*sources, *([Source(path, now.settings)] if now.settings else [])]
     if not path.is_file():
         raise UserError(f"The configuration file {path} does not exist: check --config.")
     if path.resolve() in seen:
         raise UserError(f"The configuration file {path} extends itself: remove one `extends`.")
-    base = _base(path)
+    source = Source(path, read_yaml(path, "configuration file"))
+    base = _base(source)
     seen = (*seen, path.resolve())
-    return [*([] if base is None else chain(path.parent / base, seen)), path]
+    return [*([] if base is None else chain(path.parent / base, seen)), source]
 
 
-def _today(path: Path) -> str:
-    """The file's path, or what is in it under today's names where it has those of an earlier
-    version.
-    """
+def _today(source: Source, callbacks: Callbacks) -> str:
+    """The file's path, or what is in it under today's names and without callbacks by name."""
     from lightning_artv.checkpoints import earlier
 
-    content = read_yaml(path, "configuration file")
-    today = earlier.run_settings(content)
-    earlier.say(earlier.old_names(content), f"The configuration file {path}")
-    return str(path) if today == content else str(yaml.safe_dump(today, sort_keys=False))
+    where = f"The configuration file {source.path}"
+    earlier.say(earlier.old_names(source.content), where)
+    content = callbacks.take(earlier.run_settings(source.content), str(source.path))
+    as_it_is = content == source.content and source.path.is_file()
+    return str(source.path) if as_it_is else _text(content)
 
 
-def _base(path: Path) -> str | None:
-    content = read_yaml(path, "configuration file")
+def _text(content: Any) -> str:
+    return str(yaml.safe_dump(content, sort_keys=False))
+
+
+def _base(source: Source) -> str | None:
+    content = source.content
     base = content.get("extends") if isinstance(content, dict) else None
     if base is not None and not isinstance(base, str):
-        raise UserError(f"`extends` in {path} is {base!r}: give the path of one file.")
+        raise UserError(f"`extends` in {source.path} is {base!r}: give the path of one file.")
     return base

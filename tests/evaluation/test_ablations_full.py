@@ -48,7 +48,7 @@ def test_every_checkpoint_is_measured_once_and_compared(
     said = capsys.readouterr()
     errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "no_anchor/last.ckpt: train it with `lightning fit" in errors[0]
-    assert "configs/ablation/no_anchor.yaml" in errors[0]
+    assert "configs/artv/ablation/no_anchor.yaml" in errors[0]
     folder = tmp_path / "out" / "ucf101-2k"
     rows = {path.parent.name: Result.load(path) for path in folder.glob("*/result.json")}
     assert set(rows) == {"full", "full-t_test-0", "full-t_test-40", "no_mask"}
@@ -92,7 +92,7 @@ def test_a_missing_network_is_exit_3_and_measured_when_it_is_there(
     [
         (["--data-ucf101"], "nothing to measure on: name --data-ucf101"),
         (["--mode", "some"], "A mode is one of none, text-to-image, true-frame, got 'some'"),
-        (["--variants", "no_head"], "There is no variant 'no_head' in configs/ablation: use"),
+        (["--variants", "no_head"], "There is no variant 'no_head' in configs/artv/ablation: use"),
     ],
 )
 def test_bad_options_of_the_full_size_are_one_sentence(

@@ -21,13 +21,13 @@ from evaluation.ablations.plan import (
     make_plan,
     read_sweeps,
 )
-from evaluation.ablations.plan_file import open_plan
+from evaluation.ablations.plan_file import EARLIER, open_plan
 from evaluation.ablations.tasks import Task, plan_tasks, wanted
 from evaluation.options import build_parser
 from lightning_artv.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-DEMO = Path("configs/demo.yaml")
+DEMO = Path("configs/artv/demo.yaml")
 QUICK = BUDGETS["quick"]
 
 
@@ -73,8 +73,11 @@ def test_budgets_are_changed_by_name() -> None:
 @pytest.mark.parametrize(
     ("variants", "sweeps", "words"),
     [
-        (["full", "no_head"], None, "There is no variant 'no_head' in configs/ablation: use some"),
-        (["sweeps"], None, "There is no variant 'sweeps'"),
+        (
+            ["full", "no_head"],
+            None,
+            "There is no variant 'no_head' in configs/artv/ablation: use some",
+        ),
         (["full"], ["heat"], "There is no sweep 'heat': use some of t_test, guidance_references"),
         (["no_mask"], ["t_test"], "The sweep t_test is run on 'full': add it to --variants"),
     ],
@@ -130,6 +133,18 @@ def test_variants_seeds_and_values_may_be_added(tmp_path: Path) -> None:
     assert there["seeds"] == [0, 2]
     assert [v["name"] for v in there["variants"]] == ["full", "no_mask", "no_anchor"]
     assert there["sweeps"][0]["values"] == [*small().sweeps[0].values, 7]
+
+
+def test_a_folder_of_the_first_version_goes_on(tmp_path: Path) -> None:
+    """Its plan names the configuration by the path and digest that it had then."""
+    plan = make_plan(QUICK, (0,), ("full",), ())
+    open_plan(tmp_path, plan)
+    now = json.loads((tmp_path / "plan.json").read_text())
+    (before,) = (old for old, new in EARLIER.items() if new == now["config_sha256"])
+    old = {**now, "config": "configs/shapes.yaml", "config_sha256": before}
+    (tmp_path / "plan.json").write_text(json.dumps(old))
+    open_plan(tmp_path, dataclasses.replace(plan, seeds=(1,)))
+    assert json.loads((tmp_path / "plan.json").read_text()) == {**now, "seeds": [0, 1]}
 
 
 def test_anything_else_is_refused_and_leaves_the_plan(tmp_path: Path) -> None:
@@ -200,7 +215,7 @@ def test_commands_of_tasks_say_what_differs(tmp_path: Path) -> None:
     tasks = {task.name: task for task in plan_tasks(small((3,)), tmp_path)}
     fit = tasks["no_mask.seed3.fit"]
     assert fit.arguments[:2] == ("lightning_artv", "fit")
-    assert option(fit, "config") == [str(DEMO), "configs/ablation/no_mask.yaml"]
+    assert option(fit, "config") == [str(DEMO), "configs/artv/ablation/no_mask.yaml"]
     assert option(tasks["full.seed3.fit"], "config") == [str(DEMO)]
     for name in ("seed_everything", "model.seed", "data.seed"):
         assert option(fit, name) == ["3"]
@@ -224,7 +239,7 @@ def test_commands_of_tasks_say_what_differs(tmp_path: Path) -> None:
     after = dataclasses.replace(small((3,)), budget=dataclasses.replace(QUICK, prior_steps=9))
     later = {task.name: task for task in plan_tasks(after, tmp_path)}
     prior, fit_after = later["prior.seed0.fit"], later["no_mask.seed3.fit"]
-    assert option(prior, "config") == [str(DEMO), "configs/ablation/prior.yaml"]
+    assert option(prior, "config") == [str(DEMO), "configs/artv/ablation/prior.yaml"]
     assert option(prior, "trainer.max_steps") == ["9"]
     assert option(prior, "trainer.devices") == [str(prior.processes)] == ["2"]
     start = tmp_path / "runs" / "prior" / "seed0" / "checkpoints" / "last.ckpt"

@@ -20,7 +20,7 @@ from evaluation.ablations.plan import Sweep
 
 ROOT = Path(__file__).parents[2]
 MICRO = {
-    "extends": str(ROOT / "configs" / "demo.yaml"),
+    "extends": str(ROOT / "configs" / "artv" / "demo.yaml"),
     "model": {
         "system": {"init_args": {"unet": {"init_args": {"channels": [16, 16]}}}},
         "warmup_steps": 0,

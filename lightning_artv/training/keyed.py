@@ -66,8 +66,8 @@ class Callbacks:
         for name, callback in given.items():
             if callback is not None and not isinstance(callback, Mapping):
                 raise UserError(
-                    f"The callback '{name}' in {where} must be {{class_path: ..., init_args: ...}}, "
-                    f"or null to leave it out, not {callback!r}."
+                    f"The callback '{name}' in {where} must be {{class_path: ..., init_args: ...}}"
+                    f", or null to leave it out, not {callback!r}."
                 )
         self.by_name = merged(self.by_name, given)
 

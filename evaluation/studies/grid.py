@@ -1,9 +1,11 @@
-"""The results of a grid of runs, read from its folder."""
+"""The results of a study, read from its folder."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +15,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from evaluation.ablations.plan import BASE
-from evaluation.ablations.plan_file import PLAN, read_plan
+from evaluation.studies.plan import PLAN, read_plan
+from evaluation.studies.study import BASE, DEFAULT, Study, find_study
+from evaluation.studies.tasks import RESULT, Layout
 from lightning_artv.errors import UserError
 
 SAME_CLIPS = ("data_seed", "noise_seed")
@@ -37,14 +40,13 @@ class Run:
     """What the benchmark measured of one checkpoint under one setting.
 
     Attributes:
-        folder: of `result.json`.
+        folder: folder of `result.json`.
         metrics: name -> mean over clips; only what was measured.
-        per_clip: name -> one number a clip `[N]`, NaN where it does not apply.
-        curves: name -> one number a frame or window, NaN where it does not apply.
+        per_clip: name -> one number per clip `[N]`, NaN where it does not apply.
+        curves: name -> one number per frame or window, NaN where it does not apply.
         truth: what the true videos reach.
         baselines: name -> what clips that take no model reach.
-        mask: `timesteps` and `mean` `[steps]`, `histogram` `[steps, bins]`; None without a mask.
-        protocol, checkpoint, seconds: as recorded.
+        content: all that `result.json` holds, for what only some systems record.
     """
 
     folder: Path
@@ -53,10 +55,12 @@ class Run:
     curves: Mapping[str, Numbers]
     truth: Reached
     baselines: Mapping[str, Reached]
-    mask: Mapping[str, Numbers] | None
-    protocol: Mapping[str, Any]
-    checkpoint: Mapping[str, Any]
-    seconds: Mapping[str, float]
+    content: Mapping[str, Any]
+
+    @property
+    def protocol(self) -> Mapping[str, Any]:
+        """Clips, frames, seeds, settings of generation and the classifier."""
+        return dict(self.content["protocol"])
 
     def first(self, clips: int) -> Run:
         """The same for the first clips only: what the distances over sets lack is left out."""
@@ -79,9 +83,10 @@ BySeed: TypeAlias = dict[int, Run]
 
 @dataclass(frozen=True)
 class Grid:
-    """All results of an ablation.
+    """All results of a study.
 
     Attributes:
+        study: whose.
         out: its folder.
         plan: what was to be run: `budget`, `steps`, `seeds`, `variants`, `sweeps`.
         variants: name -> seed -> run, in the plan's order; a variant without a run is left out.
@@ -90,6 +95,7 @@ class Grid:
         missing: results that the plan names and that are not there, relative to `out`.
     """
 
+    study: Study
     out: Path
     plan: Mapping[str, Any]
     variants: Mapping[str, BySeed]
@@ -103,17 +109,31 @@ class Grid:
 
     def swept_on(self, sweep: str) -> str:
         """The variant whose trained model a sweep was run on."""
-        return next(
-            (str(s.get("variant", BASE)) for s in self.plan["sweeps"] if s["name"] == sweep), BASE
-        )
+        return str(self._sweep(sweep).get("variant", BASE))
 
-    def run_folder(self, variant: str, seed: int) -> Path:
-        """Where a variant was trained."""
-        return self.out / "runs" / variant / f"seed{seed}"
+    def _sweep(self, name: str) -> Mapping[str, Any]:
+        return next((dict(s) for s in self.plan["sweeps"] if s["name"] == name), {})
+
+    def levels(self, sweep: str) -> dict[float, BySeed]:
+        """A sweep's runs in rising order; with value 0 where its model is generated with it anyway.
+
+        That is the model's own benchmark, on as many of its clips as the sweep has, less the
+        distances over sets.
+        """
+        levels = dict(self.sweeps.get(sweep, {}))
+        if levels and 0 not in levels and self.study.axes[sweep].zero_is_benchmark:
+            clips = next(r.protocol["clips"] for runs in levels.values() for r in runs.values())
+            keys = str(self._sweep(sweep)["setting"]).split(".")
+            levels[0] = {
+                seed: run.first(clips)
+                for seed, run in self.variants.get(self.swept_on(sweep), {}).items()
+                if not functools.reduce(operator.getitem, keys, run.protocol["sampling"])
+            }
+        return {value: levels[value] for value in sorted(levels) if levels[value]}
 
     def config(self, variant: str, seed: int) -> dict[str, Any]:
         """The resolved configuration that a variant was trained with; empty where it is gone."""
-        folder = self.run_folder(variant, seed)
+        folder = Layout(self.out).run(variant, seed)
         for path in (folder / "config.yaml", folder / "tensorboard" / "config.yaml"):
             if path.is_file():
                 return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -125,62 +145,47 @@ def values(runs: BySeed, metric: str) -> dict[int, float]:
     return {seed: run.metrics[metric] for seed, run in runs.items() if metric in run.metrics}
 
 
-def with_unguided(grid: Grid, sweep: str) -> dict[float, BySeed]:
-    """A sweep's runs in rising order; one of guidance with weight 0 where its model has none.
-
-    That is the model's own benchmark, on as many of its clips as the sweep has, less the distances
-    over sets.
-    """
-    levels = dict(grid.sweeps.get(sweep, {}))
-    condition = sweep.removeprefix("guidance_")
-    if condition != sweep and levels and 0 not in levels:
-        clips = next(r.protocol["clips"] for runs in levels.values() for r in runs.values())
-        levels[0] = {
-            seed: run.first(clips)
-            for seed, run in grid.variants.get(grid.swept_on(sweep), {}).items()
-            if not run.protocol["sampling"]["guidance"][condition]
-        }
-    return {value: levels[value] for value in sorted(levels) if levels[value]}
-
-
-def read_grid(out: Path) -> Grid:
+def read_grid(out: Path, study: Study | None = None) -> Grid:
     """Read `plan.json` and every result that is there.
 
+    Args:
+        out: folder that `ablations` wrote.
+        study: whose results they must be; None for the study of `DEFAULT`.
+
     Raises:
-        UserError: no plan, no result, a damaged file, or results that do not compare.
+        UserError: no plan, no result, a damaged file, another study's results, or results that do
+            not compare.
     """
     if not (out / PLAN).is_file():
         raise UserError(f"{out} holds no {PLAN}: run `make ablations OUT={out}` first.")
-    plan = read_plan(out / PLAN)
-    seeds = plan["seeds"]
+    plan, study = read_plan(out / PLAN), study or find_study(DEFAULT)
+    if plan["study"] != study.name:
+        raise UserError(f"{out} holds the study {plan['study']}: name its module with --study.")
     missing: list[str] = []
 
     def found(variant: str, folder: str) -> BySeed:
-        runs = {}
-        for seed in seeds:
-            path = Path("runs") / variant / f"seed{seed}" / folder / "result.json"
-            if (out / path).is_file():
-                runs[seed] = read_run(out / path)
-            else:
-                missing.append(str(path))
-        return runs
+        paths = {seed: Layout(out).run(variant, seed) / folder / RESULT for seed in plan["seeds"]}
+        missing.extend(str(p.relative_to(out)) for p in paths.values() if not p.is_file())
+        return {seed: read_run(path) for seed, path in paths.items() if path.is_file()}
 
     variants = {v["name"]: found(v["name"], "benchmark") for v in plan["variants"]}
+    sweeps = {
+        s["name"]: {
+            v: found(s.get("variant", BASE), f"{s['name']}_{v}") for v in sorted(s["values"])
+        }
+        for s in plan["sweeps"]
+    }
     variants = {name: runs for name, runs in variants.items() if runs}
-    sweeps: dict[str, dict[float, BySeed]] = {}
-    for sweep in plan["sweeps"]:
-        on = sweep.get("variant", BASE)
-        levels = {v: found(on, f"{sweep['name']}_{v}") for v in sorted(sweep["values"])}
-        sweeps[sweep["name"]] = {value: runs for value, runs in levels.items() if runs}
     if not variants:
         raise UserError(f"{out} holds no result yet: run `make ablations OUT={out}` first.")
+    sweeps = {name: {v: runs for v, runs in by.items() if runs} for name, by in sweeps.items()}
     full = [run for runs in variants.values() for run in runs.values()]
     _check_comparable(full, COMPARABLE)
     for levels in sweeps.values():
         swept = [run for runs in levels.values() for run in runs.values()]
         _check_comparable(swept, COMPARABLE)
         _check_comparable([full[0], *swept[:1]], SAME_CLIPS)
-    return Grid(out, plan, variants, sweeps, tuple(missing))
+    return Grid(study, out, plan, variants, sweeps, tuple(missing))
 
 
 def read_run(path: Path) -> Run:
@@ -191,18 +196,15 @@ def read_run(path: Path) -> Run:
     """
     content = _json(path)
     try:
-        mask = content["mask"]
+        content["protocol"]["clips"], content["seconds"], content["checkpoint"]
         return Run(
             folder=path.parent,
             metrics=_measured(content["metrics"]),
-            per_clip={k: _numbers(v) for k, v in content["per_clip"].items()},
+            per_clip={k: numbers(v) for k, v in content["per_clip"].items()},
             curves=_curves(content["curves"]),
             truth=_reached(content["truth"]),
             baselines={k: _reached(v) for k, v in content["baselines"].items()},
-            mask=None if mask is None else {k: _numbers(v) for k, v in mask.items()},
-            protocol=content["protocol"],
-            checkpoint=content["checkpoint"],
-            seconds=content["seconds"],
+            content=content,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
@@ -219,11 +221,11 @@ def _reached(content: Mapping[str, Any]) -> Reached:
 
 
 def _curves(curves: Mapping[str, Any]) -> dict[str, Numbers]:
-    return {name: _numbers(cells) for name, cells in curves.items()}
+    return {name: numbers(cells) for name, cells in curves.items()}
 
 
-def _numbers(cells: Any) -> Numbers:
-    """Numbers with null as NaN."""
+def numbers(cells: Any) -> Numbers:
+    """A list of numbers, null as NaN."""
     return np.array(cells, np.float64)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,25 +12,19 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from evaluation.ablations import figures
-from evaluation.ablations.pictures import SideBySide, mask_pictures
-from evaluation.ablations.reading import BySeed, Grid, Numbers, Run, values
+from evaluation.studies import figures
+from evaluation.studies.pictures import SideBySide
+from evaluation.studies.grid import BySeed, Grid, Numbers, Run, values
 from evaluation.shapes.metrics_table import METRICS
 from lightning_artv.checkpoints.earlier import run_settings
-from lightning_artv.figures import Animation
 from lightning_artv.media.atomic import writing_to
-from lightning_artv.media.tensorboard import write_figures
+from lightning_artv.training.samples import write_gif_image
 
 SHOWN_FRAMES = 64
 HPARAM_METRICS = (
     *("background_psnr@127", "drift_background_psnr", "direction@128", "FVD", "FVD@128", "IS"),
     *("background_psnr@15", "direction@16", "psnr@15"),
 )
-LAYOUT = {
-    "Drift: all variants": [*(f"curves/{name}" for name in figures.CURVES), "curves/direction"],
-    "Noise level at test time (Fig. 8b)": [f"t_test/{m}" for m in figures.SWEEP_METRICS],
-    "Mask by denoising step (Fig. 4)": ["mask/mean"],
-}
 
 
 def write_board(grid: Grid, clips: SideBySide | None, text: str, folder: Path) -> None:
@@ -38,31 +32,31 @@ def write_board(grid: Grid, clips: SideBySide | None, text: str, folder: Path) -
 
     Args:
         grid: what was measured.
-        clips: for Fig. 10.
+        clips: clips side by side; None for none.
         text: Markdown for the Text tab.
         folder: TensorBoard's log directory.
 
     Raises:
         UserError: it cannot be written.
     """
+    swept = {s: grid.swept_on(s) for s in grid.sweeps if grid.study.axes[s].scalars}
     with writing_to(folder), _replacing(folder) as fresh:
         _write_root(grid, clips, text, fresh)
-        masks = mask_pictures(grid)
+        pictures = grid.study.pictures(grid)
         for variant, runs in grid.variants.items():
+            mine = [sweep for sweep, model in swept.items() if model == variant]
             for seed, run in runs.items():
                 with SummaryWriter(str(fresh / variant / f"seed{seed}")) as writer:
                     _write_session(writer, run, settings(grid, variant, seed))
                     _write_curves(writer, run.curves)
-                    _write_mask(writer, run)
-                    if variant == grid.swept_on("t_test"):
-                        _write_t_test(writer, grid, [seed])
+                    grid.study.record(writer, run)
+                    _write_sweeps(writer, grid, mine, [seed])
             with SummaryWriter(str(fresh / variant)) as writer:
                 _write_means(writer, runs)
-                if variant == grid.swept_on("t_test"):
-                    _write_t_test(writer, grid, list(runs))
-                if variant in masks:
-                    large = masks[variant].repeat(3, axis=0).repeat(3, axis=1)
-                    writer.add_image("fig9/masks", large, dataformats="HWC")
+                grid.study.record_means(writer, runs)
+                _write_sweeps(writer, grid, mine, list(runs))
+                for tag, picture in pictures.get(variant, {}).items():
+                    writer.add_image(tag, picture, dataformats="HWC")
 
 
 def settings(grid: Grid, variant: str, seed: int) -> dict[str, str | float]:
@@ -70,48 +64,42 @@ def settings(grid: Grid, variant: str, seed: int) -> dict[str, str | float]:
 
     A setting that the configuration does not hold, or all where it is gone, is left out.
     """
-    config = run_settings(grid.config(variant, seed))
-    arguments = config.get("model", {}).get("system", {}).get("init_args", {})
-    system = {**arguments.get("denoiser", {}), **arguments.get("training", {})}
-    windows = (config.get("data", {}).get("windows") or {}).get("init_args", {})
-    found: dict[str, str | float | None] = {"variant": variant, "seed": seed}
-    form = system.get("static_noise")
-    if form is not None:
-        found |= {"mask": "no" if form == "none" else "yes", "static_noise": form}
-    if "use_anchor" in system:
-        found["anchor"] = "yes" if system["use_anchor"] else "no"
-    found["anchor_window"] = windows.get("anchor_window")
-    found["mask_channels"] = system.get("mask_channels")
-    found["T_max"] = system.get("max_noise_level")
-    found["reference_noise"] = system.get("reference_noise")
-    found["own_references"] = system.get("own_references")
-    return {name: value for name, value in found.items() if value is not None}
+    found = grid.study.hparams(run_settings(grid.config(variant, seed)))
+    known = {name: value for name, value in found.items() if value is not None}
+    return {"variant": variant, "seed": seed, **known}
+
+
+def _layout(grid: Grid) -> dict[str, list[str]]:
+    layout = {"Drift: all variants": [f"curves/{n}" for n in (*figures.CURVES, "direction")]}
+    for name, axis in grid.study.axes.items():
+        if axis.scalars:
+            layout[axis.scalars] = [f"{name}/{metric}" for metric in figures.SWEEP_METRICS]
+    return layout | grid.study.layout()
 
 
 def _write_root(grid: Grid, clips: SideBySide | None, text: str, folder: Path) -> None:
-    """What belongs to no variant: the layout, the claims, the charts, Fig. 10."""
+    """What belongs to no variant: the layout, the claims, the charts, the clips."""
+    study = grid.study
     with SummaryWriter(str(folder)) as writer:
         writer.add_custom_scalars(
             {
                 category: {tag: ["Multiline", [f"^{tag}$"]] for tag in tags}
-                for category, tags in LAYOUT.items()
+                for category, tags in _layout(grid).items()
             }
         )
         writer.add_text("claims", text)
-        charts = {
-            **{f"drift/{name}": chart for name, chart in figures.drift_curves(grid).items()},
-            **{f"fig4/{name}": chart for name, chart in figures.mask_charts(grid).items()},
-            **{f"fig8a/{name}": chart for name, chart in figures.bar_charts(grid).items()},
-            **figures.sweep_charts(grid),
-        }
-        for tag, chart in charts.items():
+        charts = {f"drift/{name}": chart for name, chart in figures.drift_curves(grid).items()}
+        charts |= {f"{study.bars.anchor}/{m}": c for m, c in figures.bar_charts(grid).items()}
+        for swept in figures.sweep_charts(grid).values():
+            charts |= swept
+        for tag, chart in {**charts, **study.charts(grid)}.items():
             writer.add_image(tag, chart.pixels(), dataformats="HWC")
         if clips is not None:
-            scale = max(1, 64 // clips.rows[0].shape[1])
+            scale, group = max(1, 64 // clips.rows[0].shape[1]), study.clips.anchor
             gif = clips.gif(SHOWN_FRAMES, labels=True, scale=scale)
-            write_figures(writer, {"fig10/clips": Animation(gif)})
+            write_gif_image(writer, f"{group}/clips", gif, 0)
             strip = clips.strip(labels=True, scale=scale)
-            writer.add_image("fig10/frames", strip, dataformats="HWC")
+            writer.add_image(f"{group}/frames", strip, dataformats="HWC")
 
 
 def _write_session(writer: SummaryWriter, run: Run, found: dict[str, str | float]) -> None:
@@ -133,29 +121,6 @@ def _write_curves(writer: SummaryWriter, curves: Mapping[str, Numbers]) -> None:
                 writer.add_scalar(f"curves/{name}", line[index], step)
 
 
-def _write_mask(writer: SummaryWriter, run: Run) -> None:
-    """Fig. 4 by denoising step: the mean, and the distribution."""
-    if run.mask is None:
-        return
-    for step, (mean, counts) in enumerate(
-        zip(run.mask["mean"], run.mask["histogram"], strict=True)
-    ):
-        writer.add_scalar("mask/mean", mean, step)
-        edges = np.linspace(0, 1, len(counts) + 1)
-        middle = (edges[:-1] + edges[1:]) / 2
-        writer.add_histogram_raw(
-            "mask/values",
-            min=0.0,
-            max=1.0,
-            num=counts.sum(),
-            sum=(counts * middle).sum(),
-            sum_squares=(counts * middle**2).sum(),
-            bucket_limits=edges[1:].tolist(),
-            bucket_counts=counts.tolist(),
-            global_step=step,
-        )
-
-
 def _write_means(writer: SummaryWriter, runs: BySeed) -> None:
     """Means over the seeds, under the same names as each seed's values."""
     names = dict.fromkeys(name for run in runs.values() for name in run.curves)
@@ -163,19 +128,19 @@ def _write_means(writer: SummaryWriter, runs: BySeed) -> None:
     for metric in METRICS:
         if found := values(runs, metric):
             writer.add_scalar(f"metrics/{metric}", float(np.mean(list(found.values()))), 0)
-    masks = [run.mask["mean"] for run in runs.values() if run.mask is not None]
-    for step, mean in enumerate(np.mean(masks, axis=0) if masks else []):
-        writer.add_scalar("mask/mean", mean, step)
 
 
-def _write_t_test(writer: SummaryWriter, grid: Grid, seeds: list[int]) -> None:
-    """Fig. 8b, the noise level as the step."""
-    for level, runs in grid.sweeps.get("t_test", {}).items():
-        kept = {seed: run for seed, run in runs.items() if seed in seeds}
-        for metric in figures.SWEEP_METRICS:
-            if found := values(kept, metric):
-                mean = float(np.mean(list(found.values())))
-                writer.add_scalar(f"t_test/{metric}", mean, int(level))
+def _write_sweeps(
+    writer: SummaryWriter, grid: Grid, sweeps: Sequence[str], seeds: Sequence[int]
+) -> None:
+    """Metrics by a sweep's value, which is the step."""
+    for sweep in sweeps:
+        for level, runs in grid.sweeps[sweep].items():
+            kept = {seed: run for seed, run in runs.items() if seed in seeds}
+            for metric in figures.SWEEP_METRICS:
+                if found := values(kept, metric):
+                    mean = float(np.mean(list(found.values())))
+                    writer.add_scalar(f"{sweep}/{metric}", mean, int(level))
 
 
 @contextmanager

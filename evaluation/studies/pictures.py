@@ -1,19 +1,20 @@
-"""Figures made of frames: clips side by side (Fig. 10), masks by step (Fig. 9)."""
+"""Clips of all variants side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from evaluation.ablations.figures import TRUTH
-from evaluation.ablations.reading import Grid
+from evaluation.studies.figures import TRUTH
+from evaluation.studies.grid import Grid
 from lightning_artv.media import gif_bytes, grid
-from lightning_artv.systems.artv.figures import strip
+from lightning_artv.media.atomic import atomic_path, writing_to
 
 FPS = 8.0
 STRIP_FRAMES = (0, 1, 4, 8, 16, 32, 64, 127)
@@ -96,26 +97,10 @@ def side_by_side(found: Grid) -> SideBySide | None:
     return None
 
 
-def mask_pictures(found: Grid) -> dict[str, NDArray[np.uint8]]:
-    """Variant -> its masks of one frame: a row a clip, a column a denoising step, white copies.
-
-    Returns:
-        uint8 `[H, W, 3]` each, of the first seed with samples; variants without a mask left out.
-    """
-    pictures = {}
-    for variant, runs in found.variants.items():
-        for run in runs.values():
-            masks = run.samples().get("masks")
-            if masks is not None:
-                pictures[variant] = np.concatenate(
-                    [_mask_row(masks[:, k]) for k in range(masks.shape[1])]
-                )
-                break
-    return pictures
-
-
-def _mask_row(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return strip([torch.from_numpy(mask / 255.0) for mask in masks], scale=1)
+def save(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Write a picture `[H, W, 3]` as PNG, whole or not at all."""
+    with atomic_path(path) as temporary, writing_to(path):
+        Image.fromarray(picture).save(temporary, "PNG", optimize=True)
 
 
 def _row(clips: NDArray[np.uint8]) -> NDArray[np.uint8]:

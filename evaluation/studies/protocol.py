@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from evaluation.ablations.plan import BASE
-from evaluation.ablations.reading import Grid
+from evaluation.studies.grid import Grid
+from evaluation.studies.study import BASE, DEFAULT
 
 
 def protocol_rows(grid: Grid, machine: str | None = None) -> list[tuple[str, str]]:
@@ -15,6 +15,7 @@ def protocol_rows(grid: Grid, machine: str | None = None) -> list[tuple[str, str
     run = next(run for runs in grid.variants.values() for run in runs.values())
     protocol, sampling = run.protocol, _base_sampling(grid)
     command = f"make ablations BUDGET={str(plan['budget']).rstrip('*')}"
+    command += f" ARGS='--study {plan['study']}'" if plan["study"] != DEFAULT else ""
     rows = [
         ("command", command),
         ("budget", _budget(plan)),

@@ -1,13 +1,15 @@
-"""The paper's figures as charts of what was measured here."""
+"""Charts of what was measured of any system."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from evaluation.ablations.arms import metric_title
-from evaluation.ablations.reading import BySeed, Grid, Numbers, Run, values, with_unguided
+from evaluation.studies.findings import metric_title
+from evaluation.studies.grid import BySeed, Grid, Numbers, Run, values
 from evaluation.shapes.metrics_table import FLAT, METRICS
-from lightning_artv.pages.chart import Chart, Line, bars, curves, heat
+from lightning_artv.pages.chart import Chart, Line, bars, curves
 
 BAR_METRICS = (
     *("FVD", "FVD@128", "background_psnr@127", "drift_background_psnr"),
@@ -62,24 +64,8 @@ def mean_and_sd(runs: BySeed, curve: str) -> tuple[Numbers, Numbers]:
     return stacked.mean(axis=0), sd
 
 
-def mask_charts(grid: Grid) -> dict[str, Chart]:
-    """Variant -> Fig. 4: its mask's distribution and mean by step, over all seeds."""
-    charts = {}
-    for variant, runs in grid.variants.items():
-        masks = [run.mask for run in runs.values() if run.mask is not None]
-        if masks:
-            charts[variant] = heat(
-                f"mask values, {grid.titles[variant]}",
-                np.sum([mask["histogram"] for mask in masks], axis=0),
-                np.mean([mask["mean"] for mask in masks], axis=0),
-                masks[0]["timesteps"].tolist(),
-                "t of the denoising step (the last step is right)",
-            )
-    return charts
-
-
 def bar_charts(grid: Grid) -> dict[str, Chart]:
-    """Metric -> Fig. 8a: a bar a variant."""
+    """Metric -> a bar per variant."""
     charts = {}
     for metric in BAR_METRICS:
         found = {grid.titles[v]: values(runs, metric) for v, runs in grid.variants.items()}
@@ -90,26 +76,25 @@ def bar_charts(grid: Grid) -> dict[str, Chart]:
     return charts
 
 
-def sweep_charts(grid: Grid) -> dict[str, Chart]:
-    """`fig8b/metric` and `guidance/condition/metric` -> the metric by the sweep's value."""
-    charts = {}
-    for sweep in grid.sweeps:
-        levels, model = with_unguided(grid, sweep), grid.swept_on(sweep)
-        for metric in SWEEP_METRICS:
-            found = {v: list(values(runs, metric).values()) for v, runs in levels.items()}
-            found = {v: cells for v, cells in found.items() if cells}
-            if len(found) < 2:
-                continue
-            scale = 100 if METRICS[metric].unit in PERCENT else 1
-            means = [scale * float(np.mean(cells)) for cells in found.values()]
-            sds = [scale * float(np.std(c, ddof=1)) if len(c) > 1 else 0.0 for c in found.values()]
-            by = sweep.replace("guidance_", "guidance of ")
-            title = f"{_title(metric)}, by {by} ({grid.titles.get(model, model)})"
-            label = "t_test" if sweep == "t_test" else "weight"
-            lines = {grid.titles.get(model, model): Line(means, sds)}
-            group = "fig8b" if sweep == "t_test" else sweep.replace("_", "/", 1)
-            charts[f"{group}/{metric}"] = curves(title, list(found), lines, label, dots=True)
-    return charts
+def sweep_charts(grid: Grid) -> dict[str, dict[str, Chart]]:
+    """Sweep -> `group/metric` -> the metric by the sweep's value."""
+    return {sweep: dict(_sweep_charts(grid, sweep)) for sweep in grid.sweeps}
+
+
+def _sweep_charts(grid: Grid, sweep: str) -> Iterator[tuple[str, Chart]]:
+    levels, axis = grid.levels(sweep), grid.study.axes[sweep]
+    model = grid.titles.get(grid.swept_on(sweep), grid.swept_on(sweep))
+    for metric in SWEEP_METRICS:
+        found = {v: list(values(runs, metric).values()) for v, runs in levels.items()}
+        found = {v: cells for v, cells in found.items() if cells}
+        if len(found) < 2:
+            continue
+        scale = 100 if METRICS[metric].unit in PERCENT else 1
+        means = [scale * float(np.mean(cells)) for cells in found.values()]
+        sds = [scale * float(np.std(c, ddof=1)) if len(c) > 1 else 0.0 for c in found.values()]
+        title = f"{_title(metric)}, by {axis.title} ({model})"
+        lines = {model: Line(means, sds)}
+        yield f"{axis.group}/{metric}", curves(title, list(found), lines, axis.label, dots=True)
 
 
 def _title(metric: str) -> str:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import markdown
-import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
-from PIL import Image
 
-from evaluation.ablations import figures
-from evaluation.ablations.arms import Finding, amount, metric_title, p_text
-from evaluation.ablations.pictures import SideBySide, mask_pictures
-from evaluation.ablations.plan import BASE
-from evaluation.ablations.protocol import protocol_rows
-from evaluation.ablations.ranking import Goal, Ranking, arm
-from evaluation.ablations.reading import Grid
+from evaluation.studies import figures
+from evaluation.studies.findings import Finding, amount, metric_title, p_text
+from evaluation.studies.grid import Grid
+from evaluation.studies.pictures import SideBySide, save
+from evaluation.studies.protocol import protocol_rows
+from evaluation.studies.ranking import Goal, Ranking, arm
+from evaluation.studies.study import BASE, Heading, Section
 from evaluation.shapes.metrics_table import METRICS
-from lightning_artv.media.atomic import atomic_path, write_atomically, writing_to
+from lightning_artv.media.atomic import write_atomically
 from lightning_artv.pages.page import write_page as write_template
 from lightning_artv.pages.table import EMPTY, Table
 
-TITLE = "ART•V: ablations and drift"
 ANALYSIS = "analysis.md"
 CLIP_BYTES = 900_000
 VERDICTS = ("reproduced", "not reproduced", "contradicted", "not tested")
@@ -33,54 +30,79 @@ TABLE_METRICS = (
     *("direction@16", "direction@128", "speed@16", "color@128", "shape@128"),
     *("FVD", "FVD@128", "IS", "KVD", "drift_contrast", "drift_saturation"),
 )
+BARS_NOTE = "Bars: mean over the seeds; whisker: ± one standard deviation; dots: seeds."
 
 
-def write_page(
-    grid: Grid,
-    found: Sequence[Finding],
-    forms: Sequence[Ranking],
-    goal: Goal | None,
-    clips: SideBySide | None,
-    folder: Path,
-    machine: str | None = None,
-) -> None:
+@dataclass(frozen=True)
+class Shown:
+    """What follows from a grid, for a page.
+
+    Attributes:
+        found: findings of all claims.
+        forms: the ranked variants by each metric.
+        goal: what the best variant reaches; None where nothing was measured that far.
+        clips: clips side by side; None where none were kept.
+    """
+
+    found: Sequence[Finding]
+    forms: Sequence[Ranking]
+    goal: Goal | None
+    clips: SideBySide | None
+
+    def sentences(self) -> list[str]:
+        """What was found, in plain words."""
+        told = [f.sentence() for f in self.found] + [form.sentence() for form in self.forms]
+        return told + ([self.goal.sentence()] if self.goal else [])
+
+
+def write_page(grid: Grid, shown: Shown, folder: Path, machine: str | None = None) -> None:
     """Write `index.html` and its pictures; `analysis.md` in the folder is shown where it is there.
 
     Args:
         grid: what was measured.
-        found, forms, goal: what follows from it.
-        clips: for Fig. 10.
-        folder: of the page.
-        machine: on which it ran, in words; None to say nothing.
+        shown: what follows from it.
+        folder: folder of the page.
+        machine: machine on which it ran, in words; None to say nothing.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    sweeps = figures.sweep_charts(grid)
+    found, clips = shown.found, shown.clips
     counts = {verdict: [f.verdict for f in found].count(verdict) for verdict in VERDICTS}
     write_template(
         folder / "index.html",
         Path(__file__).with_name("page.html"),
-        title=TITLE,
+        study=grid.study,
         grid=grid,
         found=found,
         claims={f.claim: [g for g in found if g.claim == f.claim] for f in found},
         tally=", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count),
-        goal=goal,
-        forms=[(ranking, *_tables(ranking)) for ranking in forms if ranking.order],
+        goal=shown.goal,
+        forms=[(ranking, *_tables(ranking)) for ranking in shown.forms if ranking.order],
         analysis=_analysis(folder / ANALYSIS),
         variants=_variants(grid),
-        figures=figures,
-        noise={name: chart for name, chart in sweeps.items() if name.startswith("fig8b/")},
-        guidance={name: chart for name, chart in sweeps.items() if not name.startswith("fig8b/")},
+        drift=figures.drift_curves(grid),
+        sections=[*_sections(grid), *grid.study.sections(grid, folder)],
         clips=clips,
         frames=clips and _write_clips(clips, folder),
-        masks=_write_masks(grid, folder),
         protocol=Table(("", ""), protocol_rows(grid, machine), left=2),
         upper=_upper,
         tests=_tests,
         metric_title=metric_title,
     )
+
+
+def _sections(grid: Grid) -> list[Section]:
+    """Bars of all variants, then the sweeps by heading; those with scalars also where none ran."""
+    axes = grid.study.axes
+    swept: dict[Heading, dict[str, figures.Chart]] = {
+        axis.heading: {} for axis in axes.values() if axis.scalars
+    }
+    for sweep, charts in figures.sweep_charts(grid).items():
+        if charts:
+            swept.setdefault(axes[sweep].heading, {}).update(charts)
+    bars = Section(grid.study.bars, BARS_NOTE, figures.bar_charts(grid))
+    return [bars, *(Section(heading, "", charts) for heading, charts in swept.items())]
 
 
 def _tests(f: Finding) -> list[str]:
@@ -134,27 +156,14 @@ def _variants(grid: Grid) -> Table:
 
 
 def _write_clips(clips: SideBySide, folder: Path) -> int:
-    """Write Fig. 10, and say how many frames of it are light enough to be animated."""
+    """Write the clips, and say how many frames of it are light enough to be animated."""
     for frames in (64, 32, 16, 8):
         gif = clips.gif(frames)
         if len(gif) <= CLIP_BYTES:
             break
     write_atomically(folder / "clips.gif", gif)
-    _save(folder / "frames.png", clips.strip())
+    save(folder / "frames.png", clips.strip())
     return frames
-
-
-def _write_masks(grid: Grid, folder: Path) -> Mapping[str, str]:
-    """Write Fig. 9: variant -> the name of its picture."""
-    pictures = mask_pictures(grid)
-    for variant, picture in pictures.items():
-        _save(folder / f"masks_{variant}.png", picture)
-    return {variant: f"masks_{variant}.png" for variant in pictures}
-
-
-def _save(path: Path, picture: NDArray[np.uint8]) -> None:
-    with atomic_path(path) as temporary, writing_to(path):
-        Image.fromarray(picture).save(temporary, "PNG", optimize=True)
 
 
 def _upper(text: str) -> str:

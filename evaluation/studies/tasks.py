@@ -4,11 +4,13 @@ needs.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.ablations.plan import BASE, PRIOR, Plan, Sweep, Variant, overlay
+from evaluation.studies.plan import Plan
+from evaluation.studies.study import BASE, Sweep
 from lightning_artv.errors import UserError
 
 TRAIN_SEED, HELDOUT_SEED = 0, 1
@@ -80,10 +82,9 @@ def plan_tasks(plan: Plan, out: Path) -> list[Task]:
     tasks = [*_data(plan, layout), *prior, _classifier(layout)]
     for seed in plan.seeds:
         for variant in plan.variants:
-            tasks += [_fit(plan, layout, variant, seed), _benchmark(plan, layout, variant, seed)]
+            tasks += [make(plan, layout, variant.name, seed) for make in (_fit, _benchmark)]
     for seed in plan.seeds:
-        for sweep in plan.sweeps:
-            tasks.append(_sweep(plan, layout, sweep, seed))
+        tasks += [_sweep(plan, layout, sweep, seed) for sweep in plan.sweeps]
     return tasks
 
 
@@ -124,71 +125,59 @@ def _classifier(layout: Layout) -> Task:
 def _prior(plan: Plan, layout: Layout) -> Task:
     """What all variants start from, as the paper's start from Stable Diffusion."""
     options = (f"--trainer.devices={PRIOR_PROCESSES}", "--trainer.strategy=ddp")
-    steps = plan.budget.prior_steps
-    return _training(plan, layout, PRIOR, PRIOR_SEED, steps, options, SHARDS, PRIOR_PROCESSES)
+    return _training(plan, layout, plan.study.prior, PRIOR_SEED, plan.budget.prior_steps, options)
 
 
-def _fit(plan: Plan, layout: Layout, variant: Variant, seed: int) -> Task:
-    options: tuple[str, ...] = ()
-    needs: tuple[str, ...] = SHARDS
+def _fit(plan: Plan, layout: Layout, variant: str, seed: int) -> Task:
+    prior, options, needs = plan.study.prior, tuple[str, ...](), SHARDS
     if plan.budget.prior_steps:
-        options = (f"--model.init_from={layout.checkpoint(PRIOR, PRIOR_SEED)}",)
-        needs = (f"{PRIOR}.seed{PRIOR_SEED}.fit",)
-    return _training(plan, layout, variant.name, seed, plan.budget.steps, options, needs)
+        options = (f"--model.init_from={layout.checkpoint(prior, PRIOR_SEED)}",)
+        needs = (f"{prior}.seed{PRIOR_SEED}.fit",)
+    task = _training(plan, layout, variant, seed, plan.budget.steps, options)
+    return dataclasses.replace(task, kind="fit", needs=needs, processes=1)
 
 
 def _training(
-    plan: Plan,
-    layout: Layout,
-    name: str,
-    seed: int,
-    steps: int,
-    options: tuple[str, ...],
-    needs: tuple[str, ...],
-    processes: int = 1,
+    plan: Plan, layout: Layout, name: str, seed: int, steps: int, options: tuple[str, ...]
 ) -> Task:
     checkpoint = layout.checkpoint(name, seed)
     words: list[object] = ["lightning_artv", "fit", "--config", plan.config]
-    if name != BASE:
-        words += ["--config", overlay(name)]
+    words += ["--config", plan.study.overlay(name)] if name != BASE else []
     words += [
         *options,
         *(f"--{key}={seed}" for key in ("seed_everything", "model.seed", "data.seed")),
-        *(
-            f"--data.{key}={layout.shards(s)}"
-            for key, s in (("train", "train"), ("val", "heldout"))
-        ),
+        f"--data.train={layout.shards('train')}",
+        f"--data.val={layout.shards('heldout')}",
         f"--trainer.max_steps={steps}",
         f"--trainer.default_root_dir={layout.run(name, seed)}",
     ]
-    if checkpoint.is_file():
-        words.append(f"--ckpt_path={checkpoint}")
+    words += [f"--ckpt_path={checkpoint}"] if checkpoint.is_file() else []
     return Task(
         f"{name}.seed{seed}.fit",
-        PRIOR if name == PRIOR else "fit",
+        "prior",
         _text(*words),
         lambda: _trained(checkpoint, steps),
         f"step {steps} in {checkpoint}",
-        needs,
-        processes,
+        SHARDS,
+        PRIOR_PROCESSES,
     )
 
 
-def _benchmark(plan: Plan, layout: Layout, variant: Variant, seed: int) -> Task:
-    budget, folder = plan.budget, layout.run(variant.name, seed) / "benchmark"
+def _benchmark(plan: Plan, layout: Layout, variant: str, seed: int) -> Task:
+    budget, folder = plan.budget, layout.run(variant, seed) / "benchmark"
     result = folder / RESULT
     words = (
-        *("evaluation", "shapes", *_model(layout, variant.name, seed), "--out", folder),
+        *("evaluation", "shapes", *_model(layout, variant, seed), "--out", folder),
         *("--clips", budget.clips, "--long-clips", budget.long_clips),
         *("--long-frames", budget.long_frames),
     )
     return Task(
-        f"{variant.name}.seed{seed}.benchmark",
+        f"{variant}.seed{seed}.benchmark",
         "benchmark",
         _text(*words),
         result.is_file,
         str(result),
-        (f"{variant.name}.seed{seed}.fit", "classifier"),
+        (f"{variant}.seed{seed}.fit", "classifier"),
     )
 
 
@@ -196,7 +185,7 @@ def _sweep(plan: Plan, layout: Layout, sweep: Sweep, seed: int) -> Task:
     folder = layout.run(sweep.variant, seed)
     results = [folder / f"{sweep.name}_{value}" / RESULT for value in sweep.values]
     words = (
-        *("evaluation.ablations.sweep", *_model(layout, sweep.variant, seed), "--out", folder),
+        *("evaluation.studies.sweep", *_model(layout, sweep.variant, seed), "--out", folder),
         *("--clips", plan.budget.sweep_clips, "--name", sweep.name),
         *("--setting", sweep.setting, "--values", *sweep.values),
     )

@@ -1,4 +1,4 @@
-"""`python -m evaluation.ablations.sweep`: the benchmark for each value of one setting.
+"""`python -m evaluation.studies.sweep`: the benchmark for each value of one setting.
 
 One process for all values: starting one takes longer than a value.
 """
@@ -9,7 +9,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from evaluation.ablations.plan import SETTINGS
 from evaluation.shapes.benchmark import RESULT, Benchmark, run
 from lightning_artv.errors import UserError
 from lightning_artv.numbers import whole_number
@@ -32,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
                     out=folder,
                     clips=options.clips,
                     long_clips=0,
-                    **{options.setting.replace(".", "_"): value},
+                    settings={options.setting: value},
                 )
             )
         except UserError as error:
@@ -42,12 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m evaluation.ablations.sweep")
+    parser = argparse.ArgumentParser(prog="python -m evaluation.studies.sweep")
     for name in ("checkpoint", "classifier", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--clips", type=int, required=True)
     parser.add_argument("--name", required=True, help="results go to OUT/NAME_VALUE")
-    parser.add_argument("--setting", choices=SETTINGS, required=True)
+    parser.add_argument("--setting", required=True)
     parser.add_argument("--values", type=_value, nargs="+", required=True)
     return parser
 

@@ -9,30 +9,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.ablations.reading import BySeed, Numbers, values
-from evaluation.ablations.significance import effect_size, paired_t, sign_flip
-from evaluation.shapes.metrics_table import METRICS
+from evaluation.studies.grid import BySeed, Numbers, values
+from evaluation.studies.significance import effect_size, paired_t, sign_flip
+from evaluation.shapes.metrics_table import METRICS, Metric
 from lightning_artv.pages.chart import places_of
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 CONTRADICTED, NOT_TESTED = "contradicted", "not tested"
 LEVEL = 0.05
-MASK_MEAN = "mask mean"
+PLAIN = Metric("", "", True)
+"""A number of a system's own: it is called by its name, has no unit, and a claim is that it rises."""
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether more of a metric is better; a claim about the mask's mean is that it rises."""
-    return metric == MASK_MEAN or METRICS[metric].higher_is_better
+    """Whether more of a metric is better."""
+    return METRICS.get(metric, PLAIN).higher_is_better
 
 
 def metric_title(metric: str) -> str:
     """What a reader calls a metric."""
-    return metric if metric == MASK_MEAN else METRICS[metric].title
+    return METRICS.get(metric, PLAIN).title or metric
 
 
 def amount(metric: str, value: float, unit: bool = True, beside: float | None = None) -> str:
     """A number of a metric as text, with as many places as the number `beside` it."""
-    of = "" if metric == MASK_MEAN else METRICS[metric].unit
+    of = METRICS.get(metric, PLAIN).unit
     if of in ("share", "of full range"):
         value, of = 100 * value, "%"
     places = {"%": 1, "dB": 2}.get(of, places_of(value if beside is None else beside))

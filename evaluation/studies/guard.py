@@ -1,4 +1,4 @@
-"""`python -m evaluation.ablations.guard COMMAND...`: a command that ends when its parent does.
+"""`python -m evaluation.studies.guard COMMAND...`: a command that ends when its parent does.
 
 The parent keeps the other end of stdin. When that closes, because the parent let go of it or was
 killed, the command gets SIGTERM (a training then saves a checkpoint), and SIGKILL if that is not

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluation.ablations.guard import PATIENCE
-from evaluation.ablations.tasks import Layout, Task, wanted
+from evaluation.studies.guard import PATIENCE
+from evaluation.studies.tasks import Layout, Task, wanted
 from evaluation.manifest import to_json
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import write_atomically
@@ -138,7 +138,7 @@ class Scheduler:
             file.write(f"$ {' '.join(('python -m', *task.arguments))}\n".encode())
             file.flush()
             return subprocess.Popen(
-                [sys.executable, "-m", "evaluation.ablations.guard", *command],
+                [sys.executable, "-m", "evaluation.studies.guard", *command],
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.STDOUT,

@@ -1,1 +1,0 @@
-"""The paper's Section 4.2 on synthetic worlds: the grid of variants, and what it shows."""

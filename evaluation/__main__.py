@@ -42,21 +42,21 @@ def dispatch(options: argparse.Namespace) -> int:
             options.command
         ](options)
     if options.command == "ablations":
-        from evaluation.ablations import runner
+        from evaluation.studies import command
 
-        return runner.run(options)
+        return command.run(options)
     if options.command == "ablations-report":
-        from evaluation.ablations.results import write
+        from evaluation.studies import command
 
-        write(options.out, options.page, options.machine)
-        return 0
+        return command.report(options)
     if options.command == "ablations-shots":
-        from evaluation.ablations.shots import take
+        from evaluation.studies.shots import take
+        from evaluation.studies.study import find_study
 
-        take(options.out / "tensorboard", options.out / "shots")
+        take(options.out / "tensorboard", options.out / "shots", find_study(options.study))
         return 0
     if options.command == "ablations-full":
-        from evaluation.ablations import full_size
+        from evaluation.studies import full_size
 
         return full_size.run(options)
     if options.command == "compare":

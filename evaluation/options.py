@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from evaluation.ablations.options import add_commands as add_ablation_commands
 from evaluation.shapes.options import add_commands as add_shapes_commands
+from evaluation.studies.options import add_commands as add_ablation_commands
 from lightning_artv.options import Parser, add_set, positive, size
 from lightning_artv.systems.artv.flags import add_flags
 

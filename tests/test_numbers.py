@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from data_prep.shards.files import remove_shards
 from data_prep.tables.provenance import sweep
 from evaluation.__main__ import main
-from evaluation.ablations.plan import BUDGETS
 from evaluation.finding import natural_key
+from evaluation.studies.budget import QUICK
 from lightning_artv.errors import UserError
 from lightning_artv.numbers import size, whole_number
 
@@ -46,7 +46,7 @@ def test_options_refuse_digit_like_characters(
     assert main(["ablations", "--seeds", digit]) == 2
     assert "must be a whole number" in capsys.readouterr().err
     with pytest.raises(UserError, match="whole number"):
-        next(iter(BUDGETS.values())).with_changes([f"steps={digit}"])
+        QUICK.with_changes([f"steps={digit}"])
 
 
 @pytest.mark.parametrize("clean", [sweep, remove_shards])

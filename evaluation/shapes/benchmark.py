@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,7 @@ class Benchmark:
         out: folder for `result.json` and `samples.npz`.
         clips: held-out worlds of 16 frames.
         long_clips: the first so many of them are continued to `long_frames`, a multiple of 16.
-        noise_level, steps: of sampling; None for the checkpoint's own.
-        guidance_references, guidance_anchor, guidance_text: weights; None for the checkpoint's own.
+        settings: dotted name of a setting of generation -> value in the place of the checkpoint's.
         seed: of the noise.
         device: `auto`, `cpu`, `cuda`, ...
     """
@@ -61,11 +60,7 @@ class Benchmark:
     clips: int = 64
     long_clips: int = 24
     long_frames: int = 128
-    noise_level: int | None = None
-    guidance_references: float | None = None
-    guidance_anchor: float | None = None
-    guidance_text: float | None = None
-    steps: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     device: str = "auto"
 
@@ -109,7 +104,7 @@ def run(job: Benchmark) -> dict[str, Any]:
     classifier = load_classifier(job.classifier, device)
     size = _square(video_size(system, None))
     classifier.check_size(size)
-    settings = sampling(system.sampling, job)
+    settings = with_settings(system.sampling, job.settings)
     worlds = [world_at(i, DATA_SEED, "heldout", size) for i in range(job.clips)]
     recorder = system.recorder()
     began = time.monotonic()
@@ -132,18 +127,6 @@ def run(job: Benchmark) -> dict[str, Any]:
     _save_samples(job.out / SAMPLES, made, truth, worlds, shown)
     write_atomically(job.out / RESULT, to_json(result))
     return result
-
-
-def sampling(defaults: SamplingSettings, job: Benchmark) -> SamplingSettings:
-    """The checkpoint's own settings, but for those that the job names."""
-    named = {
-        "steps": job.steps,
-        "noise_level": job.noise_level,
-        "guidance.references": job.guidance_references,
-        "guidance.anchor": job.guidance_anchor,
-        "guidance.text": job.guidance_text,
-    }
-    return with_settings(defaults, {k: value for k, value in named.items() if value is not None})
 
 
 def generate(

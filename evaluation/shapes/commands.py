@@ -10,14 +10,15 @@ from evaluation.shapes.benchmark import RESULT, Benchmark, run
 from evaluation.shapes.classifier import about_path
 from evaluation.shapes.train_classifier import Training, train
 from lightning_artv.generation.command import choose_device
+from lightning_artv.systems.artv.flags import given_settings
 
 READ_WELL = 0.9
 
 
 def benchmark(options: argparse.Namespace) -> int:
     """`shapes`: print the metrics and where they are."""
-    names = [field.name for field in dataclasses.fields(Benchmark)]
-    result = run(Benchmark(**{name: getattr(options, name) for name in names}))
+    given = {f.name: getattr(options, f.name, None) for f in dataclasses.fields(Benchmark)}
+    result = run(Benchmark(**given | {"settings": given_settings(options, options.changes)}))
     for name, value in result["metrics"].items():
         print(f"{name:24} {'-' if value is None else format(value, '.4g')}")
     print(options.out / RESULT)

@@ -6,17 +6,16 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from lightning_artv.options import add_set
+from lightning_artv.systems.artv.flags import add_flags
+
 AddCommand = Callable[[str, str], argparse.ArgumentParser]
 DEVICE_HELP = "cpu, cuda, mps, ... (default: the best there is)"
 
 
 def add_commands(command: AddCommand) -> None:
     """Add both commands; `command(name, help)` makes a parser."""
-    _benchmark(command("shapes", "hold a model of synthetic worlds against the exact truth"))
-    _classifier(command("shapes-classifier", "train the network behind shapes-FVD and -IS"))
-
-
-def _benchmark(parser: argparse.ArgumentParser) -> None:
+    parser = command("shapes", "hold a model of synthetic worlds against the exact truth")
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, help="a checkpoint of a model of worlds")
     add("--classifier", type=Path, required=True, metavar="FILE", help="of shapes-classifier")
@@ -24,18 +23,15 @@ def _benchmark(parser: argparse.ArgumentParser) -> None:
     add("--clips", type=int, default=64, metavar="N", help="held-out worlds (default: 64)")
     add("--long-clips", type=int, default=24, metavar="N", help="continued ones (default: 24)")
     add("--long-frames", type=int, default=128, metavar="N", help="their frames (default: 128)")
-    add("--noise-level", type=int, metavar="T", help="t_test (default: the checkpoint's)")
-    for name in ("references", "anchor", "text"):
-        add(f"--guidance-{name}", type=float, metavar="W", help="default: the checkpoint's")
-    add("--steps", type=int, help="denoising steps a frame (default: the checkpoint's)")
-    add("--seed", type=int, default=0, help="of the noise (default: 0)")
+    add("--seed", type=int, default=0, help="seed of the noise (default: 0)")
     add("--device", default="auto", help=DEVICE_HELP)
+    add_flags(parser.add_argument_group("sampling (defaults: the checkpoint's)"))
+    add_set(parser, "NAME=VALUE", "change any setting of generation: guidance.text=2 ...")
 
-
-def _classifier(parser: argparse.ArgumentParser) -> None:
+    parser = command("shapes-classifier", "train the network behind shapes-FVD and -IS")
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="FILE", help="*.safetensors")
     add("--size", type=int, help="height and width of the worlds (default: 32)")
     add("--worlds", type=int, metavar="N", help="to train on")
-    add("--steps", type=int, help="of training")
+    add("--steps", type=int, help="steps of training")
     add("--device", default="auto", help=DEVICE_HELP)

@@ -12,13 +12,14 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from evaluation.studies import figures
-from evaluation.studies.pictures import SideBySide
-from evaluation.studies.grid import BySeed, Grid, Numbers, Run, values
 from evaluation.shapes.metrics_table import METRICS
+from evaluation.studies import figures
+from evaluation.studies.grid import BySeed, Grid, Numbers, Run, values
+from evaluation.studies.pictures import SideBySide
 from lightning_artv.checkpoints.earlier import run_settings
+from lightning_artv.figures import Animation
 from lightning_artv.media.atomic import writing_to
-from lightning_artv.training.samples import write_gif_image
+from lightning_artv.media.tensorboard import write_figures
 
 SHOWN_FRAMES = 64
 HPARAM_METRICS = (
@@ -89,15 +90,15 @@ def _write_root(grid: Grid, clips: SideBySide | None, text: str, folder: Path) -
         )
         writer.add_text("claims", text)
         charts = {f"drift/{name}": chart for name, chart in figures.drift_curves(grid).items()}
-        charts |= {f"{study.bars.anchor}/{m}": c for m, c in figures.bar_charts(grid).items()}
+        charts |= {f"{study.bars.tag}/{m}": c for m, c in figures.bar_charts(grid).items()}
         for swept in figures.sweep_charts(grid).values():
             charts |= swept
         for tag, chart in {**charts, **study.charts(grid)}.items():
             writer.add_image(tag, chart.pixels(), dataformats="HWC")
         if clips is not None:
-            scale, group = max(1, 64 // clips.rows[0].shape[1]), study.clips.anchor
+            scale, group = max(1, 64 // clips.rows[0].shape[1]), study.clips.tag
             gif = clips.gif(SHOWN_FRAMES, labels=True, scale=scale)
-            write_gif_image(writer, f"{group}/clips", gif, 0)
+            write_figures(writer, {f"{group}/clips": Animation(gif)})
             strip = clips.strip(labels=True, scale=scale)
             writer.add_image(f"{group}/frames", strip, dataformats="HWC")
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from evaluation.shapes.metrics_table import FLAT, METRICS
 from evaluation.studies.findings import metric_title
 from evaluation.studies.grid import BySeed, Grid, Numbers, Run, values
-from evaluation.shapes.metrics_table import FLAT, METRICS
 from lightning_artv.pages.chart import Chart, Line, bars, curves
 
 BAR_METRICS = (

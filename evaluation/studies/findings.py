@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluation.shapes.metrics_table import METRICS, Metric
 from evaluation.studies.grid import BySeed, Numbers, values
 from evaluation.studies.significance import effect_size, paired_t, sign_flip
-from evaluation.shapes.metrics_table import METRICS, Metric
 from lightning_artv.pages.chart import places_of
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 CONTRADICTED, NOT_TESTED = "contradicted", "not tested"
 LEVEL = 0.05
 PLAIN = Metric("", "", True)
-"""A number of a system's own: it is called by its name, has no unit, and a claim is that it rises."""
+"""A number of a system's own: called by its name, without a unit, more is better."""
 
 
 def higher_is_better(metric: str) -> bool:

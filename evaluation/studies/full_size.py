@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation import commands
-from evaluation.ablations.plan import BASE, VARIANTS_FULL_SIZE, Variant, read_sweeps
 from evaluation.compare import compare
 from evaluation.generate import MODES
 from evaluation.report.write import write_report
 from evaluation.result import Result
+from evaluation.studies.study import BASE, Study, Variant, find_study
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import write_atomically
 
 PROTOCOLS = {"ucf101": "ucf101-2k", "msrvtt": "msrvtt-2k", "webvid": "webvid-2k"}
-SWEEP = "t_test"
 TABLE = "table.md"
 
 
@@ -45,17 +44,11 @@ def run(options: argparse.Namespace) -> int:
         raise UserError("There is nothing to measure on: name --data-ucf101, -msrvtt or -webvid.")
     if options.mode not in MODES:
         raise UserError(f"A mode is one of {', '.join(MODES)}, got '{options.mode}'.")
-    variants = [Variant.named(name) for name in options.variants or VARIANTS_FULL_SIZE]
-    codes: list[int] = []
-    found: list[tuple[Variant, Path]] = []
-    for variant in variants:
-        try:
-            found.append((variant, find_checkpoint(options.checkpoints, variant.name)))
-        except UserError as error:
-            codes.append(_say(error))
+    study = find_study(options.study)
+    found, codes = _checkpoints(study, options)
     everything: list[Result] = []
     for name, data in sets.items():
-        rows = list(_rows(options, found, PROTOCOLS[name], data))
+        rows = list(_rows(study, options, found, PROTOCOLS[name], data))
         measured = []
         for number, row in enumerate(rows, 1):
             print(f"{PROTOCOLS[name]} {number}/{len(rows)}: {row.name}", file=sys.stderr)
@@ -76,7 +69,21 @@ def run(options: argparse.Namespace) -> int:
     return next((code for code in codes if code), 0)
 
 
-def find_checkpoint(folder: Path, variant: str) -> Path:
+def _checkpoints(
+    study: Study, options: argparse.Namespace
+) -> tuple[list[tuple[Variant, Path]], list[int]]:
+    """The variants whose checkpoint is there; an exit code for each of the others."""
+    variants = [study.variant(name) for name in options.variants or study.full_size_variants]
+    found, codes = [], []
+    for variant in variants:
+        try:
+            found.append((variant, find_checkpoint(study, options.checkpoints, variant.name)))
+        except UserError as error:
+            codes.append(_say(error))
+    return found, codes
+
+
+def find_checkpoint(study: Study, folder: Path, variant: str) -> Path:
     """`VARIANT/last.ckpt`, `VARIANT/checkpoints/last.ckpt` (as training leaves it) or
     `VARIANT.ckpt`; files, or folders of sharded training.
 
@@ -86,31 +93,33 @@ def find_checkpoint(folder: Path, variant: str) -> Path:
     names = (f"{variant}/last.ckpt", f"{variant}/checkpoints/last.ckpt", f"{variant}.ckpt")
     found = next((folder / name for name in names if (folder / name).exists()), None)
     if found is None:
-        overlay = "" if variant == BASE else f" --config configs/artv/ablation/{variant}.yaml"
+        overlay = "" if variant == BASE else f" --config {study.overlay(variant)}"
         raise UserError(
             f"There is no {folder / names[0]}: train it with `lightning fit --config "
-            f"configs/artv/train.yaml{overlay}`, or leave '{variant}' out of --variants."
+            f"{study.full_size}{overlay}`, or leave '{variant}' out of --variants."
         )
     return found
 
 
 def _rows(
+    study: Study,
     options: argparse.Namespace,
     checkpoints: Sequence[tuple[Variant, Path]],
     protocol: str,
     data: Path,
 ) -> Iterator[_Row]:
-    """Every variant as it is, and the base once more for every t_test."""
-    levels: Sequence[float] = read_sweeps()[SWEEP].values
+    """Every variant as it is, and the base once more for every value of the study's sweep."""
+    sweep = study.sweeps()[study.full_size_sweep] if study.full_size_sweep else None
     for variant, checkpoint in checkpoints:
         common = {**vars(options), "protocol": protocol, "data": data, "checkpoint": checkpoint}
         folder = options.out / protocol / variant.name
         name = variant.title
         yield _Row(name, folder, argparse.Namespace(**common, name=name))
-        for level in levels if variant.name == BASE else ():
-            name = f"{variant.title}, {SWEEP} {level}"
-            changed = argparse.Namespace(**common | {"noise_level": level}, name=name)
-            yield _Row(name, folder.with_name(f"{BASE}-{SWEEP}-{level}"), changed)
+        for level in sweep.values if sweep and variant.name == BASE else ():
+            name = f"{variant.title}, {sweep.name} {level}"
+            changes = [*options.changes, (sweep.setting, str(level))]
+            changed = argparse.Namespace(**common | {"changes": changes}, name=name)
+            yield _Row(name, folder.with_name(f"{BASE}-{sweep.name}-{level}"), changed)
 
 
 def _say(error: UserError, before: str = "") -> int:

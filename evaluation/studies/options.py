@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from lightning_artv.numbers import whole_number
+from evaluation.studies.study import DEFAULT
+from lightning_artv.options import whole
 from lightning_artv.training.renamed import today
 
 AddCommand = Callable[[str, str], argparse.ArgumentParser]
@@ -27,21 +28,29 @@ def add_commands(command: AddCommand) -> argparse.ArgumentParser:
     shots.add_argument("out", type=Path, help="folder that `ablations` wrote")
     full_size = command("ablations-full", "measure full-size variants on the 2k protocols")
     _full_size(full_size)
+    for parser in (report, shots, full_size):
+        _study(parser)
     return full_size
 
 
+def _study(parser: argparse.ArgumentParser) -> None:
+    text = f"module of a system's study (default: {DEFAULT})"
+    parser.add_argument("--study", default=DEFAULT, metavar="NAME", help=text)
+
+
 def _grid(parser: argparse.ArgumentParser) -> None:
+    _study(parser)
     add = parser.add_argument
     add("--budget", default="quick", help="quick (default) or long")
     add("--out", type=Path, default=Path("outputs/ablations"), help="default: outputs/ablations")
-    add("--seeds", type=_number, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    add("--variants", nargs="+", metavar="V", help="full, or files of configs/artv/ablation")
-    add("--sweeps", nargs="*", metavar="S", help="of configs/artv/study.yaml; none for none")
-    add("--workers", type=_number, metavar="N", help="processes at once (default: one a core)")
+    add("--seeds", type=whole(0), nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    add("--variants", nargs="+", metavar="V", help="full, or the study's overlays")
+    add("--sweeps", nargs="*", metavar="S", help="of the study's YAML file; none for none")
+    add("--workers", type=whole(0), metavar="N", help="processes at once (default: one a core)")
     add(
         "--config",
         type=lambda text: today(Path(text)),
-        help="of the base (default: configs/artv/worlds.yaml)",
+        help="configuration of the base (default: the study's)",
     )
     add(
         "--set",
@@ -60,12 +69,5 @@ def _full_size(parser: argparse.ArgumentParser) -> None:
     for name in ("ucf101", "msrvtt", "webvid"):
         add(f"--data-{name}", type=Path, metavar="DIR", help=f"measure on {name}-2k")
     add("--out", type=Path, default=Path("outputs/ablations-full"), help="for videos and report")
-    add("--variants", nargs="+", metavar="V", help="full, or files of configs/artv/ablation")
+    add("--variants", nargs="+", metavar="V", help="full, or the study's overlays")
     add("--mode", default="true-frame", help="the first frame's source (default: true-frame)")
-
-
-def _number(text: str) -> int:
-    number = whole_number(text)
-    if number is None:
-        raise argparse.ArgumentTypeError(f"must be a whole number, got '{text}'")
-    return number

@@ -10,6 +10,7 @@ from pathlib import Path
 import markdown
 from markupsafe import Markup
 
+from evaluation.shapes.metrics_table import METRICS
 from evaluation.studies import figures
 from evaluation.studies.findings import Finding, amount, metric_title, p_text
 from evaluation.studies.grid import Grid
@@ -17,7 +18,6 @@ from evaluation.studies.pictures import SideBySide, save
 from evaluation.studies.protocol import protocol_rows
 from evaluation.studies.ranking import Goal, Ranking, arm
 from evaluation.studies.study import BASE, Heading, Section
-from evaluation.shapes.metrics_table import METRICS
 from lightning_artv.media.atomic import write_atomically
 from lightning_artv.pages.page import write_page as write_template
 from lightning_artv.pages.table import EMPTY, Table
@@ -72,6 +72,7 @@ def write_page(grid: Grid, shown: Shown, folder: Path, machine: str | None = Non
     write_template(
         folder / "index.html",
         Path(__file__).with_name("page.html"),
+        title=grid.study.title,
         study=grid.study,
         grid=grid,
         found=found,

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from evaluation.manifest import to_json
 from evaluation.studies.guard import PATIENCE
 from evaluation.studies.tasks import Layout, Task, wanted
-from evaluation.manifest import to_json
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import write_atomically
 

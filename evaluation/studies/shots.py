@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.studies.study import Study
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import write_atomically
 
@@ -44,24 +45,34 @@ class Page:
     tick: tuple[str, ...] = ()
 
 
-def pages(variants: list[str]) -> tuple[Page, ...]:
+def pages(variants: list[str], study: Study) -> tuple[Page, ...]:
     """What is looked at, given the variants' names."""
-    runs = tuple(f"{v}/seed" for v in variants)
+    bars, clips = study.bars.tag, study.clips.tag
+    hparams = (
+        *(f"{v}/seed" for v in variants),
+        *study.shown,
+        "metrics/background_psnr@127",
+        "metrics/FVD",
+    )
     overlay = tuple(f"curves/background_psnr ({v})" for v in variants)
-    metrics = ("metrics/background_psnr@127", "metrics/FVD")
-    tick = ("seed", "static_noise")
     layout = f"#custom_scalars&regexInput={MEANS}&_smoothingWeight=0"
     curves = f"?runFilter={MEANS}&tagFilter=background_psnr&smoothing=0#timeseries"
     return (
-        Page("hparams", "#hparams", (2400, 1000), (*runs, *metrics, "T_max"), tick=tick),
-        Page("images", "#images&tagFilter=fig10", (1600, 1100), ("fig10/clips",), 2),
-        Page("figures", "#images&tagFilter=fig(8|4)", (1600, 1400), ("fig8a/FVD",), 3),
+        Page("hparams", "#hparams", (2400, 1000), hparams, tick=study.ticked),
+        Page("images", f"#images&tagFilter={clips}", (1600, 1100), (f"{clips}/clips",), 2),
+        Page(
+            "figures",
+            f"#images&tagFilter={study.figures or bars}",
+            (1600, 1400),
+            (f"{bars}/FVD",),
+            3,
+        ),
         Page("custom_scalars", layout, (1600, 1100), overlay),
         Page("scalars", curves, (1700, 1100), (*variants, "/background_psnr")),
     )
 
 
-def take(logdir: Path, out: Path) -> list[Path]:
+def take(logdir: Path, out: Path, study: Study) -> list[Path]:
     """Write a PNG for each of `pages` into `out`.
 
     Raises:
@@ -86,7 +97,7 @@ def take(logdir: Path, out: Path) -> list[Path]:
             # root, as in a container, may not use the sandbox; only our own pages are opened
             chromium = playwright.chromium.launch(executable_path=browser, chromium_sandbox=False)
             address = _tensorboard(logdir)
-            for page in pages(variants):
+            for page in pages(variants, study):
                 picture = _take(chromium, page, address)
                 paths.append(out / f"{page.name}.png")
                 write_atomically(paths[-1], picture)

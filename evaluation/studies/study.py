@@ -53,9 +53,9 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Heading:
-    """A section of the page; its anchor is also the group of its pictures in TensorBoard."""
+    """A section of the page; its tag is also the group of its pictures in TensorBoard."""
 
-    anchor: str
+    tag: str
     title: str
 
 
@@ -85,7 +85,7 @@ class Section:
     """A part of the page that only this study has.
 
     Attributes:
-        heading: its title and anchor.
+        heading: its title and tag.
         note: HTML of the paragraph before the figures; empty for none.
         charts: name -> chart.
         pictures: variant -> file beside the page.
@@ -139,6 +139,8 @@ class Study:
         bars, clips: sections of the bars of all variants and of their clips.
         full_size_sweep: sweep that the base is measured on at full size.
         prior: overlay of a network that all variants may start from.
+        shown, ticked: hyperparameters that a picture of TensorBoard must show, and that are ticked.
+        figures: pattern of the tags in its picture of figures; empty for the bars.
     """
 
     name: str
@@ -160,6 +162,9 @@ class Study:
     clips: Heading = Heading("clips", "The same clips, the same noise")
     full_size_sweep: str | None = None
     prior: str = "prior"
+    shown: tuple[str, ...] = ()
+    ticked: tuple[str, ...] = ("seed",)
+    figures: str = ""
 
     def variant(self, name: str) -> Variant:
         """The variant of an overlay file.
@@ -233,20 +238,25 @@ class Study:
 
 
 def find_study(name: str) -> Study:
-    """The study `evaluation.studies.NAME`, or of a module elsewhere with dots in its name.
+    """`STUDY` of `evaluation.studies.NAME`, or an object elsewhere: `my_module.STUDY`.
 
     Raises:
-        UserError: no such module, or none with a `STUDY`.
+        UserError: no such module, or no study in it.
     """
-    module = name if "." in name else f"{__package__}.{name}"
+    inside = name.isidentifier()
+    module, _, attribute = (f"{__package__}.{name}.STUDY" if inside else name).rpartition(".")
     try:
-        study = getattr(importlib.import_module(module), "STUDY", None)
-    except (ModuleNotFoundError, ValueError) as error:
-        if isinstance(error, ModuleNotFoundError) and not module.startswith(str(error.name)):
-            raise
+        study = getattr(importlib.import_module(module), attribute, None)
+    except (ImportError, ValueError, TypeError) as error:
+        missing = getattr(error, "name", None)
+        if missing is not None and not f"{module}.".startswith(f"{missing}."):
+            raise  # of what the study's own module needs
         study = None
     if not isinstance(study, Study):
-        raise UserError(f"There is no study '{name}': name a module with a STUDY, such as artv.")
+        raise UserError(
+            f"There is no study '{name}': name a file of evaluation/studies, such as artv, or "
+            "another module's, such as my_module.STUDY."
+        )
     return study
 
 

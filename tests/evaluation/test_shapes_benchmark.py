@@ -24,9 +24,10 @@ from lightning_artv.synthetic.worlds import World, world_at
 from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.artv.windows import NextFrame
 from lightning_artv.systems.base import Origin, Segment, VideoSystem
+from lightning_artv.systems.settings import with_settings
 
 torch.set_num_threads(1)
-SHORT = {"clips": 2, "long_clips": 0, "steps": 1, "device": "cpu"}
+SHORT = {"clips": 2, "long_clips": 0, "settings": {"steps": 1}, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -179,9 +180,9 @@ def test_a_clip_has_the_same_noise_whatever_else_is_made(
 def test_sampling_settings_are_the_checkpoints_unless_named(files: dict[str, Path]) -> None:
     defaults = ARTVSampling(steps=8, noise_level=4)
     job = Benchmark(out=Path("x"), **files)
-    assert benchmark.sampling(defaults, job) == defaults
-    job = dataclasses.replace(job, guidance_text=2.0, noise_level=0)
-    named = benchmark.sampling(defaults, job)
+    assert with_settings(defaults, job.settings) == defaults
+    job = dataclasses.replace(job, settings={"guidance.text": 2.0, "noise_level": 0})
+    named = with_settings(defaults, job.settings)
     assert (named.noise_level, named.steps, named.guidance.text) == (0, 8, 2.0)
     assert named.guidance.anchor == defaults.guidance.anchor
 
@@ -207,8 +208,8 @@ def test_the_real_side_is_kept_and_made_again_where_it_does_not_fit(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"noise_level": 551}, "Noise level 551 was not trained"),
-        ({"steps": 0}, "0 steps"),
+        ({"settings": {"noise_level": 551}}, "Noise level 551 was not trained"),
+        ({"settings": {"steps": 0}}, "0 steps"),
         ({"checkpoint": Path("nowhere.ckpt")}, "There is no checkpoint 'nowhere.ckpt'"),
     ],
 )

@@ -10,19 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ablation_results import SHOWN, SIDE, STEPS, T_TEST, write_results
 from PIL import Image
+from study_results import SHOWN, SIDE, STEPS, T_TEST, write_results
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from evaluation.__main__ import main
-from evaluation.ablations import figures
-from evaluation.ablations.board import HPARAM_METRICS
-from evaluation.ablations.pictures import STRIP_FRAMES, mask_pictures, side_by_side
-from evaluation.ablations.reading import Grid, read_grid, read_run
-from evaluation.ablations.results import write
 from evaluation.shapes.metrics_table import METRICS
+from evaluation.studies import figures
+from evaluation.studies.artv import mask_of, mask_pictures
+from evaluation.studies.board import HPARAM_METRICS
+from evaluation.studies.command import write
+from evaluation.studies.grid import Grid, read_grid, read_run
+from evaluation.studies.pictures import STRIP_FRAMES, side_by_side
 from lightning_artv.errors import UserError
 
 VARIANTS = ("full", "no_mask", "no_noise_augmentation")
@@ -111,7 +112,7 @@ def test_the_layout_finds_the_curves_of_all_variants(out: Path) -> None:
 
 
 def test_the_mask_is_a_curve_and_a_distribution_by_step(out: Path, grid: Grid) -> None:
-    mask = grid.variants["full"][0].mask
+    mask = mask_of(grid.variants["full"][0])
     assert mask is not None
     events = log(out, "full/seed0")
     assert [e.value for e in events.Scalars("mask/mean")] == pytest.approx(mask["mean"].tolist())
@@ -241,7 +242,7 @@ def test_null_is_no_number(tmp_path: Path) -> None:
 
 
 def test_without_a_configuration_its_settings_are_left_out(tmp_path: Path) -> None:
-    from evaluation.ablations.board import settings
+    from evaluation.studies.board import settings
 
     write_results(tmp_path, seeds=(0,), variants=("full",), long_frames=16)
     shutil.rmtree(tmp_path / "runs" / "full" / "seed0" / "tensorboard")

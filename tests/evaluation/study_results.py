@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.ablations.plan import TITLES
 from evaluation.shapes.metrics_table import FLAT, METRICS, STILL
+from evaluation.studies.artv import STUDY
 
 VARIANTS = ("full", "no_mask", "no_anchor", "no_noise_augmentation", "static_residual")
 VARIANTS += ("static_literal", "mask_channels_one", "anchor_window_4")
@@ -58,7 +58,10 @@ def write_results(
         "budget": "quick",
         "steps": 600,
         "seeds": list(seeds),
-        "variants": [{"name": v, "title": TITLES[v], "changes": {}} for v in variants],
+        "variants": [
+            {"name": v, "title": STUDY.titles.get(v, v.replace("_", " ")), "changes": {}}
+            for v in variants
+        ],
         "sweeps": [
             {"name": "t_test", "setting": "noise_level", "values": list(T_TEST), "variant": noisy},
             *(

@@ -11,13 +11,8 @@ import pytest
 import torch
 from frame_batch import frame_batch
 
-from evaluation.ablations.plan import (
-    VARIANTS,
-    VARIANTS_FULL_SIZE,
-    VARIANTS_OF,
-    Variant,
-    read_sweeps,
-)
+from evaluation.studies.artv import FULL_SIZE as VARIANTS_FULL_SIZE
+from evaluation.studies.artv import STUDY, VARIANTS
 from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.systems.artv import ARTV
 from lightning_artv.training.command import VideoCLI, run
@@ -30,6 +25,11 @@ NAMES = [path.stem for path in OVERLAYS]
 COMPARED = {SMALL: VARIANTS, FULL_SIZE: VARIANTS_FULL_SIZE}
 
 Run = Callable[..., VideoCLI]
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_an_overlay_changes_what_it_names_and_nothing_else(name: str, base: Path
     before, cli = fit(base), fit(base, ROOT / "configs" / "artv" / "ablation" / f"{name}.yaml")
     assert cli.trainer.global_step == 1 and cli.trainer.callback_metrics["val/loss"].isfinite()
     old, new = resolved(before), resolved(cli)
-    named = dict(Variant.named(name).changes)
+    named = dict(STUDY.variant(name).changes)
     assert named and named.items() <= new.items()
     changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
     assert changed == {key for key, value in named.items() if old[key] != value}
@@ -131,12 +131,12 @@ def test_an_overlay_changes_what_it_names_and_nothing_else(name: str, base: Path
 
 
 def test_sweeps_are_the_papers_levels_and_every_guidance() -> None:
-    sweeps = read_sweeps(ROOT / "configs" / "artv" / "study.yaml")
+    sweeps = STUDY.sweeps()
     assert sweeps["t_test"].values == (0, 50, 100, 150, 200, 250, 300, 400, 550)
-    changes = dict(Variant.named(sweeps["t_test"].variant).changes)  # it has seen all of them
+    changes = dict(STUDY.variant(sweeps["t_test"].variant).changes)  # it has seen all of them
     trained = changes["model.system.init_args.denoiser.max_noise_level"]
     assert trained == max(sweeps["t_test"].values)
-    assert sweeps["t_test"].variant in VARIANTS_OF["quick"]
+    assert sweeps["t_test"].variant in STUDY.budgets["quick"].variants
     assert {sweep.setting for sweep in sweeps.values()} == {
         "noise_level",
         *(f"guidance.{condition}" for condition in ("references", "anchor", "text")),

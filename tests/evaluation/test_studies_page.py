@@ -10,15 +10,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from ablation_results import write_results
 from PIL import Image
+from study_results import write_results
 
-from evaluation.ablations.claims import findings
-from evaluation.ablations.page import write_page
-from evaluation.ablations.pictures import side_by_side
-from evaluation.ablations.protocol import protocol_rows
-from evaluation.ablations.ranking import RANKED_BY, best_variant, rank_forms
-from evaluation.ablations.reading import read_grid
+from evaluation.studies.claims import findings
+from evaluation.studies.grid import read_grid
+from evaluation.studies.page import Shown, write_page
+from evaluation.studies.pictures import side_by_side
+from evaluation.studies.protocol import protocol_rows
+from evaluation.studies.ranking import best_variant, rankings
 
 EFFECTS = {
     "no_mask": {"drift_background_psnr": 4.0, "background_psnr@127": -4.0, "FVD": 30.0},
@@ -49,15 +49,8 @@ class Checker(html.parser.HTMLParser):
 
 def page_of(out: Path, folder: Path) -> str:
     grid = read_grid(out)
-    write_page(
-        grid,
-        findings(grid),
-        [rank_forms(grid, metric) for metric in RANKED_BY],
-        best_variant(grid),
-        side_by_side(grid),
-        folder,
-        "two cores & no GPU",
-    )
+    shown = Shown(findings(grid), rankings(grid), best_variant(grid), side_by_side(grid))
+    write_page(grid, shown, folder, "two cores & no GPU")
     return (folder / "index.html").read_text(encoding="utf-8")
 
 

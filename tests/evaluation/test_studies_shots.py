@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from evaluation.ablations import shots
-from evaluation.ablations.shots import BROWSERS, Page, pages, take
+from evaluation.studies import shots
+from evaluation.studies.artv import STUDY
+from evaluation.studies.shots import BROWSERS, Page, pages, take
 from lightning_artv.errors import UserError
 
 BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
@@ -35,13 +36,13 @@ def logdir(tmp_path: Path) -> Path:
 
 def test_runs_are_needed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no runs: run `make ablations` first"):
-        take(tmp_path, tmp_path)
+        take(tmp_path, tmp_path, STUDY)
 
 
 def test_a_browser_is_needed(logdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="apt-get install chromium"):
-        take(logdir, tmp_path)
+        take(logdir, tmp_path, STUDY)
 
 
 def test_the_library_is_needed(
@@ -51,7 +52,7 @@ def test_the_library_is_needed(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "playwright", None)
     with pytest.raises(UserError, match="pip install playwright"):
-        take(logdir, tmp_path)
+        take(logdir, tmp_path, STUDY)
 
 
 def test_a_browser_that_does_not_start_is_one_sentence(
@@ -62,12 +63,12 @@ def test_a_browser_that_does_not_start_is_one_sentence(
     (tmp_path / "chromium").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(UserError, match="did not show TensorBoard") as error:
-        take(logdir, tmp_path / "out")
+        take(logdir, tmp_path / "out", STUDY)
     assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
 
 
 def test_pages_name_what_they_must_show() -> None:
-    shown = {page.name: page for page in pages(["full", "no_mask"])}
+    shown = {page.name: page for page in pages(["full", "no_mask"], STUDY)}
     assert {"full/seed", "no_mask/seed"} <= set(shown["hparams"].words)
     assert "curves/background_psnr (no_mask)" in shown["custom_scalars"].words
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from waiting import GUARD, wait_until
 
-from evaluation.ablations.scheduler import Scheduler, locked
-from evaluation.ablations.tasks import Task, wanted
+from evaluation.studies.scheduler import Scheduler, locked
+from evaluation.studies.tasks import Task, wanted
 from lightning_artv.errors import UserError
 
 HERE = Path(__file__).parent
@@ -149,11 +149,11 @@ RUN = """
 import signal, sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-from evaluation.ablations import scheduler
-from evaluation.ablations.runner import _stopped_by_sigterm
-from evaluation.ablations.scheduler import Scheduler, locked
+from evaluation.studies import scheduler
+from evaluation.studies.command import _stopped_by_sigterm
+from evaluation.studies.scheduler import Scheduler, locked
 scheduler.SAVE_EVERY = 0.1
-from test_ablations_scheduler import fake
+from test_studies_scheduler import fake
 from waiting import GUARD
 out = Path(sys.argv[1])
 long = 2 * GUARD
@@ -206,7 +206,7 @@ def test_a_second_run_of_a_folder_is_refused_while_one_lives(tmp_path: Path) -> 
 
 
 def test_what_ignores_sigterm_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
-    code = "import sys; from evaluation.ablations import guard; guard.PATIENCE = 0.3\n"
+    code = "import sys; from evaluation.studies import guard; guard.PATIENCE = 0.3\n"
     command = [sys.executable, "-m", *fake(tmp_path, "a", (), 2 * GUARD, "stubborn").arguments]
     guard = subprocess.Popen(
         [sys.executable, "-c", f"{code}sys.exit(guard.main({command!r}))"],

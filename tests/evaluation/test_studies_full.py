@@ -11,9 +11,8 @@ from weight_files import write_i3d
 
 from evaluation import commands
 from evaluation.__main__ import main
-from evaluation.ablations import full_size
-from evaluation.ablations.plan import Sweep
 from evaluation.result import Result
+from evaluation.studies.study import Study, Sweep
 
 torch.set_num_threads(1)
 
@@ -23,7 +22,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     write_checkpoint(tmp_path / "ckpts" / "full" / "checkpoints" / "last.ckpt")
     write_checkpoint(tmp_path / "ckpts" / "no_mask.ckpt", seed=1)
     sweep = Sweep("t_test", "noise_level", (0, 40))
-    monkeypatch.setattr(full_size, "read_sweeps", lambda: {"t_test": sweep})
+    monkeypatch.setattr(Study, "sweeps", lambda _: {"t_test": sweep})
     pairs = {
         "--checkpoints": tmp_path / "ckpts",
         "--data-ucf101": write_ucf101(tmp_path / "data", ("Archery", "YoYo"), videos=2, frames=10),

@@ -7,44 +7,51 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evaluation.__main__ import main
-from evaluation.ablations import plan as plans
-from evaluation.ablations.plan import (
-    BUDGETS,
-    VARIANTS,
-    Plan,
-    Sweep,
-    Variant,
-    make_plan,
-    read_sweeps,
-)
-from evaluation.ablations.plan_file import EARLIER, open_plan
-from evaluation.ablations.tasks import Task, plan_tasks, wanted
 from evaluation.options import build_parser
+from evaluation.studies.artv import STUDY, VARIANTS
+from evaluation.studies.budget import QUICK
+from evaluation.studies.plan import EARLIER, Plan, open_plan
+from evaluation.studies.plan import make_plan as make_study_plan
+from evaluation.studies.study import Study, Sweep, Variant
+from evaluation.studies.tasks import Task, plan_tasks, wanted
 from lightning_artv.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 DEMO = Path("configs/artv/demo.yaml")
-QUICK = BUDGETS["quick"]
 
 
 @pytest.fixture(autouse=True)
 def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    sweeps = read_sweeps()
+    sweeps = STUDY.sweeps()
     sweeps["t_test"] = dataclasses.replace(sweeps["t_test"], variant="full")
-    monkeypatch.setattr(plans, "read_sweeps", lambda: sweeps)
+    monkeypatch.setattr(Study, "sweeps", lambda _: sweeps)
+
+
+def make_plan(*arguments: Any, **options: Any) -> Plan:
+    return make_study_plan(STUDY, *arguments, **options)
 
 
 def small(seeds: tuple[int, ...] = (0,), variants: tuple[str, ...] = ("full", "no_mask")) -> Plan:
     return make_plan(QUICK, seeds, variants, ("t_test",), DEMO)
 
 
+SWEEPS = Study.sweeps
+
+
+def sweeps_of(path: Path, name: str) -> dict[str, Sweep]:
+    """What ART•V's study reads from another file with a sweep of that name."""
+    axes = {**STUDY.axes, name: STUDY.axes["t_test"]}
+    return SWEEPS(dataclasses.replace(STUDY, sweeps_file=path, axes=axes))
+
+
 def test_a_plan_says_what_variants_change() -> None:
-    plan = make_plan(QUICK, (0, 1, 1), config=DEMO)
+    plan = make_plan(QUICK, (0, 1, 1), VARIANTS, config=DEMO)
     assert plan.seeds == (0, 1) and tuple(v.name for v in plan.variants) == VARIANTS
     changes = {v.name: dict(v.changes) for v in plan.variants}
     assert changes["full"] == {} and changes["anchor_window_4"] == {
@@ -97,8 +104,8 @@ def test_without_its_variant_a_sweep_is_left_out() -> None:
 def test_a_sweep_may_be_of_another_variant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "sweeps.yaml"
     path.write_text("mine: {setting: noise_level, values: [0, 9], variant: no_mask}\n")
-    levels = read_sweeps(path)
-    monkeypatch.setattr(plans, "read_sweeps", lambda: levels)
+    levels = sweeps_of(path, "mine")
+    monkeypatch.setattr(Study, "sweeps", lambda _: levels)
     assert make_plan(QUICK, (0,), ("full",), None, DEMO).sweeps == ()
     plan = make_plan(QUICK, (0,), ("full", "no_mask"), None, DEMO)
     (task,) = (t for t in plan_tasks(plan, tmp_path) if t.kind == "sweep")
@@ -121,7 +128,7 @@ def test_a_wrong_sweep_is_named(entry: str, tmp_path: Path) -> None:
     path = tmp_path / "sweeps.yaml"
     path.write_text(f"mine: {entry}\n")
     with pytest.raises(UserError, match=r"'mine' in .*sweeps.yaml must be \{setting"):
-        read_sweeps(path)
+        sweeps_of(path, "mine")
 
 
 def test_variants_seeds_and_values_may_be_added(tmp_path: Path) -> None:
@@ -269,7 +276,7 @@ def test_bad_options_of_the_grid_are_one_sentence(
     out = ["ablations", "--out", str(tmp_path), "--config", str(DEMO)]
     for words, sentence in (
         (["--budget", "huge"], "There is no budget 'huge': use quick or long"),
-        (["--seeds", "one"], "must be a whole number, got 'one'"),
+        (["--seeds", "one"], "must be a whole number from 0, got 'one'"),
         (["--config", "no.yaml"], "There is no configuration file 'no.yaml'"),
     ):
         assert main([*out, *words]) == 2

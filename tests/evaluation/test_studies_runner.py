@@ -14,9 +14,8 @@ import yaml
 from waiting import GUARD, wait_until
 
 from evaluation.__main__ import main
-from evaluation.ablations import plan as plans
-from evaluation.ablations import scheduler
-from evaluation.ablations.plan import Sweep
+from evaluation.studies import scheduler
+from evaluation.studies.study import Study, Sweep
 
 ROOT = Path(__file__).parents[2]
 MICRO = {
@@ -87,7 +86,7 @@ def test_a_micro_grid_killed_and_restarted_repeats_nothing(
     capfd.readouterr()
 
     levels = {"t_test": Sweep("t_test", "noise_level", (0, 20))}
-    monkeypatch.setattr(plans, "read_sweeps", lambda: levels)
+    monkeypatch.setattr(Study, "sweeps", lambda _: levels)
     assert main(two) == 0
     counts = starts(out)
     assert counts["shards.train"] == counts["shards.heldout"] == counts["prior.seed0.fit"] == 1

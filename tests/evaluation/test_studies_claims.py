@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -9,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-from ablation_results import GUIDANCE, T_TEST, write_results
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from study_results import GUIDANCE, T_TEST, write_results
 
-from evaluation.ablations.arms import Finding, compare
-from evaluation.ablations.claims import findings, guidance_helps, interior_optimum
-from evaluation.ablations.ranking import best_variant, rank_forms
-from evaluation.ablations.reading import BySeed, Grid, Run, read_grid, values, with_unguided
-from evaluation.ablations.significance import (
+from evaluation.studies.artv import GUIDED, OPTIMUM, STUDY
+from evaluation.studies.claims import findings
+from evaluation.studies.findings import Finding, compare
+from evaluation.studies.grid import BySeed, Grid, Run, read_grid, values
+from evaluation.studies.ranking import Ranking, best_variant, rankings
+from evaluation.studies.significance import (
     effect_size,
     holm,
     paired_t,
@@ -31,7 +33,20 @@ SMALL = ("full", "no_mask", "static_residual", "static_literal")
 def run(per_clip: dict[str, list[float]] | None = None, **metrics: float) -> Run:
     cells = {name: np.array(v, float) for name, v in (per_clip or {}).items()}
     protocol = {"clips": 3, "sampling": {"guidance": {"text": 0.0}}}
-    return Run(Path("x"), metrics, cells, {}, {}, {}, None, protocol, {}, {})
+    return Run(Path("x"), metrics, cells, {}, {}, {}, {"protocol": protocol, "mask": None})
+
+
+def interior_optimum(grid: Grid, metric: str) -> Finding:
+    return OPTIMUM.tested(grid, metric)
+
+
+def text_guidance_helps(grid: Grid) -> Finding:
+    (claim,) = (claim for claim in GUIDED if claim.sweep == "guidance_text")
+    return dataclasses.replace(claim, metric="FVD").tested(grid)
+
+
+def rank_forms(grid: Grid, metric: str) -> Ranking:
+    return next(ranking for ranking in rankings(grid) if ranking.metric == metric)
 
 
 def find(found: list[Finding], start: str, metric: str) -> Finding:
@@ -209,7 +224,7 @@ def test_an_optimum_must_beat_both_ends(tmp_path: Path) -> None:
 
 def grid_of(levels: dict[float, BySeed]) -> Grid:
     sweeps = {"t_test": levels, "guidance_text": levels}
-    return Grid(Path("x"), {"variants": []}, {}, sweeps, ())
+    return Grid(STUDY, Path("x"), {"variants": [], "sweeps": []}, {}, sweeps, ())
 
 
 def test_a_best_level_is_not_tested_on_what_chose_it() -> None:
@@ -218,7 +233,7 @@ def test_a_best_level_is_not_tested_on_what_chose_it() -> None:
     hits = 0
     for _ in range(120):
         levels = {v: {s: run(FVD=noise.normal()) for s in range(3)} for v in range(9)}
-        hits += guidance_helps(grid_of(levels), "text", "FVD").verdict == "reproduced"
+        hits += text_guidance_helps(grid_of(levels)).verdict == "reproduced"
     assert hits / 120 <= 0.05
 
 
@@ -242,8 +257,8 @@ def test_guidance_is_compared_with_the_base_on_the_same_clips(tmp_path: Path) ->
         tmp_path, variants=("full",), sweep_effects={"references": 5.0}, clip_sd=0.1, clips=8
     )
     grid = read_grid(tmp_path)
-    levels = with_unguided(grid, "guidance_references")
-    assert list(levels) == [0, *GUIDANCE] and list(with_unguided(grid, "t_test")) == list(T_TEST)
+    levels = grid.levels("guidance_references")
+    assert list(levels) == [0, *GUIDANCE] and list(grid.levels("t_test")) == list(T_TEST)
     base = grid.variants["full"][0]
     assert len(base.per_clip["background_psnr@15"]) == 8
     assert levels[0][0].metrics["background_psnr@15"] == pytest.approx(

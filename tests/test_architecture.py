@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "networks": {"errors", "quiet", "given", "files", "batch", "diffusion"},
     "systems": {"errors", "options", "batch", "figures", "data.windows", "diffusion", "networks"},
     "speed": {"errors", "systems"},
-    "checkpoints": {"errors", "files", "media", "networks", "systems"},
+    "checkpoints": {"errors", "numbers", "files", "media", "networks", "systems"},
     "training": {
         *("errors", "quiet", "files", "batch", "figures", "progress", "media"),
         *("diffusion", "data", "networks", "systems", "checkpoints", "speed"),

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     with ended_by_signals():
         videos = plan(options)
         device = choose_device(options.device)
-        system = _load(options.checkpoint, options.weights, device)
+        system = load_model(options.checkpoint, options.weights, device)
         size = video_size(system, options.size)
         fps = options.fps if options.fps is not None else video_fps(system)
         settings = with_settings(system.sampling, given_settings(options, options.changes))
@@ -180,8 +180,13 @@ def _with_first_frames(
     ]
 
 
-def _load(path: str, weights: Weights, device: torch.device) -> VideoSystem:
-    """The system of a checkpoint, or of an exported folder, which holds one set of weights."""
+def load_model(path: str | Path, weights: Weights, device: torch.device) -> VideoSystem:
+    """The system of a checkpoint, or of an exported folder, which holds one set of weights.
+
+    Raises:
+        UserError: nothing that can be used.
+        MissingWeightsError: weights that a checkpoint names, or a part of a folder, are not there.
+    """
     if not Path(path).is_dir() or is_sharded(path):
         return load_system(path, weights, device)
     from lightning_artv.pipelines.artv import ARTVPipeline

@@ -37,6 +37,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="one prompt a line; --output is a folder, in which finished videos are skipped",
     )
     what.add_argument("--storyboard", metavar="S.yaml", help="a list of {prompt: ..., frames: ...}")
+    _add_making(parser)
+    return parser
+
+
+def _add_making(parser: argparse.ArgumentParser) -> None:
+    """What a video is made from, and how."""
+    add = parser.add_argument
     first = parser.add_mutually_exclusive_group()
     first.add_argument("--image", metavar="F", help="the first frame; default: made from the text")
     first.add_argument("--first-frame-model", metavar="ID", help="diffusers text-to-image pipeline")
@@ -66,7 +73,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="of the computations (default: bfloat16 on CUDA, else float32)",
     )
     add("--batch-size", type=positive, default=4, help="videos at once, for --prompts (default 4)")
-    return parser
 
 
 Planned = tuple[int, tuple[Shot, ...], Path]

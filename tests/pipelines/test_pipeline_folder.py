@@ -149,7 +149,7 @@ def test_saving_over_a_folder_renews_its_checksums(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lightning_artv.pipelines.artv.pipeline.write_checksums", interrupt)
+        patch.setattr("lightning_artv.pipelines.stored.write_checksums", interrupt)
         with pytest.raises(KeyboardInterrupt):
             pipeline.save_pretrained(folder)
     with pytest.raises(CorruptWeightsError):  # a mixture of old and new parts is noticed

@@ -106,13 +106,6 @@ def install(unet: UNet2DConditionModel, conditioning: Conditioning) -> None:
     unet.register_to_config(class_embed_type="timestep")
 
 
-def align(module: nn.Module) -> None:
-    """Put weights where torch would: a file's lie anywhere, and kernels round by where they lie."""
-    for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.data_ptr() % 64:
-            tensor.data = tensor.data.clone()
-
-
 def autoencoder_from(vae: Vae) -> Autoencoder:
     """A pipeline's `vae` as the system takes it."""
     return vae if isinstance(vae, PixelUnshuffleVAE) else DiffusersAutoencoder(vae)

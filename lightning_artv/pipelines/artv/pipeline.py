@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any, Literal
 
 import diffusers
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
+from diffusers import SchedulerMixin, UNet2DConditionModel
 from diffusers.utils import BaseOutput
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTokenizer
 
 from lightning_artv.diffusion.noise import Generators
-from lightning_artv.errors import CorruptWeightsError, UserError, check_whole
+from lightning_artv.errors import UserError, check_whole
 from lightning_artv.media import Picture
 from lightning_artv.pipelines import inputs
 from lightning_artv.pipelines.artv.assembly import (
-    align,
     assembled,
     plain_sampling,
     plain_unet,
@@ -39,24 +36,12 @@ from lightning_artv.pipelines.artv.components import (
     vae_of,
 )
 from lightning_artv.pipelines.artv.schedulers import scheduler_of
-from lightning_artv.pipelines.card import write_card
-from lightning_artv.pipelines.folder import (
-    check_tensors,
-    local_folder,
-    today,
-    variant_of,
-    write_checksums,
-)
+from lightning_artv.pipelines.stored import StoredPipeline
+from lightning_artv.systems.artv.figures import MaskedStep
 from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.artv.system import ARTV
 from lightning_artv.systems.base import DenoisingStep, Segment, VideoSystem
 from lightning_artv.systems.settings import with_settings
-
-FAILURES = (
-    *(OSError, ValueError, RuntimeError, KeyError, TypeError),
-    *(AttributeError, ImportError, AssertionError),
-)
-"""What diffusers and its libraries raise at options and files that they cannot use."""
 
 OnStep = Callable[["ARTVPipeline", int, int, dict[str, Any]], object]
 
@@ -71,7 +56,7 @@ class ARTVPipelineOutput(BaseOutput):
     frames: list[list[Image.Image]] | np.ndarray | Tensor
 
 
-class ARTVPipeline(DiffusionPipeline):
+class ARTVPipeline(StoredPipeline):
     """Text-to-video with ART•V: `from_pretrained`, `save_pretrained`, `push_to_hub`, `to`, a call.
 
     `unet`, `vae`, `text_encoder`, `tokenizer` and `scheduler` are Stable Diffusion's classes, and
@@ -99,6 +84,7 @@ class ARTVPipeline(DiffusionPipeline):
     """
 
     _optional_components = ["tokenizer", "mask_unet", "mask_conditioning"]  # noqa: RUF012
+    _checked_parts = ("unet", "conditioning", "mask_unet", "mask_conditioning")
 
     def __init__(
         self,
@@ -177,85 +163,6 @@ class ARTVPipeline(DiffusionPipeline):
             fps=origin.fps,
             training=None if training is None else dict(training),
         )
-
-    @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
-    ) -> ARTVPipeline:
-        """Load what `save_pretrained` or `lightning export` wrote: a folder or a hub id.
-
-        Only safetensors are read, every file is compared with `sha256.txt`, and no code is taken
-        from the folder.
-
-        Args:
-            pretrained_model_name_or_path: folder or hub id.
-            kwargs: diffusers' (`torch_dtype`, `variant`, `revision`, parts to take the place of the
-                folder's).
-
-        Raises:
-            UserError: an option that cannot be used here.
-            MissingWeightsError: nothing there, or a file or the variant is missing.
-            CorruptWeightsError: a damaged file, or not what an export writes.
-        """
-        kwargs["use_safetensors"] = True
-        folder = local_folder(pretrained_model_name_or_path, kwargs.pop("revision", None))
-        kwargs["variant"] = variant_of(folder, kwargs.get("variant"))
-        try:
-            pipeline = super().from_pretrained(folder, **kwargs)
-        except FAILURES as error:
-            raise cls._why(folder, kwargs, error) from error
-        for name in ("unet", "conditioning", "mask_unet", "mask_conditioning"):
-            if name not in kwargs and getattr(pipeline, name) is not None:
-                check_tensors(folder, name, getattr(pipeline, name).state_dict().keys())
-        for part in pipeline.components.values():
-            if isinstance(part, nn.Module):
-                align(part)
-        return pipeline
-
-    @classmethod
-    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
-        """diffusers' `load_config`, also of a folder that an earlier version wrote."""
-        config = super().load_config(*args, **kwargs)
-        return today(config) if isinstance(config, dict) else config
-
-    @classmethod
-    def _why(cls, folder: Path, options: Mapping[str, Any], error: Exception) -> UserError:
-        """Options that cannot be used, or a damaged folder: that fails without options too."""
-        reason = " ".join(str(error).split())[:200].rstrip(".")
-        variant = options["variant"]
-        given = [name for name in options if name not in ("variant", "use_safetensors")]
-        if given:
-            with suppress(*FAILURES):
-                super().from_pretrained(folder, use_safetensors=True, variant=variant)
-                return UserError(
-                    f"{folder} cannot be loaded with {', '.join(given)} ({reason}): leave that "
-                    f"away or change it."
-                )
-        return CorruptWeightsError(
-            f"{folder} cannot be loaded as an ARTVPipeline ({reason}): export it again."
-        )
-
-    def save_pretrained(
-        self, save_directory: str | Path, safe_serialization: bool = True, **kwargs: Any
-    ) -> None:
-        """diffusers' `save_pretrained`, with a model card and `sha256.txt`.
-
-        Raises:
-            UserError: another format than safetensors is asked for.
-        """
-        if not safe_serialization:
-            raise UserError("ARTVPipeline saves safetensors only: leave safe_serialization True.")
-        folder = Path(save_directory)
-        super().save_pretrained(str(folder), **kwargs)
-        write_checksums(folder)
-        write_card(folder, self.config.training or {})
-
-    def _upload_folder(self, working_dir: str | Path, repo_id: str, **kwargs: Any) -> Any:
-        """Complete a folder before its upload: diffusers puts an empty card in place of ours."""
-        folder = Path(working_dir)
-        write_checksums(folder)
-        write_card(folder, self.config.training or {}, repo_id)
-        return super()._upload_folder(working_dir, repo_id, **kwargs)
 
     @torch.no_grad()
     def __call__(
@@ -351,7 +258,8 @@ class ARTVPipeline(DiffusionPipeline):
                 bar.update()
                 if on_step is None:
                     return
-                seen = {"frame": step.frame, "clean": step.clean, "mask": step.mask}
+                mask = step.mask if isinstance(step, MaskedStep) else None
+                seen = {"frame": step.frame, "clean": step.clean, "mask": mask}
                 on_step(self, next(done), step.timestep, seen)
 
             frames = system.generate(segments, generators, size, first, settings, observe)

@@ -1,0 +1,127 @@
+"""How any system's pipeline is kept: safetensors with checksums and a model card, checked before
+anything is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from diffusers import DiffusionPipeline
+from torch import nn
+
+from lightning_artv.errors import CorruptWeightsError, UserError
+from lightning_artv.pipelines.card import write_card
+from lightning_artv.pipelines.folder import (
+    check_tensors,
+    local_folder,
+    today,
+    variant_of,
+    write_checksums,
+)
+
+FAILURES = (
+    *(OSError, ValueError, RuntimeError, KeyError, TypeError),
+    *(AttributeError, ImportError, AssertionError),
+)
+"""What diffusers and its libraries raise at options and files that they cannot use."""
+
+
+def align(module: nn.Module) -> None:
+    """Put weights where torch would: a file's lie anywhere, and kernels round by where they lie."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.data_ptr() % 64:
+            tensor.data = tensor.data.clone()
+
+
+Stored = TypeVar("Stored", bound="StoredPipeline")
+
+
+class StoredPipeline(DiffusionPipeline):
+    """A pipeline whose `config.training` says what its model card tells of the training."""
+
+    _checked_parts: ClassVar[tuple[str, ...]] = ()
+    """Parts whose files must hold exactly the tensors that the loaded part has."""
+
+    @classmethod
+    def from_pretrained(
+        cls: type[Stored], pretrained_model_name_or_path: str | Path, **kwargs: Any
+    ) -> Stored:
+        """Load what `save_pretrained` or `lightning export` wrote: a folder or a hub id.
+
+        Only safetensors are read, every file is compared with `sha256.txt`, and no code is taken
+        from the folder.
+
+        Args:
+            pretrained_model_name_or_path: folder or hub id.
+            kwargs: diffusers' (`torch_dtype`, `variant`, `revision`, parts to take the place of the
+                folder's).
+
+        Raises:
+            UserError: an option that cannot be used here.
+            MissingWeightsError: nothing there, or a file or the variant is missing.
+            CorruptWeightsError: a damaged file, or not what an export writes.
+        """
+        kwargs["use_safetensors"] = True
+        folder = local_folder(pretrained_model_name_or_path, kwargs.pop("revision", None))
+        kwargs["variant"] = variant_of(folder, kwargs.get("variant"))
+        try:
+            pipeline = super().from_pretrained(folder, **kwargs)
+        except FAILURES as error:
+            raise cls._why(folder, kwargs, error) from error
+        for name in cls._checked_parts:
+            if name not in kwargs and getattr(pipeline, name) is not None:
+                check_tensors(folder, name, getattr(pipeline, name).state_dict().keys())
+        for part in pipeline.components.values():
+            if isinstance(part, nn.Module):
+                align(part)
+        return pipeline
+
+    @classmethod
+    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
+        """diffusers' `load_config`, also of a folder that an earlier version wrote."""
+        config = super().load_config(*args, **kwargs)
+        return today(config) if isinstance(config, dict) else config
+
+    @classmethod
+    def _why(cls, folder: Path, options: Mapping[str, Any], error: Exception) -> UserError:
+        """Options that cannot be used, or a damaged folder: that fails without options too."""
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        variant = options["variant"]
+        given = [name for name in options if name not in ("variant", "use_safetensors")]
+        if given:
+            with suppress(*FAILURES):
+                super().from_pretrained(folder, use_safetensors=True, variant=variant)
+                return UserError(
+                    f"{folder} cannot be loaded with {', '.join(given)} ({reason}): leave that "
+                    f"away or change it."
+                )
+        return CorruptWeightsError(
+            f"{folder} cannot be loaded as an {cls.__name__} ({reason}): export it again."
+        )
+
+    def save_pretrained(
+        self, save_directory: str | Path, safe_serialization: bool = True, **kwargs: Any
+    ) -> None:
+        """diffusers' `save_pretrained`, with a model card and `sha256.txt`.
+
+        Raises:
+            UserError: another format than safetensors is asked for.
+        """
+        if not safe_serialization:
+            raise UserError(
+                f"{type(self).__name__} saves safetensors only: leave safe_serialization True."
+            )
+        folder = Path(save_directory)
+        super().save_pretrained(str(folder), **kwargs)
+        write_checksums(folder)
+        write_card(folder, self.config.training or {})
+
+    def _upload_folder(self, working_dir: str | Path, repo_id: str, **kwargs: Any) -> Any:
+        """Complete a folder before its upload: diffusers puts an empty card in place of ours."""
+        folder = Path(working_dir)
+        write_checksums(folder)
+        write_card(folder, self.config.training or {}, repo_id)
+        return super()._upload_folder(working_dir, repo_id, **kwargs)

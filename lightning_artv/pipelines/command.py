@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from lightning_artv.checkpoints.file import (
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import atomic_path, writing_to
 from lightning_artv.networks.pretrained import without_bars
-from lightning_artv.pipelines.artv import ARTVPipeline
 from lightning_artv.pipelines.card import write_card
 from lightning_artv.pipelines.folder import INDEX
+from lightning_artv.systems.base import VideoSystem
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,7 +57,7 @@ def export(
     _check_output(output, overwrite)
     system = load_system(checkpoint, weights)
     record = training_record(read_checkpoint(checkpoint), weights)
-    pipeline = ARTVPipeline.from_system(system, record)
+    pipeline = pipeline_class(system).from_system(system, record)
     with atomic_path(output) as temporary:
         with writing_to(output):
             pipeline.save_pretrained(temporary)
@@ -67,6 +68,21 @@ def export(
     if old.is_dir():
         shutil.rmtree(old)
     return output
+
+
+def pipeline_class(system: VideoSystem) -> Any:
+    """The diffusers pipeline that a system is exported as.
+
+    Raises:
+        UserError: a system that has none.
+    """
+    if system.pipeline is None:
+        raise UserError(
+            f"{type(system).__name__} has no diffusers pipeline to export: share its checkpoint, "
+            "which `lightning generate` and `load_system` read."
+        )
+    module, _, name = system.pipeline.rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def training_record(checkpoint: Mapping[str, Any], weights: Weights) -> dict[str, Any]:

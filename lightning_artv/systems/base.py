@@ -67,6 +67,17 @@ class SamplingSettings:
 
 
 @dataclass(frozen=True)
+class Request:
+    """What `VideoSystem.generate` is asked for; its arguments."""
+
+    segments: tuple[Segment, ...]
+    generators: tuple[torch.Generator, ...]
+    size: tuple[int, int]
+    first_frame: Tensor | None
+    settings: SamplingSettings
+
+
+@dataclass(frozen=True)
 class DenoisingStep:
     """What an observer of generation sees after each denoising step; a system may add to it.
 
@@ -169,12 +180,19 @@ class VideoSystem(nn.Module, ABC):
     Attributes:
         windows: class of the training windows that the system understands; its defaults serve
             where `data.windows` names none.
+        continues: whether `generate` takes a first frame.
+        pipeline: dotted path of the diffusers pipeline that `lightning export` writes; None in a
+            system that has none.
         renamed: how names of weights in earlier checkpoints begin -> how they begin now.
         origin: what a checkpoint or an exported folder says of itself; empty for a system that was
             made by hand.
     """
 
     windows: ClassVar[type[Windows]]
+
+    continues: ClassVar[bool] = False
+
+    pipeline: ClassVar[str | None] = None
 
     renamed: ClassVar[Mapping[str, str]] = {}
 
@@ -193,6 +211,36 @@ class VideoSystem(nn.Module, ABC):
     @abstractmethod
     def loss(self, batch: VideoBatch, generators: Generators) -> LossOutput:
         """The training loss of one batch; `generators` holds one per sample."""
+
+    def check(self, request: Request) -> None:
+        """Say what is wrong with a request, before anything is computed.
+
+        Raises:
+            UserError: a request that cannot be served, in one sentence.
+        """
+        batch, (height, width), multiple = len(request.generators), request.size, self.size_multiple
+        if not request.segments:
+            raise UserError("Nothing to generate: give at least one segment (a prompt and frames).")
+        for segment in request.segments:
+            if len(segment.prompts) != batch:
+                raise UserError(
+                    f"A segment has {len(segment.prompts)} prompts but {batch} videos are being "
+                    "made: give one each."
+                )
+        if min(height, width) < 1 or height % multiple or width % multiple:
+            near = "x".join(str(max(1, round(side / multiple)) * multiple) for side in request.size)
+            raise UserError(
+                f"Size {height}x{width} is not divisible by {multiple}, as this system needs: "
+                f"choose e.g. {near}."
+            )
+        first = request.first_frame
+        if first is not None and not self.continues:
+            raise UserError(f"{type(self).__name__} makes all frames itself: give no first frame.")
+        if first is not None and first.shape != (batch, 3, height, width):
+            raise UserError(
+                f"The first frame has shape {tuple(first.shape)}, expected "
+                f"{(batch, 3, height, width)} (B, 3, H, W)."
+            )
 
     @abstractmethod
     def generate(

@@ -53,6 +53,8 @@ class HeldOutClips:
 class SampleLogger(Callback):
     """Every so many steps, generates clips from held-out first frames and captions, and from text.
 
+    A system that makes its first frames itself is given the held-out captions alone.
+
     Writes to TensorBoard, under the averaged weights where the EMA callback is on and with the same
     noise every time: `samples/held_out` (truth above, generated below) and `samples/prompts` as
     animated pictures, and the figures of the system's own `recorder`.
@@ -128,7 +130,8 @@ class SampleLogger(Callback):
         recorder = module.system.recorder()
         if self._held_out is not None:
             truth, captions = self._held_out.pixels(module.system), self._held_out.captions
-            clips = self._generate(module, captions, truth[:, 0], size, recorder)
+            first = truth[:, 0] if module.system.continues else None
+            clips = self._generate(module, captions, first, size, recorder)
             yield "samples/held_out", self._animation(clips, truth)
         if self.prompts:
             clips = self._generate(module, self.prompts, None, size, recorder)

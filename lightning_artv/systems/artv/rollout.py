@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lightning_artv.diffusion.guidance import branches, combine
 from lightning_artv.diffusion.noise import randn
-from lightning_artv.diffusion.samplers import SAMPLERS, Sampled
-from lightning_artv.errors import UserError
+from lightning_artv.diffusion.samplers import Sampled
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
 from lightning_artv.systems.artv.denoiser import ARTVDenoiser
@@ -24,33 +22,17 @@ from lightning_artv.systems.artv.references import (
     without_references,
 )
 from lightning_artv.systems.artv.settings import ARTVSampling
-from lightning_artv.systems.base import Observer, Segment
-
-
-@dataclass(frozen=True)
-class FrameRequest:
-    """What is to be made; see `VideoSystem.generate`."""
-
-    segments: tuple[Segment, ...]
-    generators: tuple[torch.Generator, ...]
-    size: tuple[int, int]
-    first_frame: Tensor | None
-    settings: ARTVSampling
+from lightning_artv.systems.base import Observer, Request
 
 
 def rollout(
     denoiser: ARTVDenoiser,
     autoencoder: Autoencoder,
     text_encoder: TextEncoder,
-    request: FrameRequest,
+    request: Request,
     observer: Observer | None,
 ) -> Iterator[Tensor]:
-    """Check the request, then yield frames as they are made; see `VideoSystem.generate`.
-
-    Raises:
-        UserError: at once, before the first frame, for a request that cannot be served.
-    """
-    check_request(request, autoencoder.factor, denoiser)
+    """Yield frames as they are made; see `VideoSystem.generate`. The request is checked before."""
     return _Rollout(denoiser, autoencoder, text_encoder, request, observer).frames()
 
 
@@ -62,10 +44,11 @@ class _Rollout:
         denoiser: ARTVDenoiser,
         autoencoder: Autoencoder,
         text_encoder: TextEncoder,
-        request: FrameRequest,
+        request: Request,
         observer: Observer | None,
     ) -> None:
         self.denoiser, self.autoencoder, self.text_encoder = denoiser, autoencoder, text_encoder
+        assert isinstance(request.settings, ARTVSampling)  # `ARTV.check` has seen to it
         self.request, self.settings, self.observer = request, request.settings, observer
         self.generators = request.generators
         self.device = next(denoiser.parameters()).device
@@ -179,41 +162,3 @@ def _leave_out(conditions: FrameConditions, name: str | None) -> FrameConditions
 def _stack(variants: Sequence[FrameConditions]) -> FrameConditions:
     fields = [field.name for field in dataclasses.fields(FrameConditions)]
     return FrameConditions(**{f: torch.cat([getattr(v, f) for v in variants]) for f in fields})
-
-
-def check_request(request: FrameRequest, multiple: int, denoiser: ARTVDenoiser) -> None:
-    """Raise a UserError that names what is wrong with a request."""
-    segments, size, settings = request.segments, request.size, request.settings
-    first_frame, batch = request.first_frame, len(request.generators)
-    if not segments:
-        raise UserError("Nothing to generate: give at least one segment (a prompt and its frames).")
-    for segment in segments:
-        if len(segment.prompts) != batch:
-            raise UserError(
-                f"A segment has {len(segment.prompts)} prompts but {batch} videos are being "
-                f"made: give one each."
-            )
-    if min(size) < multiple or size[0] % multiple or size[1] % multiple:
-        raise UserError(
-            f"Size {size[0]}x{size[1]} is not divisible by the autoencoder's factor {multiple}: "
-            f"choose e.g. {_round(size[0], multiple)}x{_round(size[1], multiple)}."
-        )
-    if first_frame is not None and tuple(first_frame.shape) != (batch, 3, *size):
-        raise UserError(
-            f"The first frame has shape {tuple(first_frame.shape)}, expected {(batch, 3, *size)} "
-            f"(B, 3, H, W)."
-        )
-    if settings.sampler not in SAMPLERS:
-        raise UserError(f"Unknown sampler {settings.sampler!r}: choose {' or '.join(SAMPLERS)}.")
-    for steps in (settings.steps, settings.first_steps or 1):
-        if not 1 <= steps <= len(denoiser.schedule):
-            raise UserError(f"{steps} steps: choose 1 to {len(denoiser.schedule)}.")
-    if not 0 <= settings.noise_level <= denoiser.masking.max_noise_level:
-        raise UserError(
-            f"Noise level {settings.noise_level} was not trained: choose 0 to "
-            f"{denoiser.masking.max_noise_level}."
-        )
-
-
-def _round(value: int, multiple: int) -> int:
-    return max(1, round(value / multiple)) * multiple

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.loss import Weighting, clean_mse, loss_weights
 from lightning_artv.diffusion.noise import Generators, rand, randint, randn
+from lightning_artv.diffusion.samplers import SAMPLERS
 from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
@@ -28,10 +29,17 @@ from lightning_artv.systems.artv.references import (
     without_references,
     without_text,
 )
-from lightning_artv.systems.artv.rollout import FrameRequest, rollout
+from lightning_artv.systems.artv.rollout import rollout
 from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.artv.windows import NextFrame, in_roles
-from lightning_artv.systems.base import LossOutput, Observer, SamplingSettings, Segment, VideoSystem
+from lightning_artv.systems.base import (
+    LossOutput,
+    Observer,
+    Request,
+    SamplingSettings,
+    Segment,
+    VideoSystem,
+)
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,8 @@ class ARTV(VideoSystem):
 
     renamed: ClassVar[Mapping[str, str]] = WEIGHTS
     windows = NextFrame
+    continues = True
+    pipeline = "lightning_artv.pipelines.artv.ARTVPipeline"
 
     def __init__(
         self,
@@ -246,6 +256,26 @@ class ARTV(VideoSystem):
         """Of the mask."""
         return MaskRecorder()
 
+    def check(self, request: Request) -> None:
+        """See `VideoSystem.check`."""
+        super().check(request)
+        settings, length = request.settings, len(self.denoiser.schedule)
+        if not isinstance(settings, ARTVSampling):
+            raise UserError(
+                f"{type(settings).__name__} are no settings of ARTV: give ARTVSampling."
+            )
+        if settings.sampler not in SAMPLERS:
+            known = " or ".join(SAMPLERS)
+            raise UserError(f"Unknown sampler {settings.sampler!r}: choose {known}.")
+        for steps in (settings.steps, settings.first_steps or 1):
+            if not 1 <= steps <= length:
+                raise UserError(f"{steps} steps: choose 1 to {length}.")
+        most = self.denoiser.masking.max_noise_level
+        if not 0 <= settings.noise_level <= most:
+            raise UserError(
+                f"Noise level {settings.noise_level} was not trained: choose 0 to {most}."
+            )
+
     def generate(
         self,
         segments: Sequence[Segment],
@@ -261,9 +291,6 @@ class ARTV(VideoSystem):
             UserError: settings of another system, or a request that cannot be served.
         """
         settings = self.sampling if settings is None else settings
-        if not isinstance(settings, ARTVSampling):
-            raise UserError(
-                f"{type(settings).__name__} are no settings of ARTV: give ARTVSampling."
-            )
-        request = FrameRequest(tuple(segments), tuple(generators), size, first_frame, settings)
+        request = Request(tuple(segments), tuple(generators), size, first_frame, settings)
+        self.check(request)
         return rollout(self.denoiser, self.autoencoder, self.text_encoder, request, observer)

@@ -115,7 +115,9 @@ def _rows(
         folder = options.out / protocol / variant.name
         name = variant.title
         yield _Row(name, folder, argparse.Namespace(**common, name=name))
-        for level in sweep.values if sweep and variant.name == BASE else ():
+        if sweep is None or variant.name != BASE:
+            continue
+        for level in sweep.values:
             name = f"{variant.title}, {sweep.name} {level}"
             changes = [*options.changes, (sweep.setting, str(level))]
             changed = argparse.Namespace(**common | {"changes": changes}, name=name)

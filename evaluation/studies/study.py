@@ -207,7 +207,7 @@ class Study:
                     f"one of {', '.join(self.settings)} and different numbers, and be one of "
                     f"{', '.join(self.axes)}."
                 )
-            sweeps[name] = Sweep(name, setting, tuple(values), str(found.get("variant", BASE)))
+            sweeps[name] = Sweep(name, str(setting), tuple(values), str(found.get("variant", BASE)))
         return sweeps
 
     def hparams(self, config: Mapping[str, Any]) -> dict[str, str | float | None]:

@@ -129,7 +129,9 @@ def _prior(plan: Plan, layout: Layout) -> Task:
 
 
 def _fit(plan: Plan, layout: Layout, variant: str, seed: int) -> Task:
-    prior, options, needs = plan.study.prior, tuple[str, ...](), SHARDS
+    prior = plan.study.prior
+    options: tuple[str, ...] = ()
+    needs: tuple[str, ...] = SHARDS
     if plan.budget.prior_steps:
         options = (f"--model.init_from={layout.checkpoint(prior, PRIOR_SEED)}",)
         needs = (f"{prior}.seed{PRIOR_SEED}.fit",)

@@ -99,15 +99,13 @@ Observer = Callable[[DenoisingStep], None]
 
 @dataclass(frozen=True)
 class Denoised:
-    """What a denoiser answers.
+    """What a denoiser answers; a system may add to it.
 
     Attributes:
         clean: predicted clean latents `[B, ...]`.
-        mask: `[B, 1 or C, h, w]` in [0, 1]; None without a mask network.
     """
 
     clean: Tensor
-    mask: Tensor | None = None
 
 
 class Recorder(ABC):

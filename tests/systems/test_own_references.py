@@ -14,10 +14,9 @@ from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.errors import UserError
 from lightning_artv.systems.artv import ARTV
-from lightning_artv.systems.artv.denoiser import Encoded
+from lightning_artv.systems.artv.denoiser import Encoded, Masked
 from lightning_artv.systems.artv.references import FrameConditions
 from lightning_artv.systems.artv.settings import ARTVSampling
-from lightning_artv.systems.base import Denoised
 
 HALF = 0.5
 
@@ -34,8 +33,8 @@ def windows() -> VideoBatch:
 def halving(system: ARTV) -> ARTV:
     """The system makes of every frame its previous one at half the contrast."""
 
-    def denoise(y_t: Tensor, t: Tensor, encoded: Encoded) -> Denoised:
-        return Denoised(HALF * encoded.y_ref)
+    def denoise(y_t: Tensor, t: Tensor, encoded: Encoded) -> Masked:
+        return Masked(HALF * encoded.y_ref)
 
     system.denoiser.denoise = denoise  # type: ignore[method-assign]
     return system

@@ -75,6 +75,17 @@ class Encoded:
     has_reference: Tensor
 
 
+@dataclass(frozen=True)
+class Masked(Denoised):
+    """What ART•V's denoiser answers.
+
+    Attributes:
+        mask: `[B, 1 or C, h, w]` in [0, 1]; None without a mask network.
+    """
+
+    mask: Tensor | None = None
+
+
 class ARTVDenoiser(Denoiser[tuple[FrameConditions, Tensor], Encoded]):
     """The dynamic-noise network, the mask network and what turns them into one prediction.
 
@@ -137,7 +148,7 @@ class ARTVDenoiser(Denoiser[tuple[FrameConditions, Tensor], Encoded]):
         mask = None if self.mask is None else self.mask.encode(*inputs)
         return Encoded(self.dynamic.encode(*inputs), mask, frames.y_ref, frames.has_reference)
 
-    def denoise(self, y_t: Tensor, t: Tensor, encoded: Encoded) -> Denoised:
+    def denoise(self, y_t: Tensor, t: Tensor, encoded: Encoded) -> Masked:
         """Eq. 7 for `y_t` `[B, C, h, w]` at steps `t` `[B]`, as clean latents.
 
         Its two sides are noises; at one `y_t` the clean latents that they imply blend alike.
@@ -152,11 +163,11 @@ class ARTVDenoiser(Denoiser[tuple[FrameConditions, Tensor], Encoded]):
         else:
             dynamic = encoded.y_ref * broadcast(encoded.has_reference, y_t) + dynamic
         if self.mask is None or encoded.mask is None:
-            return Denoised(dynamic, None)
+            return Masked(dynamic)
         mask = mask_from_logits(self.mask(y_t, t, encoded.mask), self.masking.mask_bias)
         mask = mask * broadcast(encoded.has_reference, mask)
         static = static_clean(self.masking.static_noise, y_t, encoded.y_ref, signal, noise)
-        return Denoised(blend(mask, static, dynamic), mask)
+        return Masked(blend(mask, static, dynamic), mask)
 
     def _networks(self) -> list[ConditionedUNet]:
         return [network for network in (self.dynamic, self.mask) if network is not None]

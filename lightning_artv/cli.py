@@ -34,7 +34,7 @@ commands:
   fit          train a model
   validate     compute the validation loss, with the same noise and timesteps every time
   test         the same on the test data
-  predict      generate a clip from each held-out sample's anchor frame
+  predict      generate a clip for each held-out sample
   generate     make videos from text, and optionally a first frame, with a trained checkpoint
   export       write a trained checkpoint as a folder that diffusers and others read
   consolidate  make one file of a sharded checkpoint

@@ -222,16 +222,16 @@ def _twice(keys: Sequence[_Key]) -> _Key:
 class _StrictLoader(yaml.SafeLoader):
     """A SafeLoader that refuses a key that is there twice and half of a surrogate pair."""
 
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
+    def compose_mapping_node(self, label: Any) -> Any:
+        node = super().compose_mapping_node(label)
         keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if len(set(keys)) < len(keys):
             text = f"the key {_twice(keys)[1]!r} is there twice"
             raise yaml.composer.ComposerError(None, None, text, node.start_mark)
         return node
 
-    def compose_scalar_node(self, anchor: Any) -> Any:
-        node = super().compose_scalar_node(anchor)
+    def compose_scalar_node(self, label: Any) -> Any:
+        node = super().compose_scalar_node(label)
         if _SURROGATE.search(node.value):
             text = "half of a surrogate pair is no character"
             raise yaml.composer.ComposerError(None, None, text, node.start_mark)

@@ -7,6 +7,7 @@ demand, may reach anywhere.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -243,6 +244,55 @@ def test_a_planted_circle_is_found():
     graph = {name: imported_files(code, name, known) for name, code in planted.items()}
     assert circle(graph) == ["c", "d", "a.b", "c"]
     assert circle(graph | {"d": set()}) == []
+
+
+ARTV_WORD = re.compile(r"(?i)(?<![a-z])(anchor|references|mask|noise_level)(?![a-z])")
+"""What only ART•V speaks of, as a word of its own or as a part of a name."""
+
+STILL_SPEAK_ARTV = {
+    # a library's own names for something else
+    "data_prep.selection.select": {"mask"},  # pyarrow's take
+    "lightning_artv.networks.clip": {"mask"},  # transformers' attention_mask
+    # still to go
+    "evaluation.shapes.benchmark": {"anchor", "noise_level", "references"},  # old options
+    "evaluation.shapes.options": {"anchor", "references"},
+}
+"""Modules outside ART•V's folders and its study that still have the words."""
+
+
+def artv_words(code: str) -> set[str]:
+    """The words in a module's code, docstrings and comments, in names of any case."""
+    spelled = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", code)
+    return {word.lower() for word in ARTV_WORD.findall(spelled)}
+
+
+def speaks_artv(path: Path) -> bool:
+    """Whether a file may: ART•V's own folders, and the study of it."""
+    parts = path.relative_to(ROOT).parts
+    return "artv" in parts or parts[:2] in {("evaluation", "ablations"), ("evaluation", "studies")}
+
+
+def test_shared_code_speaks_no_artv():
+    shared = {module_name(path): path.read_text() for path in sources() if not speaks_artv(path)}
+    found = {module: words for module, code in shared.items() if (words := artv_words(code))}
+    more = {module: found[module] - STILL_SPEAK_ARTV.get(module, set()) for module in found}
+    assert not {module: words for module, words in more.items() if words}
+    for module, words in STILL_SPEAK_ARTV.items():
+        assert words == found.get(module), f"{module} says less of ART•V: shorten the list"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("mask_mean = 1", {"mask"}),
+        ("class MaskRecord: pass", {"mask"}),
+        ('"guidance.anchor"', {"anchor"}),
+        ("def f(noise_level): pass  # of references", {"noise_level", "references"}),
+        ("x.masked_fill(reference, anchored, noise, level)", set()),
+    ],
+)
+def test_artvs_words_are_found_within_names(code, words):
+    assert artv_words(code) == words
 
 
 def test_the_sources_were_found():

@@ -122,8 +122,8 @@ class Seen:
 
     def _slot(self, value: int) -> int:
         """Where a hash is, or belongs."""
-        table, mask = self._table, len(self._table) - 1
-        slot = value & mask
+        table, last = self._table, len(self._table) - 1
+        slot = value & last
         while table[slot] and table[slot] != value:
-            slot = (slot + 1) & mask
+            slot = (slot + 1) & last
         return slot

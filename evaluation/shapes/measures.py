@@ -78,7 +78,7 @@ def measure_world(frames: Image, world: World, start: int = 0) -> WorldMeasures:
         )
     times = range(start, start + len(frames))
     truths = [world.render(t) for t in times]
-    untouched = [(world.mask(t) < 0.01) & (world.obstacle_mask(t) < 0.01) for t in times]
+    untouched = [(world.cover(t) < 0.01) & (world.obstacle_cover(t) < 0.01) for t in times]
     mover = _track(frames, world)
     direction, speed = _motion(mover, size)
     return WorldMeasures(

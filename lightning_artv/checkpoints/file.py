@@ -261,7 +261,7 @@ def _difference(key: str, stored: Tensor | None, parameter: nn.Parameter) -> str
 
 
 def _part(name: str) -> str:
-    """The network that a weight belongs to, such as `denoiser.mask`."""
+    """The network that a weight belongs to, such as `denoiser.dynamic`."""
     parts = name.split(".")
     return ".".join(parts[: 2 if parts[0] == "denoiser" else 1])
 

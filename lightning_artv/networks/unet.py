@@ -32,9 +32,7 @@ class UNetSource(ABC):
     def build_scaled(
         self, latent_channels: int, out_channels: int, width: float
     ) -> UNet2DConditionModel:
-        """A randomly initialised U-Net of the same layout with block widths times `width` (the
-        mask network).
-        """
+        """A randomly initialised U-Net of the same layout with block widths times `width`."""
         config = dict(self.config())
         groups = config.get("norm_num_groups", 32)
         widths = [

@@ -199,7 +199,7 @@ def bars(title: str, values: Mapping[str, Sequence[float]]) -> Chart:
 def heat(
     title: str, density: NDArray[np.float64], means: ArrayLike, x: Sequence[float], x_label: str
 ) -> Chart:
-    """How often each mask value occurs at each step (darker is more often), and the mean.
+    """How often each value occurs at each step (darker is more often), and the mean.
 
     Args:
         title: text above.

@@ -99,7 +99,7 @@ def measure_clip(frames: Image, scene: Scene, start: int = 0) -> ClipMeasures:
     """
     _check(frames, scene.size)
     truths = [scene.render(start + t) for t in range(len(frames))]
-    untouched = [scene.mask(start + t) < 0.01 for t in range(len(frames))]
+    untouched = [scene.cover(start + t) < 0.01 for t in range(len(frames))]
     background = scene.background_image().astype(np.float64)
     objects = [_segment(frame, background) for frame in frames]
     return ClipMeasures(

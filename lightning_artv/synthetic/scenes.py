@@ -104,7 +104,7 @@ class Scene:
         dx, dy = DIRECTIONS[self.direction]
         return self.x + dx * self.step * t, self.y + dy * self.step * t
 
-    def mask(self, t: float) -> NDArray[np.float64]:
+    def cover(self, t: float) -> NDArray[np.float64]:
         """Share of each pixel that the shape covers at frame `t`: `[H, W]` in [0, 1],
         antialiased.
         """
@@ -117,9 +117,9 @@ class Scene:
 
     def render(self, t: float) -> Image:
         """Frame `t`, uint8 `[H, W, 3]`."""
-        mask = self.mask(t)[..., None]
+        cover = self.cover(t)[..., None]
         color = np.array(COLORS[self.color], dtype=np.float64)
-        return np.rint(self._background() * (1 - mask) + color * mask).astype(np.uint8)
+        return np.rint(self._background() * (1 - cover) + color * cover).astype(np.uint8)
 
     def video(self) -> Image:
         """All frames, uint8 `[T, H, W, 3]`."""

@@ -127,7 +127,7 @@ class World:
         """Frame `t` without the shapes, uint8 `[H, W, 3]`."""
         return np.rint(self._background(t)).astype(np.uint8)
 
-    def obstacle_mask(self, t: int) -> NDArray[np.float64]:
+    def obstacle_cover(self, t: int) -> NDArray[np.float64]:
         """Share of each pixel that the obstacle covers at frame `t`: `[H, W]` in [0, 1]."""
         if self.obstacle is None:
             return np.zeros((self.size, self.size))
@@ -135,19 +135,19 @@ class World:
         place = (self.obstacle.x + dx, self.obstacle.y + dy)
         return coverage(self.obstacle.shape, *place, self.obstacle.radius, self.size, wrap=True)
 
-    def whole_mask(self, t: int) -> NDArray[np.float64]:
+    def whole_cover(self, t: int) -> NDArray[np.float64]:
         """Share of each pixel that the moving shape would cover without an obstacle: `[H, W]`."""
         return coverage(self.shape, *self.position(t), self.radius, self.size, wrap=True)
 
-    def mask(self, t: int) -> NDArray[np.float64]:
-        """What is seen of `whole_mask` at frame `t`: `[H, W]` in [0, 1]."""
-        return self.whole_mask(t) * (1 - self.obstacle_mask(t))
+    def cover(self, t: int) -> NDArray[np.float64]:
+        """What is seen of `whole_cover` at frame `t`: `[H, W]` in [0, 1]."""
+        return self.whole_cover(t) * (1 - self.obstacle_cover(t))
 
     def render(self, t: int) -> Image:
         """Frame `t`, uint8 `[H, W, 3]`."""
-        picture = _over(self._background(t), self.whole_mask(t), self.color)
+        picture = _over(self._background(t), self.whole_cover(t), self.color)
         if self.obstacle is not None:
-            picture = _over(picture, self.obstacle_mask(t), self.obstacle.color)
+            picture = _over(picture, self.obstacle_cover(t), self.obstacle.color)
         return np.rint(picture).astype(np.uint8)
 
     def video(self, frames: int) -> Image:
@@ -206,9 +206,9 @@ _WORDS: dict[str, tuple[str, ...]] = {
 
 
 def _over(
-    picture: NDArray[np.float64], mask: NDArray[np.float64], color: str
+    picture: NDArray[np.float64], cover: NDArray[np.float64], color: str
 ) -> NDArray[np.float64]:
-    above = mask[..., None]
+    above = cover[..., None]
     return picture * (1 - above) + np.array(COLORS[color], dtype=np.float64) * above
 
 

@@ -178,7 +178,7 @@ def test_the_obstacle_is_never_taken_for_the_moving_shape() -> None:
     world = dataclasses.replace(PLAIN, obstacle=front, pan="down")
     alone = np.stack(
         [
-            np.where(world.obstacle_mask(t)[..., None] > 0, world.render(t), world.background(t))
+            np.where(world.obstacle_cover(t)[..., None] > 0, world.render(t), world.background(t))
             for t in range(WINDOW)
         ]
     )
@@ -188,7 +188,7 @@ def test_the_obstacle_is_never_taken_for_the_moving_shape() -> None:
 def test_background_psnr_counts_what_no_true_shape_touches() -> None:
     front = Obstacle("blue", "square", 12.0, 16.0, 4.5)
     world = dataclasses.replace(PLAIN, obstacle=front)
-    free = (world.mask(3) < 0.01) & (world.obstacle_mask(3) < 0.01)
+    free = (world.cover(3) < 0.01) & (world.obstacle_cover(3) < 0.01)
     inside = clip(world)
     inside[3][~free] = 255
     assert measure_world(inside, world).background_psnr[3] == MAX_PSNR
@@ -199,7 +199,7 @@ def test_background_psnr_counts_what_no_true_shape_touches() -> None:
     assert measured.background_psnr[3] == pytest.approx(20 * np.log10(255 / 10))
     assert measured.background_psnr[2] == MAX_PSNR
     trail = clip(world)  # a copy of the shape where it was ten frames ago is background that is off
-    before = world.mask(0)[..., None] > 0.5
+    before = world.cover(0)[..., None] > 0.5
     trail[10] = np.where(before, trail[0], trail[10])
     assert measure_world(trail, world).background_psnr[10] < 25
 

@@ -83,11 +83,11 @@ def test_a_lost_object_has_neither_direction_nor_colour() -> None:
 def test_background_psnr_ignores_the_object_and_only_it() -> None:
     scene = Scene("red", "square", "right", "slowly", "grey", 8.0, 16.0, 4.0)
     inside = scene.video()
-    inside[3][scene.mask(3) >= 0.01] = 255
+    inside[3][scene.cover(3) >= 0.01] = 255
     assert measure_clip(inside, scene).background_psnr[3] == MAX_PSNR
     assert measure_clip(inside, scene).psnr[3] < 25
     outside = scene.video()
-    outside[3][scene.mask(3) < 0.01] += 10
+    outside[3][scene.cover(3) < 0.01] += 10
     expected = 20 * np.log10(255 / 10)
     assert measure_clip(outside, scene).background_psnr[3] == pytest.approx(expected)
 

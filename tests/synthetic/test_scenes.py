@@ -37,7 +37,7 @@ scenes = st.builds(
 @settings(deadline=None, max_examples=60)
 def test_the_shape_never_touches_the_border_and_moves_as_it_says(scene: Scene) -> None:
     for t in (0, scene.frames - 1):
-        mask = scene.mask(t)
+        mask = scene.cover(t)
         # antialiased corners cover up to a pixel too much, which shows on the smallest shapes
         assert mask.sum() == pytest.approx(area(scene.shape, scene.radius), rel=0.1, abs=1.0)
         assert mask.sum() == pytest.approx(_full_area(scene, t), abs=1e-6)
@@ -72,7 +72,7 @@ def test_displacement_over_16_frames_is_visible() -> None:
 
 def test_pixels_are_colour_inside_background_outside_and_mixed_between() -> None:
     scene = Scene("red", "square", "right", "slowly", "dusky", 10.25, 16.0, 5.0)
-    frame, background, mask = scene.render(0), scene.background_image(), scene.mask(0)
+    frame, background, mask = scene.render(0), scene.background_image(), scene.cover(0)
     assert (frame[mask == 1] == COLORS["red"]).all()
     assert (frame[mask == 0] == background[mask == 0]).all()
     edge = (mask > 0.1) & (mask < 0.9)

@@ -33,13 +33,13 @@ worlds = st.builds(
 @given(worlds, st.integers(0, 200))
 @settings(deadline=None, max_examples=60)
 def test_nothing_is_lost_at_the_borders(world: World, t: int) -> None:
-    whole = world.whole_mask(t)
+    whole = world.whole_cover(t)
     assert whole.sum() == pytest.approx(area(world.shape, world.radius), rel=0.1, abs=1.0)
-    assert world.mask(t).max() <= 1.0
-    assert (world.mask(t) <= whole).all()
+    assert world.cover(t).max() <= 1.0
+    assert (world.cover(t) <= whole).all()
     background = np.roll(world.background(0), world.scroll(t)[::-1], axis=(0, 1))
     assert (world.background(t) == background).all()
-    assert (world.obstacle_mask(t).sum() == 0) == (world.obstacle is None)
+    assert (world.obstacle_cover(t).sum() == 0) == (world.obstacle is None)
 
 
 @given(worlds)
@@ -47,9 +47,9 @@ def test_nothing_is_lost_at_the_borders(world: World, t: int) -> None:
 def test_shapes_are_painted_in_the_right_order(world: World) -> None:
     for t in (0, 17, 127):
         picture = world.render(t)
-        hidden = world.obstacle_mask(t) == 1
-        seen = (world.whole_mask(t) == 1) & (world.obstacle_mask(t) == 0)
-        free = (world.whole_mask(t) == 0) & (world.obstacle_mask(t) == 0)
+        hidden = world.obstacle_cover(t) == 1
+        seen = (world.whole_cover(t) == 1) & (world.obstacle_cover(t) == 0)
+        free = (world.whole_cover(t) == 0) & (world.obstacle_cover(t) == 0)
         if world.obstacle is not None:
             assert (picture[hidden] == COLORS[world.obstacle.color]).all()
         assert (picture[seen] == COLORS[world.color]).all()
@@ -107,11 +107,11 @@ def test_an_obstacle_hides_the_moving_shape_when_nothing_scrolls() -> None:
         if world.obstacle is None:
             continue
         assert world.obstacle.color != world.color
-        assert world.obstacle_mask(0)[world.whole_mask(0) > 0].sum() == pytest.approx(0, abs=0.5)
+        assert world.obstacle_cover(0)[world.whole_cover(0) > 0].sum() == pytest.approx(0, abs=0.5)
         if world.pan == "still":
             turn = round(world.size / SPEEDS[world.speed])
-            least = min(world.mask(t).sum() for t in range(turn))
-            assert least < 0.75 * world.whole_mask(0).sum()
+            least = min(world.cover(t).sum() for t in range(turn))
+            assert least < 0.75 * world.whole_cover(0).sum()
 
 
 def test_the_same_arguments_give_the_same_world_and_splits_are_disjoint() -> None:

@@ -75,8 +75,19 @@ def test_the_rules_of_a_picture() -> None:
     assert picture(np.array([[0, 255, 256, 65535]], np.uint16))[0].tolist() == [[0, 0, 1, 255]]
     assert picture(torch.tensor([[0.0, 0.5, 1.0]]))[2].tolist() == [[0, 128, 255]]
     assert picture(Image.new("CMYK", (1, 1), (0, 255, 255, 0)))[:, 0, 0].tolist() == [255, 0, 0]
+    for straight, multiplied in (("RGBA", "RGBa"), ("LA", "La")):
+        image = Image.fromarray(noise(9, 12, len(straight))).convert(multiplied)
+        assert torch.equal(picture(image), picture(image.convert(straight)))
     turned = with_orientation(6)
     assert torch.equal(picture(turned), picture(turned.rotate(-90, expand=True)))
+
+
+@pytest.mark.parametrize("kind", ["u2", "f2", "f4", "f8"])
+def test_the_order_of_bytes_changes_nothing(kind: str) -> None:
+    values = noise(9, 12, 3, top=65536, kind=np.uint16)
+    values = values if kind == "u2" else (values / 65535).astype(kind)
+    for order in "<>":
+        assert torch.equal(picture(values.astype(order + kind)), picture(values))
 
 
 def test_a_grey_of_16_bits_may_have_one_transparent_value(tmp_path: Path) -> None:
@@ -104,6 +115,10 @@ def test_damaged_exif_does_not_spoil_a_good_picture(tmp_path: Path) -> None:
         (np.zeros((4, 4, 3), np.int64), "got int64"),
         (np.full((4, 4, 3), -0.1), r"\[0, 1\]"),
         (torch.full((3, 4, 4), float("nan")), r"\[0, 1\]"),
+        (np.full((4, 4, 3), 1.0000001), "from 1.0000001 to"),
+        (torch.zeros(3, 4, 4, device="meta"), "on the device 'meta'"),
+        (torch.zeros(3, 4, 4).to_sparse(), "torch.sparse_coo"),
+        (Image.new("RGB", (0, 4)), "got 0x4"),
         (b"bytes", "got bytes"),
     ],
 )

@@ -117,6 +117,8 @@ def _readable(name: str | Path) -> Iterator[None]:
 
 def _to_tensor(image: Image.Image, size: tuple[int, int] | None) -> Tensor:
     """An open image as `picture` gives it."""
+    if not (image.width and image.height):
+        raise UserError(f"A picture must have pixels, got {image.width}x{image.height}.")
     image = _on_white(_upright(image))
     if size is not None:
         image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
@@ -134,6 +136,8 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _on_white(image: Image.Image) -> Image.Image:
     """RGB; transparent parts become white, 16-bit greys keep their upper 8 bits."""
+    if image.mode == "La":  # premultiplied; Pillow only knows the way to LA
+        image = image.convert("LA")
     if image.mode.startswith("I"):
         image = _eight_bits(image)
     elif image.mode == "F":
@@ -158,8 +162,7 @@ def _channels_last(image: Tensor | np.ndarray) -> np.ndarray:
     if isinstance(image, Tensor):
         if image.dim() == 3 and image.shape[0] in CHANNELS:
             image = image.permute(1, 2, 0)
-        image = image.detach().cpu()
-        image = (image.float() if image.is_floating_point() else image).numpy()
+        image = _as_array(image.detach())
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     if not image.size or image.ndim not in (2, 3) or (*image.shape, 1)[2] not in CHANNELS:
@@ -170,12 +173,23 @@ def _channels_last(image: Tensor | np.ndarray) -> np.ndarray:
     return image
 
 
+def _as_array(image: Tensor) -> np.ndarray:
+    try:
+        return (image.float() if image.is_floating_point() else image).numpy(force=True)
+    except (NotImplementedError, RuntimeError, TypeError) as error:
+        raise UserError(
+            f"A picture must be an ordinary tensor with values, got one of {image.dtype}, "
+            f"{image.layout}, on the device '{image.device}'."
+        ) from error
+
+
 def _to_bytes(image: np.ndarray) -> np.ndarray:
     """The same in uint8.
 
     Raises:
         UserError: another type, or floats outside [0, 1].
     """
+    image = image.astype(image.dtype.newbyteorder("="), copy=False)
     if image.dtype == np.bool_:
         image = image.astype(np.uint8) * np.uint8(255)
     elif image.dtype == np.uint16:
@@ -184,7 +198,7 @@ def _to_bytes(image: np.ndarray) -> np.ndarray:
         if not (image.min() >= 0 and image.max() <= 1):  # NaN is neither
             raise UserError(
                 f"A picture must be uint8 [3, H, W] or the like, or hold floats in [0, 1], got "
-                f"{image.dtype} from {image.min():g} to {image.max():g}."
+                f"{image.dtype} from {image.min():.9g} to {image.max():.9g}."
             )
         image = (image.astype(np.float64) * 255).round().astype(np.uint8)
     elif image.dtype != np.uint8:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ _MAGIC = {
     b"7z\xbc\xaf": ("a 7z archive", "unpack it"),
     b"SQLite format 3": ("an SQLite database", "save the table as CSV"),
     b"ARROW1": ("an Arrow file", "save it as CSV"),
+    codecs.BOM_UTF32_BE: ("UTF-32", "save it as UTF-8, such as with iconv -f utf-32 -t utf-8"),
     b"%PDF": ("a PDF", "save its text as UTF-8"),
     b"{\\rtf": ("a rich text document", "save it as plain text"),
 }
@@ -100,14 +102,15 @@ def foreign(data: bytes) -> str | None:
 def read_lines(path: str | Path, what: str = "file") -> list[str]:
     """The entries of a list with one entry a line, such as prompts.
 
-    Blanks around an entry are dropped, and so are blank lines and comments, which are lines that
-    begin with `#`. An entry that begins with `#` is written `\\#`.
+    Blanks around an entry are dropped, and so are byte order marks before it, as where files were
+    joined, blank lines, and comments, which are lines that begin with `#`. An entry that begins
+    with `#` is written `\\#`.
 
     Raises:
         UserError: no such file, or it is not a text, see `read_text`.
     """
-    lines = (line.strip() for line in read_text(path, what).split("\n"))
-    kept = (line for line in lines if line and not line.startswith("#"))
+    lines = (line.lstrip("\ufeff").strip() for line in read_text(path, what).split("\n"))
+    kept = (line for line in lines if not is_blank(line) and not line.startswith("#"))
     return [line[1:] if line.startswith("\\#") else line for line in kept]
 
 
@@ -178,8 +181,15 @@ def parse_json(text: str, surrogates: bool = False) -> Any:
 
 
 def one_line(text: str) -> str:
-    """The words of a text with single blanks between them, without a byte order mark in front."""
-    return " ".join(text.replace("\0", " ").split()).lstrip("\ufeff ")
+    """The words of a text with single blanks between them, without a byte order mark in front;
+    empty where it has nothing to be seen."""
+    line = " ".join(text.replace("\0", " ").split()).lstrip("\ufeff ")
+    return "" if is_blank(line) else line
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing in a text can be seen: blanks, control characters, zero-width ones."""
+    return all(char.isspace() or unicodedata.category(char) in ("Cc", "Cf") for char in text)
 
 
 def has_surrogates(text: str) -> bool:
@@ -201,10 +211,11 @@ def _not_text(data: bytes, coding: str, error: UnicodeDecodeError) -> str:
     mark = 3 if data.startswith(codecs.BOM_UTF8) else 2 if coding == "utf-16" else 0
     at = error.start + (mark if len(error.object) < len(data) else 0)
     line = data.count(b"\n", 0, at) + 1
-    form = "UTF-16" if coding == "utf-16" else "UTF-8"
+    wide = coding == "utf-16"
     return (
-        f"is not {form} text: byte {at} (line {line}) is 0x{data[at]:02x}; save it as UTF-8, "
-        "such as with iconv -f latin1 -t utf-8"
+        f"is not {'UTF-16' if wide else 'UTF-8'} text: byte {at} (line {line}) is "
+        f"0x{data[at]:02x}; save it as UTF-8"
+        f"{'' if wide else ', such as with iconv -f latin1 -t utf-8'}"
     )
 
 

@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from lightning_artv.errors import UserError
 from lightning_artv.files import (
     decode_text,
+    is_blank,
+    one_line,
     parse_json,
     read_json,
     read_lines,
     read_text,
     read_yaml,
 )
+from lightning_artv.generation.storyboard import read_storyboard
 from lightning_artv.names import Names, find_file
 
 
@@ -44,7 +47,9 @@ def test_the_same_text_comes_from_each_encoding_and_line_end(
     [
         (b"a\ncaf\xe9\n", "is not UTF-8 text: byte 5 (line 2) is 0xe9; save it as UTF-8"),
         (b"\xef\xbb\xbfcaf\xe9", "byte 6 (line 1) is 0xe9"),
-        (b"\xff\xfea", "is not UTF-16 text: byte 2 (line 1) is 0x61"),
+        (b"\xff\xfea", "is not UTF-16 text: byte 2 (line 1) is 0x61; save it as UTF-8."),
+        ("ab".encode("utf-32-be"), "NUL character"),
+        ("\ufeffab".encode("utf-32-be"), "is UTF-32, not a text: save it as UTF-8, such as"),
         ("a\nb".encode("utf-16-le"), "has a NUL character at byte 1: save it as UTF-8"),
         ("ab".encode("utf-32"), "NUL character"),
         (b"\x1f\x8b\x08\x00\xff", "is a gzip archive, not a text: unpack it with gunzip"),
@@ -90,6 +95,22 @@ def test_any_bytes_are_a_text_or_one_sentence(data: bytes) -> None:
 def test_lines_leave_out_blank_ones_and_comments(tmp_path: Path) -> None:
     data = b"\xef\xbb\xbf a cat \r\n\r\n# a comment\r\n\\# a sign\r\n  #another\r\nroom #5\r\n"
     assert read_lines(written(tmp_path, data)) == ["a cat", "# a sign", "room #5"]
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-16-le", "utf-16-be"])
+def test_marks_of_joined_files_are_no_text(tmp_path: Path, coding: str) -> None:
+    joined = "\ufeff\ufeffa\r\n" + "\ufeff# none\n" + "\ufeffb\ufeffc\n\ufeff\n"
+    assert read_lines(written(tmp_path, joined.encode(coding))) == ["a", "b\ufeffc"]
+
+
+@pytest.mark.parametrize("blank", ["", " \t", "\xa0", "\u200b", "\ufeff", "\x07", "\u2060 \u200d"])
+def test_what_cannot_be_seen_is_blank(tmp_path: Path, blank: str) -> None:
+    assert is_blank(blank) and one_line(blank) == ""
+    assert not is_blank(f"{blank}.")
+    assert read_lines(written(tmp_path, f"a\n{blank}\nb".encode())) == ["a", "b"]
+    board = written(tmp_path, json.dumps([{"prompt": blank, "frames": 1}]).encode())
+    with pytest.raises(UserError, match="'prompt' is empty"):
+        read_storyboard(board)
 
 
 def test_only_line_ends_end_a_line(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path
 
 from lightning_artv.errors import UserError
-from lightning_artv.files import has_surrogates
+from lightning_artv.files import has_surrogates, is_blank
 from lightning_artv.generation.storyboard import Shot, read_prompts, read_storyboard
 from lightning_artv.options import Parser, add_set, number, positive, size, whole
 from lightning_artv.systems.artv.flags import add_flags
@@ -86,7 +86,7 @@ def check_together(options: argparse.Namespace) -> None:
     output = Path(options.output)
     if options.storyboard is not None and options.frames is not None:
         raise UserError("--frames does not go with --storyboard, whose segments say their own.")
-    if options.prompt is not None and not options.prompt.strip():
+    if options.prompt is not None and is_blank(options.prompt):
         raise UserError("--prompt is empty: say what the video shows.")
     if options.prompt is not None and has_surrogates(options.prompt):
         raise UserError("--prompt holds bytes that are no UTF-8: write it in UTF-8.")

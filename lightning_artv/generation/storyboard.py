@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_artv.errors import UserError, check_frames
-from lightning_artv.files import read_lines, read_yaml
+from lightning_artv.files import is_blank, read_lines, read_yaml
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _shot(entry: Any, where: str) -> Shot:
     prompt, frames = entry["prompt"], entry["frames"]
     if not isinstance(prompt, str):
         raise UserError(f"{where}: 'prompt' must be text, got {prompt!r}.")
-    if not prompt.strip():
+    if is_blank(prompt):
         raise UserError(f"{where}: 'prompt' is empty: say what the segment shows.")
     if isinstance(frames, bool) or not isinstance(frames, int) or frames < 1:
         raise UserError(f"{where}: 'frames' must be a whole number above 0, got {frames!r}.")

@@ -126,7 +126,7 @@ def test_demo_runs_measures_and_goes_on_where_it_was(
     overrides = [f"{key}={value}" for key, value in TINY.items()]
     overrides += ["trainer.max_steps=4"]
     out = tmp_path / "demo"
-    demo = Demo(out, CONFIG, train_clips=12, heldout_clips=6)
+    demo = Demo(out, CONFIG, train_clips=12, heldout_clips=6, model=ROOT / "models" / "shapes")
     demo.run(overrides)
     metrics = json.loads((out / "metrics.json").read_text())
     for key in ("psnr", "psnr_copy", "background_psnr"):
@@ -143,13 +143,16 @@ def test_demo_runs_measures_and_goes_on_where_it_was(
         assert gif.n_frames == 16
     page = (out / "index.html").read_text()
     assert "http" not in page.replace("http://www.w3.org", "") and page.count("<svg") >= 3
-    assert page.count("data:image/gif") == 2
+    assert page.count("data:image/gif") == 3
+    with Image.open(out / "shipped.gif") as gif:
+        assert gif.n_frames == metrics["shipped"]["frames"]
+    assert metrics["shipped"]["color_accuracy"] >= 0.9
     assert (out / "checkpoints" / "last.ckpt").exists() and any((out / "tensorboard").iterdir())
 
     written = (out / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     capfd.readouterr()
     demo.run(overrides)
-    assert capfd.readouterr().out.count("skipped") == 3
+    assert capfd.readouterr().out.count("skipped") == 4
     assert (out / "checkpoints" / "last.ckpt").stat().st_mtime_ns == written
 
 

@@ -26,6 +26,7 @@ def write(out: Path) -> None:
         title="ART•V demo",
         metrics=metrics,
         sizes=metrics["sizes"],
+        shipped=inline((out / "shipped.gif").read_bytes(), "gif"),
         samples=inline((out / "samples.gif").read_bytes(), "gif"),
         from_captions=inline((out / "from_captions.gif").read_bytes(), "gif"),
         table=_table(metrics),

@@ -17,6 +17,7 @@ from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import write_atomically
 
 DATA_SEED, HELDOUT_SEED = 0, 1
+MODEL = Path("models/shapes")
 
 
 class Demo:
@@ -26,18 +27,23 @@ class Demo:
         out: where everything is written.
         config: configuration of the training.
         train_clips, heldout_clips: how many clips to make.
+        model: exported folder of the trained model that is shown first.
     """
 
-    def __init__(self, out: Path, config: Path, train_clips: int, heldout_clips: int) -> None:
-        if not config.is_file():
-            raise UserError(f"{config} does not exist: run the demo from the project's folder.")
-        self.out, self.config = out, config
+    def __init__(
+        self, out: Path, config: Path, train_clips: int, heldout_clips: int, model: Path = MODEL
+    ) -> None:
+        for path in (config, model):
+            if not path.exists():
+                raise UserError(f"{path} does not exist: run the demo from the project's folder.")
+        self.out, self.config, self.model = out, config, model
         self.clips = {"train": train_clips, "heldout": heldout_clips}
         self.checkpoint = out / "checkpoints" / "last.ckpt"
         self.seconds_file = out / "seconds.json"
 
     def run(self, overrides: Sequence[str] = ()) -> None:
         """Run what is missing and say where to look."""
+        self._timed("shipped", self._show_shipped)
         self._timed("shards", self._make_shards)
         self._timed("training", lambda: self._train(overrides))
         self._timed("generation", self._generate)
@@ -73,6 +79,13 @@ class Demo:
         loaded = json.loads(self.seconds_file.read_text())
         return dict(loaded)
 
+    def _show_shipped(self) -> None:
+        """What the model in `models/` makes of captions alone, before anything is trained."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        result = evaluate.shipped(self.model, self.out, HELDOUT_SEED)
+        write_atomically(self.out / "shipped.json", json.dumps(result, indent=1).encode())
+        print(f"{self.model}, from captions alone: {self.out / 'shipped.gif'}", flush=True)
+
     def _make_shards(self) -> None:
         for split, seed in (("train", DATA_SEED), ("heldout", HELDOUT_SEED)):
             options = ["--count", str(self.clips[split]), "--seed", str(seed), "--split", split]
@@ -92,6 +105,7 @@ class Demo:
         seconds = {k: v for k, v in self._seconds().items() if not k.endswith("_done")}
         result["seconds"] = {**seconds, "generation": result.pop("generation_seconds")}
         result["seeds"] = {"train_data": DATA_SEED, "heldout_data": HELDOUT_SEED, **result["seeds"]}
+        result["shipped"] = json.loads((self.out / "shipped.json").read_text())
         result["sizes"] = {**self.clips, **result["sizes"]}
         result["peak_memory_gb"] = _peak_memory_gb()
         write_atomically(self.out / "metrics.json", json.dumps(result, indent=1).encode())

@@ -1,0 +1,64 @@
+"""`models/shapes`, the model that comes with the project, does what its card says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_artv.cli import main
+from lightning_artv.demo.evaluate import caption_figures, figures
+from lightning_artv.diffusion.noise import generators_for
+from lightning_artv.generation.command import load_model
+from lightning_artv.media import read_video
+from lightning_artv.synthetic.scenes import scene_at
+from lightning_artv.systems.base import Segment, VideoSystem
+
+MODEL = Path(__file__).parents[1] / "models" / "shapes"
+SCENES = [scene_at(i, 1, "heldout") for i in range(24)]
+CAPTIONS = tuple(scene.caption() for scene in SCENES)
+LARGEST = 16e6
+"""Bytes that the folder may take in the repository."""
+
+
+@pytest.fixture(scope="module")
+def system() -> VideoSystem:
+    return load_model(MODEL, "ema", torch.device("cpu"))
+
+
+def clips(system: VideoSystem, first: torch.Tensor | None, frames: int = 16) -> torch.Tensor:
+    g = generators_for(0, range(len(SCENES)))
+    made = system.generate([Segment(CAPTIONS, frames)], g, (32, 32), first)
+    return torch.stack([frame.permute(0, 2, 3, 1) for frame in made], dim=1)
+
+
+def test_it_is_small_and_says_how_it_was_made() -> None:
+    assert sum(f.stat().st_size for f in MODEL.rglob("*") if f.is_file()) < LARGEST
+    card = (MODEL / "README.md").read_text()
+    for word in ("samples", "seed", "Licence", "PSNR", "held-out"):
+        assert word in card
+
+
+def test_a_held_out_first_frame_is_continued(system: VideoSystem) -> None:
+    truth = torch.from_numpy(np.stack([scene.video() for scene in SCENES]))
+    made = clips(system, truth[:, 0].permute(0, 3, 1, 2))
+    found = figures(made, truth, SCENES)
+    assert found["direction_accuracy"] == found["color_accuracy"] == 1
+    assert found["psnr"][14] > 29 and found["background_psnr"][14] > 36
+    assert found["psnr"][14] > found["psnr_copy"][14] + 8
+
+
+def test_captions_alone_are_heard(system: VideoSystem) -> None:
+    found = caption_figures(clips(system, None), SCENES)
+    assert found["color_accuracy"] > 0.9 and found["background_accuracy"] > 0.9
+    assert found["direction_accuracy"] > 0.9 and found["shape_accuracy"] > 0.8
+
+
+def test_a_sentence_makes_a_video(tmp_path: Path) -> None:
+    output = tmp_path / "video.gif"
+    prompt = "a red circle moves right slowly on a grey background"
+    arguments = ["generate", "--checkpoint", MODEL, "--prompt", prompt, "--output", output]
+    assert main([str(a) for a in [*arguments, "--device", "cpu"]]) == 0
+    assert read_video(output).shape == (16, 32, 32, 3)

@@ -47,6 +47,7 @@ class StubSystem(VideoSystem):
     """Predicts 4 numbers of noise with a small network; a frozen layer stands for a VAE."""
 
     windows = NextFrame
+    continues = True
 
     def __init__(self, width: int = 4, poison: str = "") -> None:
         super().__init__()

@@ -16,9 +16,6 @@ from distributed_run import loader
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import LightningDataModule
-from lightning_artv.speed.efficiency import (
-    accumulation_steps,
-)
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
@@ -27,6 +24,7 @@ from torch.utils.data import DataLoader
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.errors import UserError
+from lightning_artv.training.bounds import accumulation_steps
 from lightning_artv.training.module import VideoModule
 from lightning_artv.training.optim import OptimizerName, adamw
 

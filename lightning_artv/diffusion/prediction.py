@@ -31,8 +31,3 @@ def v_from_x0_eps(x0: Tensor, eps: Tensor, signal: Coefficient, noise: Coefficie
 def x0_from_v(y_t: Tensor, v: Tensor, signal: Coefficient, noise: Coefficient) -> Tensor:
     """The clean latent if `v` is the velocity at `y_t`."""
     return signal * y_t - noise * v
-
-
-def eps_from_v(y_t: Tensor, v: Tensor, signal: Coefficient, noise: Coefficient) -> Tensor:
-    """The noise if `v` is the velocity at `y_t`."""
-    return signal * v + noise * y_t

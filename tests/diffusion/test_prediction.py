@@ -26,7 +26,10 @@ def test_every_way_round(angle, seed):
         (prediction.x0_from_eps(y_t, eps, signal, noise), x0),
         (prediction.eps_from_x0(y_t, x0, signal, noise), eps),
         (prediction.x0_from_v(y_t, v, signal, noise), x0),
-        (prediction.eps_from_v(y_t, v, signal, noise), eps),
+        (
+            prediction.eps_from_x0(y_t, prediction.x0_from_v(y_t, v, signal, noise), signal, noise),
+            eps,
+        ),
     ]:
         assert torch.allclose(made, expected, atol=1e-10)
 

@@ -22,7 +22,7 @@ from lightning_artv.synthetic.scenes import Scene, scene_at
 from lightning_artv.systems.base import Segment, VideoSystem
 
 GENERATION_SEED, FPS, SHOWN, SCALE = 0, 8.0, 16, 3
-SHIPPED_FRAMES = 48
+SHIPPED_FRAMES = 32
 
 
 def run(checkpoint: Path, out: Path, clips: int, seed: int) -> dict[str, Any]:

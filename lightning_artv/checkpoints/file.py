@@ -118,6 +118,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if Path(path).is_dir():
         inside = sorted(Path(path).rglob("*.ckpt"))[:1]
         hint = f"name one, such as '{inside[0]}'" if inside else "give one of `lightning fit`"
+        if (Path(path) / "model_index.json").is_file():
+            hint = "it was exported, which `lightning generate` and ARTVPipeline read"
         raise UserError(f"'{path}' is a folder, but no sharded checkpoint: {hint}.")
     if not Path(path).is_file():
         raise UserError(f"There is no checkpoint '{path}'.")

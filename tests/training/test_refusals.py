@@ -306,6 +306,12 @@ def test_the_end_of_another_process_is_one_sentence(text: str) -> None:
     assert "Another process of this run has ended" in str(refusal(RuntimeError(text)))
 
 
+def test_an_exported_folder_is_told_who_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").touch()
+    with pytest.raises(UserError, match=r"it was exported, which `lightning generate` and"):
+        read_checkpoint(tmp_path)
+
+
 def test_a_folder_with_checkpoints_is_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is a folder, but no sharded checkpoint: give one of"):
         read_checkpoint(tmp_path)

@@ -7,7 +7,6 @@ demand, may reach anywhere.
 from __future__ import annotations
 
 import ast
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,108 +183,6 @@ def test_imports_point_one_way(path):
 @pytest.mark.parametrize("path", sources(), ids=module_name)
 def test_nothing_read_is_unpickled_or_executed(path):
     assert list(unsafe_problems(path.read_text(), module_name(path))) == []
-
-
-STILL_CIRCLES = {
-    "lightning_artv.networks.pretrained": {"lightning_artv.networks.single_file"},
-    "data_prep.engine": {"data_prep.engine.local", "data_prep.engine.ray"},
-}
-"""Imports inside functions that close a circle and are still to go."""
-
-
-def imported_files(code: str, module: str, known: set[str]) -> set[str]:
-    """The modules among `known` that a module's imports name, wherever in it they stand."""
-    found = set()
-    for name in imports(code):
-        holder = name if name in known else name.rpartition(".")[0]
-        found |= {holder} & known - {module}
-    return found
-
-
-def circle(graph: dict[str, set[str]]) -> list[str]:
-    """The names along one circle of `graph`, the first one again at its end; empty without one."""
-    done: set[str] = set()
-
-    def walk(name: str, path: list[str]) -> list[str]:
-        if name in path:
-            return [*path[path.index(name) :], name]
-        if name in done:
-            return []
-        for other in sorted(graph[name]):
-            if found := walk(other, [*path, name]):
-                return found
-        done.add(name)
-        return []
-
-    return next((found for name in sorted(graph) if (found := walk(name, []))), [])
-
-
-def test_no_circle_of_files():
-    """Imports inside functions and under TYPE_CHECKING count; only the package's `__init__`, which
-    loads on demand, is left out.
-    """
-    code = {module_name(path): path.read_text() for path in sources()}
-    known = set(code) - set(PACKAGES)
-    graph = {name: imported_files(code[name], name, known) for name in known}
-    for name, others in STILL_CIRCLES.items():
-        assert others <= graph[name], f"{name} is in no circle any more: take it off the list"
-        graph[name] -= others
-    assert circle(graph) == []
-
-
-def test_a_planted_circle_is_found():
-    known = {"a", "a.b", "c", "d"}
-    planted = {
-        "a.b": "def f():\n    from c import x",
-        "c": "if TYPE_CHECKING:\n    from d import y",
-        "d": "from a.b import z",
-        "a": "import c",
-    }
-    graph = {name: imported_files(code, name, known) for name, code in planted.items()}
-    assert circle(graph) == ["c", "d", "a.b", "c"]
-    assert circle(graph | {"d": set()}) == []
-
-
-ARTV_WORD = re.compile(r"(?i)(?<![a-z])(anchor|references|mask|noise_level)(?![a-z])")
-"""What only ART•V speaks of, as a word of its own or as a part of a name."""
-
-OTHER_MEANING = {
-    "data_prep.selection.select": {"mask"},  # pyarrow's take
-    "evaluation.studies.pictures": {"anchor"},  # Pillow's text
-    "lightning_artv.networks.clip": {"mask"},  # transformers' attention_mask
-}
-"""Modules where a library calls something else so."""
-
-
-def artv_words(code: str) -> set[str]:
-    """The words in a module's code, docstrings and comments, in names of any case."""
-    spelled = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", code)
-    return {word.lower() for word in ARTV_WORD.findall(spelled)}
-
-
-def speaks_artv(path: Path) -> bool:
-    """Whether a file may: those of ART•V's own folders, and its study."""
-    return "artv" in path.relative_to(ROOT).with_suffix("").parts
-
-
-def test_shared_code_speaks_no_artv():
-    shared = {module_name(path): path.read_text() for path in sources() if not speaks_artv(path)}
-    found = {module: words for module, code in shared.items() if (words := artv_words(code))}
-    assert found == OTHER_MEANING
-
-
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        ("mask_mean = 1", {"mask"}),
-        ("class MaskRecord: pass", {"mask"}),
-        ('"guidance.anchor"', {"anchor"}),
-        ("def f(noise_level): pass  # of references", {"noise_level", "references"}),
-        ("x.masked_fill(reference, anchored, noise, level)", set()),
-    ],
-)
-def test_artvs_words_are_found_within_names(code, words):
-    assert artv_words(code) == words
 
 
 def test_the_sources_were_found():

@@ -1,5 +1,5 @@
-"""`python -m lightning_artv.demo`: the whole product in 12 to 35 minutes on two cores, without a download
-or a GPU.
+"""`python -m lightning_artv.demo`: the whole product in 12 to 35 minutes on two cores, without a
+download or a GPU.
 
 Each stage is skipped where its result is there, so an interrupted demo goes on where it was.
 """

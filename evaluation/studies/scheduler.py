@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -57,6 +58,25 @@ def locked(out: Path, patience: float = PATIENCE + 10) -> Iterator[int]:
         os.close(lock)
 
 
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM are put in a list instead of raising.
+
+    Raised in the middle of `Popen.poll`, one would leave its lock taken, and the next wait would
+    never end; raised in the middle of a start, it would lose a process.
+    """
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @dataclass
 class _Running:
     task: Task
@@ -97,18 +117,25 @@ class Scheduler:
         self._began = self._saved = time.monotonic()
 
     def run(self) -> None:
-        """Run them all; a failed task is said, and what needs it is left out."""
+        """Run them all; a failed task is said, and what needs it is left out.
+
+        Raises:
+            KeyboardInterrupt: SIGINT or SIGTERM came; what ran has saved and ended.
+        """
         if self._before:
             _say(f"{self._before} of {self.total} tasks were done before")
-        try:
-            while self.waiting or self._running:
-                self._start_ready()
-                self._collect()
-                if time.monotonic() - self._saved > SAVE_EVERY:
-                    self._save()
-                time.sleep(POLL)
-        finally:
-            self._stop()
+        with _signals_kept() as came:
+            try:
+                while (self.waiting or self._running) and not came:
+                    self._start_ready()
+                    self._collect()
+                    if time.monotonic() - self._saved > SAVE_EVERY:
+                        self._save()
+                    time.sleep(POLL)
+            finally:
+                self._stop()
+        if came:
+            raise KeyboardInterrupt
 
     def _start_ready(self) -> None:
         self._leave_out()

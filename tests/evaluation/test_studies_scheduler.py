@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from waiting import GUARD, wait_until
 
+from evaluation.studies.command import _stopped_by_sigterm
 from evaluation.studies.scheduler import Scheduler, locked
 from evaluation.studies.tasks import Task, wanted
 from lightning_artv.errors import UserError
@@ -191,6 +192,26 @@ def test_a_killed_run_leaves_no_process_and_repeats_nothing(
     assert [starts(tmp_path, name) for name in "abcd"] == [1, 2, 1, 1]
     after = json.loads(timing.read_text())
     assert after["b"] > before["b"] > 0 and after["a"] == before["a"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_never_breaks_into_a_poll(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poll, whole = subprocess.Popen.poll, []
+
+    def signalled(process: subprocess.Popen[bytes]) -> int | None:
+        if starts(tmp_path, "a") and not whole:
+            os.kill(os.getpid(), number)
+            whole.append(poll(process))  # what a signal that raises would leave out
+        return poll(process)
+
+    monkeypatch.setattr(subprocess.Popen, "poll", signalled)
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with _stopped_by_sigterm(), pytest.raises(KeyboardInterrupt):
+        Scheduler([fake(tmp_path, "a", (), 2 * GUARD)], tmp_path, 1).run()
+    assert whole == [None] and not any(map(alive, pids(tmp_path)))
+    assert handlers == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
 
 
 def test_a_second_run_of_a_folder_is_refused_while_one_lives(tmp_path: Path) -> None:

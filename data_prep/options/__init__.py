@@ -260,7 +260,8 @@ class ShapesOptions:
         split: set that they belong to; no video is in both.
         size: height and width in pixels.
         frames: frames per video.
-        scenes: plain, or worlds: textured backgrounds, obstacles, camera pans, no borders.
+        scenes: plain: one shape that stays inside the picture; torus: plain, but what leaves comes
+            in at the opposite side; worlds: a torus with textures, obstacles and camera pans.
         fps: frames per second.
         shard_size: videos per shard.
     """
@@ -270,7 +271,7 @@ class ShapesOptions:
     split: Literal["train", "heldout"] = "train"
     size: int = 32
     frames: int = 16
-    scenes: Literal["plain", "worlds"] = "plain"
+    scenes: Literal["plain", "torus", "worlds"] = "plain"
     fps: float = 8.0
     shard_size: int = 500
 

@@ -17,8 +17,8 @@ from lightning_artv.synthetic.worlds import World, world_at
 def write_shapes(out: Path, options: ShapesOptions, overwrite: bool = False) -> list[Path]:
     """Write videos of moving shapes; the same options write the same bytes.
 
-    `key.json` holds the `Scene` (`plain`) or the `World` (`worlds`, harder), so that everything
-    about a video can be checked later.
+    `key.json` holds the `Scene` (`plain`, `torus`) or the `World` (`worlds`, harder), so that
+    everything about a video can be checked later.
 
     Returns:
         the shards.
@@ -33,10 +33,10 @@ def write_shapes(out: Path, options: ShapesOptions, overwrite: bool = False) -> 
             scene: Scene | World
             if options.scenes == "worlds":
                 scene = world_at(index, seed, split, options.size)
-                pictures = scene.video(options.frames)
             else:
-                scene = scene_at(index, seed, split, options.size, options.frames)
-                pictures = scene.video()
+                inside = None if options.scenes == "torus" else options.frames
+                scene = scene_at(index, seed, split, options.size, inside)
+            pictures = scene.video(options.frames)
             meta = {**dataclasses.asdict(scene), "fps": fps, "seed": seed, "split": split}
             video = encode_lossless(pictures, fps)
             writer.write(f"{split}-{seed}-{index:06d}", video, scene.caption(), meta)

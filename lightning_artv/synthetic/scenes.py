@@ -2,7 +2,8 @@
 
 One coloured shape moves straight, at constant speed, over a plain or softly shaded background.
 Everything that can be measured afterwards (colour, shape, direction, position, background) is known
-from the `Scene` alone.
+from the `Scene` alone. The shape either stays inside the picture for a number of frames, or moves
+on a torus: whatever leaves the picture comes in at the opposite side, for any number of frames.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Scene:
         x, y: the centre of the shape in frame 0, in pixels; pixel (0, 0) covers [0, 1) x [0, 1).
         radius: of the circle, in pixels; the other shapes have about its area.
         size: height and width in pixels.
-        frames: number of frames during which the shape is wholly visible.
+        frames: number of frames during which the shape is wholly visible; None on a torus.
     """
 
     color: str
@@ -84,7 +85,7 @@ class Scene:
     y: float
     radius: float
     size: int = 32
-    frames: int = 16
+    frames: int | None = 16
 
     def __post_init__(self) -> None:
         for name, words in _WORDS.items():
@@ -94,22 +95,24 @@ class Scene:
 
     @property
     def step(self) -> float:
-        """Pixels per frame: `SPEEDS`, scaled with the size, and slowed in clips longer than 16
-        frames so that the whole path fits into the picture."""
-        slow_down = min(1.0, (_FULL_SPEED_FRAMES - 1) / max(self.frames - 1, 1))
+        """Pixels per frame: `SPEEDS`, scaled with the size, and slowed where the path of more than
+        16 frames has to fit into the picture."""
+        frames = _FULL_SPEED_FRAMES if self.frames is None else self.frames
+        slow_down = min(1.0, (_FULL_SPEED_FRAMES - 1) / max(frames - 1, 1))
         return SPEEDS[self.speed] * self.size / _UNIT * slow_down
 
     def position(self, t: float) -> tuple[float, float]:
         """Centre (x, y) of the shape at frame `t`, in pixels."""
         dx, dy = DIRECTIONS[self.direction]
-        return self.x + dx * self.step * t, self.y + dy * self.step * t
+        x, y = self.x + dx * self.step * t, self.y + dy * self.step * t
+        return (x % self.size, y % self.size) if self.frames is None else (x, y)
 
     def cover(self, t: float) -> NDArray[np.float64]:
         """Share of each pixel that the shape covers at frame `t`: `[H, W]` in [0, 1],
         antialiased.
         """
         x, y = self.position(t)
-        return coverage(self.shape, x, y, self.radius, self.size)
+        return coverage(self.shape, x, y, self.radius, self.size, wrap=self.frames is None)
 
     def background_image(self) -> Image:
         """The picture without the shape, uint8 `[H, W, 3]`."""
@@ -121,9 +124,14 @@ class Scene:
         color = np.array(COLORS[self.color], dtype=np.float64)
         return np.rint(self._background() * (1 - cover) + color * cover).astype(np.uint8)
 
-    def video(self) -> Image:
-        """All frames, uint8 `[T, H, W, 3]`."""
-        return np.stack([self.render(t) for t in range(self.frames)])
+    def video(self, frames: int | None = None) -> Image:
+        """The first `frames` frames, or all frames of a scene that counts them; uint8 `[T, H, W,
+        3]`.
+        """
+        frames = frames or self.frames
+        if frames is None:
+            raise ValueError("A scene on a torus has any number of frames: say how many.")
+        return np.stack([self.render(t) for t in range(frames)])
 
     def caption(self) -> str:
         """Such as "a red circle moves right slowly on a grey background"."""
@@ -214,24 +222,27 @@ def extent(shape: str, radius: float) -> float:
     return {"circle": 1.0, "square": 0.9, "triangle": 1.3}[shape] * radius
 
 
-def random_scene(rng: random.Random, size: int = 32, frames: int = 16) -> Scene:
+def random_scene(rng: random.Random, size: int = 32, frames: int | None = 16) -> Scene:
     """A scene whose shape stays inside the picture, with at least half a pixel of margin, for all
-    `frames`.
+    `frames`; without a number of frames, one on a torus, whose shape begins anywhere.
 
     Raises:
         UserError: the size is below 16 pixels or there are fewer than 2 frames.
     """
-    if size < 16 or frames < 2:
+    if size < 16 or (frames is not None and frames < 2):
         raise UserError(
             f"Moving shapes need at least 16 pixels and 2 frames, got {size} and {frames}."
         )
     words = {name: rng.choice(choices) for name, choices in _WORDS.items()}
     radius = round(rng.uniform(*_RADII) * size / _UNIT, 3)
     still = Scene(**words, x=0.0, y=0.0, radius=radius, size=size, frames=frames)
-    end_x, end_y = still.position(frames - 1)
-    margin = extent(still.shape, radius) + 0.5
-    x = rng.uniform(margin - min(end_x, 0.0), size - margin - max(end_x, 0.0))
-    y = rng.uniform(margin - min(end_y, 0.0), size - margin - max(end_y, 0.0))
+    if frames is None:
+        x, y = rng.uniform(0, size), rng.uniform(0, size)
+    else:
+        end_x, end_y = still.position(frames - 1)
+        margin = extent(still.shape, radius) + 0.5
+        x = rng.uniform(margin - min(end_x, 0.0), size - margin - max(end_x, 0.0))
+        y = rng.uniform(margin - min(end_y, 0.0), size - margin - max(end_y, 0.0))
     return dataclasses.replace(still, x=round(x, 3), y=round(y, 3))
 
 
@@ -243,9 +254,11 @@ def is_heldout(scene: Scene) -> bool:
 
 
 def scene_at(
-    index: int, seed: int, split: Split = "train", size: int = 32, frames: int = 16
+    index: int, seed: int, split: Split = "train", size: int = 32, frames: int | None = 16
 ) -> Scene:
-    """Scene number `index` of a split; the same arguments give the same scene, on any machine."""
+    """Scene number `index` of a split; the same arguments give the same scene, on any machine.
+    `frames` None: on a torus.
+    """
     rng = random.Random(f"{split}:{seed}:{index}")
     while True:
         scene = random_scene(rng, size, frames)

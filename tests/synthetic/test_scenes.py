@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 
@@ -45,6 +46,44 @@ def test_the_shape_never_touches_the_border_and_moves_as_it_says(scene: Scene) -
     assert np.dot(path, DIRECTIONS[scene.direction]) == pytest.approx(
         scene.step * (scene.frames - 1)
     )
+
+
+@given(st.integers(0, 10**9), st.sampled_from([16, 32, 48]), st.integers(0, 200))
+@settings(deadline=None, max_examples=60)
+def test_what_leaves_a_torus_comes_in_at_the_opposite_side(seed: int, size: int, t: int) -> None:
+    scene = random_scene(random.Random(seed), size, frames=None)
+    dx, dy = DIRECTIONS[scene.direction]
+    far = SPEEDS[scene.speed] * size / 32 * t  # never slowed, and never turned round
+    x, y = scene.x + dx * far, scene.y + dy * far
+    tiles = itertools.product(range(-9, 10), repeat=2)
+    near = [(x + i * size, y + j * size) for i, j in tiles]
+    near = [place for place in near if max(abs(v - size / 2) for v in place) < size]
+    covers = [coverage(scene.shape, *place, scene.radius, size) for place in near]
+    assert np.allclose(scene.cover(t), np.max(covers, axis=0), atol=1e-9)
+    assert (scene.render(t)[scene.cover(t) == 1] == COLORS[scene.color]).all()
+    background = dataclasses.replace(scene, radius=0.001).render(t)
+    free = scene.cover(t) == 0
+    assert (scene.render(t)[free] == background[free]).all()
+
+
+def test_scenes_on_a_torus_are_as_plain_ones_but_begin_anywhere() -> None:
+    torus = [scene_at(i, 0, frames=None) for i in range(400)]
+    assert torus[7] == scene_at(7, 0, frames=None) != scene_at(7, 1, frames=None)
+    assert not any(map(is_heldout, torus))
+    assert {(s.shape, s.speed, s.background) for s in torus} == set(
+        itertools.product(SHAPES, SPEEDS, BACKGROUNDS)
+    )
+    for axis in ("x", "y"):
+        shares = np.histogram([getattr(s, axis) for s in torus], bins=8, range=(0, 32))[0] / 400
+        assert shares.min() > 1 / 16 and shares.max() < 3 / 16
+    assert 3.6 <= min(s.radius for s in torus) < 3.65 and 4.55 < max(s.radius for s in torus) <= 4.6
+    assert {s.caption().split(" on a ")[1] for s in torus} == {
+        f"{b} background" for b in BACKGROUNDS
+    }
+    assert torus[0].video(48).shape == (48, 32, 32, 3)
+    assert Scene.from_json(torus[0].to_json()) == torus[0]
+    with pytest.raises(ValueError, match="say how many"):
+        torus[0].video()
 
 
 def _full_area(scene: Scene, t: int) -> float:

@@ -46,6 +46,18 @@ def test_worlds_are_the_truth_too(tmp_path: Path) -> None:
         assert (frames == world.video(20)).all()
 
 
+def test_plain_scenes_on_a_torus_are_any_number_of_frames_long(tmp_path: Path) -> None:
+    options = ["--count", "3", "--seed", "4", "--frames", "48", "--scenes", "torus"]
+    assert main(["shapes", str(tmp_path / "out"), *options]) == 0
+    for index, raw in enumerate(samples(tmp_path / "out")):
+        scene = Scene.from_json(raw.files["json"])
+        assert scene == scene_at(index, seed=4, frames=None)
+        assert raw.files["txt"].decode() == scene.caption()
+        with Video(raw.files["mp4"]) as video:
+            frames = video.frames(range(48)).permute(0, 2, 3, 1).numpy()
+        assert (frames == scene.video(48)).all()
+
+
 def test_the_command_is_reproducible_and_splits_are_disjoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

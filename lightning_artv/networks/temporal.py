@@ -1,0 +1,227 @@
+"""Layers over time in a diffusers image U-Net (VidRD Sec. 4.1, Fig. 2-3).
+
+They end in zeros, so that the untrained whole equals the image model bit for bit, frame by frame.
+They are children of the layers that they follow: every weight of the image model keeps its name,
+and the new ones are those with `.temporal.` in theirs.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention import Attention, BasicTransformerBlock
+from diffusers.models.embeddings import get_timestep_embedding
+from diffusers.models.resnet import ResnetBlock2D
+from torch import Tensor, nn
+
+from lightning_artv.errors import UserError
+
+Trained = Literal["all", "transformers", "temporal"]
+"""What is trained: everything; layers over time and spatial transformer blocks; only the former."""
+
+TEMPORAL = ".temporal."
+
+_ATTENDED = 2**15
+"""Pixels whose frames attend at once: CUDA's kernels take fewer than 2^16."""
+
+
+class Clip:
+    """How many frames of a batch follow each other; one object for all layers of a network."""
+
+    frames: int = 1
+
+
+class TemporalConv(nn.Module):
+    """`x + C_n ... C_1 x` over time; C is GroupNorm, SiLU, (dropout,) a convolution of 3 frames.
+
+    diffusers' `TemporalConvLayer`, as a faster two-dimensional convolution of kernel (3, 1).
+
+    Args:
+        channels: of `x`.
+        clip: shared with the other layers.
+        layers: how many convolutions; the last starts at zero.
+        groups: of the GroupNorms; they span the frames.
+        dropout: before all convolutions but the first.
+    """
+
+    def __init__(
+        self, channels: int, clip: Clip, layers: int = 4, groups: int = 32, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.clip = clip
+        self.layers = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.GroupNorm(groups, channels),
+                    nn.SiLU(),
+                    nn.Dropout(dropout if index else 0.0),
+                    nn.Conv2d(channels, channels, (3, 1), padding=(1, 0)),
+                )
+                for index in range(layers)
+            )
+        )
+        last = self.layers[-1][-1]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[B*F, C, h, w]` to the same shape."""
+        clips = x.unflatten(0, (-1, self.clip.frames)).transpose(1, 2).flatten(3)
+        change = self.layers(clips).unflatten(3, x.shape[2:]).transpose(1, 2).flatten(0, 1)
+        return x + change
+
+
+class TemporalAttention(nn.Module):
+    """`x + O Attn(LN(x) + p)` over the frames of each pixel; p is the sine-cosine of the frame.
+
+    Args:
+        width: of `x`.
+        heads: as many as the spatial attention has.
+        clip: shared with the other layers.
+    """
+
+    def __init__(self, width: int, heads: int, clip: Clip) -> None:
+        super().__init__()
+        self.clip = clip
+        self.norm = nn.LayerNorm(width)
+        self.attention = Attention(width, heads=heads, dim_head=width // heads)
+        nn.init.zeros_(self.attention.to_out[0].weight)
+        nn.init.zeros_(self.attention.to_out[0].bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[B*F, n, D]` to the same shape; n pixels."""
+        frames, pixels = self.clip.frames, x.shape[1]
+        rows = x.unflatten(0, (-1, frames)).transpose(1, 2).flatten(0, 1)
+        order = torch.arange(frames, device=x.device)
+        places = get_timestep_embedding(order, x.shape[2], downscale_freq_shift=0)
+        rows = self.norm(rows) + places.to(x.dtype)
+        change = torch.cat([self.attention(part) for part in rows.split(_ATTENDED)])
+        return x + change.unflatten(0, (-1, pixels)).transpose(1, 2).flatten(0, 1)
+
+
+class ClipResnetBlock(ResnetBlock2D):
+    """diffusers' residual block, then a `TemporalConv`."""
+
+    temporal: TemporalConv
+
+    def forward(self, input_tensor: Tensor, temb: Tensor | None = None) -> Tensor:
+        """Map `[B*F, C, h, w]` to `[B*F, out_channels, h, w]`."""
+        return self.temporal(super().forward(input_tensor, temb))  # type: ignore[no-any-return]
+
+
+class ClipTransformerBlock(BasicTransformerBlock):
+    """diffusers' transformer block with a `TemporalAttention` after the cross attention."""
+
+    temporal: TemporalAttention
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        encoder_hidden_states: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        timestep: Tensor | None = None,
+        cross_attention_kwargs: dict[str, object] | None = None,
+        class_labels: Tensor | None = None,
+    ) -> Tensor:
+        """Map `[B*F, n, D]` to the same shape; the arguments are diffusers'."""
+        x, text, more = hidden_states, encoder_hidden_states, cross_attention_kwargs or {}
+        x = x + self.attn1(self.norm1(x), attention_mask=attention_mask, **more)
+        x = x + self.attn2(self.norm2(x), text, encoder_attention_mask, **more)
+        x = self.temporal(x)
+        x = x + self.ff(self.norm3(x))
+        assert isinstance(x, Tensor)
+        return x
+
+
+def add_temporal_layers(unet: UNet2DConditionModel, dropout: float = 0.0) -> Clip:
+    """Give each residual block of `unet` a `TemporalConv` and each transformer block a
+    `TemporalAttention`, in place.
+
+    Args:
+        unet: not compiled yet; LoRA, where it is wanted, is in it already.
+        dropout: of the convolutions (0.1 in the paper's code).
+
+    Returns:
+        what tells them how many frames there are.
+
+    Raises:
+        UserError: a U-Net of another kind than Stable Diffusion's.
+    """
+    clip, groups = Clip(), unet.config.norm_num_groups
+    for module in list(unet.modules()):
+        if isinstance(module, ResnetBlock2D):
+            width = module.out_channels
+            temporal: nn.Module = TemporalConv(width, clip, groups=groups, dropout=dropout)
+            _become(module, ClipResnetBlock, temporal)
+        elif isinstance(module, BasicTransformerBlock):
+            if module.norm_type != "layer_norm" or module.attn2 is None:
+                raise UserError("Layers over time fit U-Nets of Stable Diffusion's kind only.")
+            attention = module.attn1
+            temporal = TemporalAttention(attention.inner_dim, attention.heads, clip)
+            _become(module, ClipTransformerBlock, temporal)
+    return clip
+
+
+def _become(block: nn.Module, kind: type[nn.Module], temporal: nn.Module) -> None:
+    """A block with its weights, as an object of a class that does more with them."""
+    example = next(block.parameters())
+    block.__class__ = kind
+    block.temporal = temporal.to(example.device)
+
+
+def freeze_all_but(unet: UNet2DConditionModel, trained: Trained) -> None:
+    """Freeze what is not to be trained; what is frozen already stays so (LoRA's base).
+
+    The paper trains the layers over time and the transformer blocks (Sec. 5.1).
+    """
+    for name, parameter in unet.named_parameters():
+        in_transformer = trained == "transformers" and ".transformer_blocks." in name
+        if trained != "all" and TEMPORAL not in name and not in_transformer:
+            parameter.requires_grad_(False)
+
+
+class ClipUNet(nn.Module):
+    """A U-Net over the frames of clips together.
+
+    Args:
+        unet: with layers over time in it.
+        clip: what `add_temporal_layers` answered.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, clip: Clip) -> None:
+        super().__init__()
+        self.unet, self.clip = unet, clip
+
+    @classmethod
+    def around(
+        cls, unet: UNet2DConditionModel, trained: Trained = "all", dropout: float = 0.0
+    ) -> ClipUNet:
+        """An image U-Net with layers over time put in it, in place."""
+        clip = add_temporal_layers(unet, dropout)
+        freeze_all_but(unet, trained)
+        return cls(unet, clip)
+
+    def blocks(self) -> list[nn.Module]:
+        """The U-Net's blocks, in the order of its `forward`."""
+        return [*self.unet.down_blocks, self.unet.mid_block, *self.unet.up_blocks]
+
+    def forward(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """Map clips `z_t` `[B, F, C, h, w]` at steps `t` `[B, F]` to the same shape.
+
+        Args:
+            z_t: noisy latents.
+            t: int64, one per frame.
+            text: tokens `[B, L, D]`.
+        """
+        self.clip.frames = z_t.shape[1]
+        output = self.unet(
+            z_t.flatten(0, 1),
+            t.flatten(),
+            encoder_hidden_states=text.repeat_interleave(z_t.shape[1], dim=0),
+            return_dict=False,
+        )[0]
+        assert isinstance(output, Tensor)
+        return output.unflatten(0, z_t.shape[:2])

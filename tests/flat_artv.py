@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,8 @@ from lightning_artv.networks.text_encoder import CLIPTextEncoder, TextEncoder
 from lightning_artv.networks.unet import PretrainedUNet, UNetSource
 from lightning_artv.systems.artv import ARTV
 from lightning_artv.systems.artv.build import DenoiserOptions
-from lightning_artv.systems.artv.earlier import GROUPS
-from lightning_artv.systems.artv.settings import ARTVSampling
-from lightning_artv.systems.artv.system import SAMPLING, ARTVTraining
+from lightning_artv.systems.artv.settings import ARTVSampling, ARTVTraining
+from lightning_artv.systems.artv.system import SAMPLING
 
 
 def build(
@@ -22,10 +22,9 @@ def build(
     sampling: ARTVSampling = SAMPLING,
     **options: Any,
 ) -> ARTV:
-    groups: dict[str, dict[str, Any]] = {"denoiser": {}, "training": {}}
-    for name, value in options.items():
-        groups[GROUPS[name]][name] = value
-    denoiser, training = DenoiserOptions(**groups["denoiser"]), ARTVTraining(**groups["training"])
+    trained = {field.name for field in dataclasses.fields(ARTVTraining)}
+    training = ARTVTraining(**{name: options[name] for name in trained & options.keys()})
+    denoiser = DenoiserOptions(**{name: options[name] for name in options.keys() - trained})
     return ARTV.build(unet, autoencoder, text_encoder, denoiser, training, sampling)
 
 

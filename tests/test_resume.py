@@ -53,6 +53,10 @@ class Run:
         tiny = {
             "model.system.init_args.unet.init_args.channels": "[8, 8]",
             "model.system.init_args.unet.init_args.norm_groups": "4",
+            "model.system.init_args.training.streams": "true",  # windows in flight go on too
+            "model.system.init_args.training.own_references": "0.6",
+            "model.system.init_args.training.first_frame_share": "0.3",
+            "data.windows.init_args.targets": "3",
             "data.batch_size": "2",
             "data.num_workers": "2",
             "data.shuffle": "6",

@@ -12,13 +12,20 @@ from lightning_artv.diffusion.schedule import NoiseSchedule
 Weighting = Literal["epsilon", "v", "sample"]
 
 
-def clean_mse(clean: Tensor, y0: Tensor) -> Tensor:
-    """Mean squared error of the predicted clean latents; `[B, ...]` twice -> float32 `[B]`."""
+def clean_error(clean: Tensor, y0: Tensor, huber: float = 0.0) -> Tensor:
+    """Mean error of the predicted clean latents; `[B, ...]` twice -> float32 `[B]`.
+
+    Args:
+        huber: 0 counts an error e as e^2; above, as `sqrt(e^2 + huber^2) - huber` (pseudo-Huber).
+    """
     if clean.shape != y0.shape:
         raise ValueError(
             f"The predicted latents are {tuple(clean.shape)} but the true ones {tuple(y0.shape)}."
         )
-    return (clean.float() - y0.float()).square().flatten(1).mean(dim=1)
+    error = (clean.float() - y0.float()).square()
+    if huber:
+        error = (error + huber**2).sqrt() - huber
+    return error.flatten(1).mean(dim=1)
 
 
 def loss_weights(schedule: NoiseSchedule, t: Tensor, weighting: Weighting) -> Tensor:

@@ -30,12 +30,14 @@ class LossOutput:
         level: float32 `[B]` in [0, 1], how much noise each sample was trained at; None where that
             has no order.
         scalars: name -> float32 `[B]`, detached: what else is shown, as `train/<name>`.
+        keys: of the samples, B; None: the batch's, one a target.
     """
 
     loss: Tensor
     per_sample: Tensor
     level: Tensor | None = None
     scalars: Mapping[str, Tensor] = field(default_factory=dict)
+    keys: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,15 @@ class VideoSystem(nn.Module, ABC):
     @abstractmethod
     def loss(self, batch: VideoBatch, generators: Generators) -> LossOutput:
         """The training loss of one batch; `generators` holds one per sample."""
+
+    def carried(self) -> dict[str, Any]:
+        """What the loss takes from one training batch to the next, besides weights: tensors, lists
+        and plain values, for the checkpoint; empty where that is nothing. Never changed in place.
+        """
+        return {}
+
+    def carry(self, state: Mapping[str, Any]) -> None:
+        """Go on with what `carried` gave; with nothing, if that is empty."""
 
     def check(self, request: Request) -> None:
         """Say what is wrong with a request, before anything is computed.

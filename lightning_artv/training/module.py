@@ -35,7 +35,13 @@ from lightning_artv.training.optim import (
     learning_rates,
     renew,
 )
-from lightning_artv.training.resume import check_goes_on, rewind
+from lightning_artv.training.resume import (
+    CARRIED_KEY,
+    check_goes_on,
+    of_all_ranks,
+    of_this_rank,
+    rewind,
+)
 from lightning_artv.training.saving import keep_states
 from lightning_artv.training.signals import StopOnSignal
 from lightning_artv.training.windows import choose_windows
@@ -126,6 +132,7 @@ class VideoModule(LightningModule):
         self._options: list[dict[str, Any]] = []  # of the optimiser's groups, as configured
         self._step = -1  # the optimiser step that the last batch belongs to
         self._micro_batches = 0  # its batches so far
+        self._carried: dict[str, Any] = {}  # what the system carried into it
         # Frozen weights are not stored; `on_load_checkpoint` checks the others.
         self.strict_loading = False
 
@@ -190,6 +197,7 @@ class VideoModule(LightningModule):
         """Counts a step's micro-batches and seeds torch's generator, for networks that use it."""
         if self.global_step != self._step:
             self._step, self._micro_batches = self.global_step, 0
+            self._carried = self.system.carried()
             self._losses = []
             # the loggers' step, which Lightning restores one off from some checkpoints
             self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step
@@ -199,9 +207,11 @@ class VideoModule(LightningModule):
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> dict[str, Any]:
         """The loss of one batch, and what callbacks show of it."""
-        names = names_of(batch.each_target(batch.keys), self.global_step)
-        output = self.system.loss(batch, generators_for(self.seed, names))
-        self.last_losses = (batch.each_target(batch.keys), output.per_sample)
+        keys = batch.each_target(batch.keys)
+        output = self.system.loss(
+            batch, generators_for(self.seed, names_of(keys, self.global_step))
+        )
+        self.last_losses = (keys if output.keys is None else output.keys, output.per_sample)
         self._losses.append(output.loss.detach())
         return {
             "loss": output.loss,
@@ -268,6 +278,11 @@ class VideoModule(LightningModule):
         """Leaves frozen weights and unfinished steps out and adds the embedded config."""
         if self.global_step == self._step:
             rewind(checkpoint["loops"], self._micro_batches)
+            carried = self._carried
+        else:
+            carried = self.system.carried()
+        if carried:
+            checkpoint[CARRIED_KEY] = of_all_ranks(carried, self.trainer.world_size)
         checkpoint["state_dict"] = trainable_state(self.system, checkpoint["state_dict"], PREFIX)
         if self.embedded_config is not None:
             checkpoint[CONFIG_KEY] = self.embedded_config
@@ -285,6 +300,8 @@ class VideoModule(LightningModule):
         parameters = {PREFIX + n: p for n, p in self.system.trainable_parameters().items()}
         known = self.state_dict().keys()
         check_weights(checkpoint["state_dict"], parameters, "The file to resume from", known)
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self.system.carry(of_this_rank(checkpoint.get(CARRIED_KEY, []), self.trainer))
         keep_states(checkpoint.get("callbacks", {}), self.trainer.callbacks)  # type: ignore[attr-defined]
 
     def _evaluate(self, batch: VideoBatch, name: str) -> None:

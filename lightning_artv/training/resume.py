@@ -9,15 +9,20 @@ Lightning's count of batches has to be put back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
+import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lightning_artv.checkpoints.earlier import data_settings, system_settings
 from lightning_artv.checkpoints.file import CONFIG_KEY
 from lightning_artv.errors import UserError
 from lightning_artv.training.optim import kind_of
+
+CARRIED_KEY = "carried"
+"""Where a checkpoint keeps what each rank's system carries from batch to batch."""
 
 _COUNTS = ("ready", "started", "processed", "completed")
 
@@ -34,6 +39,27 @@ def rewind(loops: MutableMapping[str, Any], micro_batches: int) -> None:
     for counts in cleared.values():  # the step's first batch cleared the gradients
         for name in counts:
             counts[name] -= 1
+
+
+def of_all_ranks(carried: dict[str, Any], ranks: int) -> list[dict[str, Any]]:
+    """What each rank's system carries from batch to batch, in the order of ranks."""
+    if ranks == 1:
+        return [carried]
+    gathered: list[dict[str, Any]] = [{} for _ in range(ranks)]
+    torch.distributed.all_gather_object(gathered, carried)
+    return gathered
+
+
+def of_this_rank(carried: Sequence[dict[str, Any]], trainer: Trainer) -> dict[str, Any]:
+    """This rank's part of `of_all_ranks`; nothing, with a word, where there were other ranks."""
+    if len(carried) == trainer.world_size:
+        return carried[trainer.global_rank]
+    if carried:
+        rank_zero_warn(
+            f"The checkpoint is of {len(carried)} devices and this run has {trainer.world_size}: "
+            "windows in flight are left out, and new ones begin."
+        )
+    return {}
 
 
 def check_goes_on(

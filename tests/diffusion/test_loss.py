@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_artv.diffusion.loss import clean_mse, loss_weights
+from lightning_artv.diffusion.loss import clean_error, loss_weights
 from lightning_artv.diffusion.prediction import v_from_x0_eps, x0_from_eps
 from lightning_artv.diffusion.schedule import NoiseSchedule
 
@@ -11,13 +11,13 @@ from lightning_artv.diffusion.schedule import NoiseSchedule
 def test_is_torchs_mse_sample_by_sample():
     a, b = torch.randn(2, 3, 4, 5, 5)
     expected = [torch.nn.functional.mse_loss(a[i], b[i]) for i in range(3)]
-    assert torch.allclose(clean_mse(a, b), torch.stack(expected))
+    assert torch.allclose(clean_error(a, b), torch.stack(expected))
 
 
 def test_is_float32_for_half_precision_and_differentiable():
     a = torch.randn(2, 4, 3, 3, dtype=torch.bfloat16, requires_grad=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = clean_mse(a, torch.zeros(2, 4, 3, 3))
+        loss = clean_error(a, torch.zeros(2, 4, 3, 3))
     assert loss.dtype == torch.float32 and loss.shape == (2,)
     assert torch.equal(loss, a.detach().float().square().mean(dim=(1, 2, 3)))
     loss.sum().backward()
@@ -26,7 +26,7 @@ def test_is_float32_for_half_precision_and_differentiable():
 
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="but the true one"):
-        clean_mse(torch.zeros(2, 4, 3, 3), torch.zeros(2, 1, 3, 3))
+        clean_error(torch.zeros(2, 4, 3, 3), torch.zeros(2, 1, 3, 3))
 
 
 def test_weights_turn_the_error_of_the_clean_latents_into_that_of_noise_and_velocity():

@@ -135,5 +135,5 @@ def test_windows_of_one_target_and_bad_shares_are_refused(
     system = make_system(own_references=0.5).train()
     with pytest.raises(UserError, match=r"set data\.windows\.init_args\.targets to 2"):
         system.loss(batch, generators_for(0, [0, 1, 2]))
-    with pytest.raises(UserError, match=r"share of 1\.5 is no probability"):
+    with pytest.raises(UserError, match=r"own_references is 1\.5, and no share"):
         make_system(own_references=1.5)

@@ -1,12 +1,14 @@
-"""How ART•V samples; its fields are what `--set guidance.text=7` may name."""
+"""How ART•V is trained, and how it samples (what `--set guidance.text=7` may name)."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from lightning_artv.diffusion.loss import Weighting
 from lightning_artv.diffusion.plan import Spacing
 from lightning_artv.diffusion.samplers import Sampler
-from lightning_artv.errors import check_number, check_whole
+from lightning_artv.errors import UserError, check_number, check_whole
 from lightning_artv.systems.base import SamplingSettings
 
 
@@ -81,3 +83,65 @@ class ARTVSampling(SamplingSettings):
         """The guidance of a first frame made from the text: there is nothing but the text."""
         given = self.first_guidance
         return {"text": self.guidance.text if given is None else given}
+
+
+@dataclass(frozen=True)
+class ARTVTraining:
+    """How the loss is made of a batch; of no matter to generation.
+
+    Attributes:
+        condition_dropout: probability of dropping each of text, references and anchor (Sec. 4).
+        first_frame_share: additional probability of dropping references and anchor together, so
+            that the system learns to make its own first frames sooner than by chance (0 in the
+            paper).
+        loss_weighting: `epsilon` is the paper's Eq. 4; see `diffusion.loss.loss_weights` for
+            the others.
+        unreferenced_weight: weight of the samples whose references are dropped (1 in the paper).
+            Where the loss counts clean frames, a frame made from nothing is wrong by 50 times as
+            much as one made from its predecessor, and drowns what there is to learn about motion.
+        own_references: share of the training windows in which all targets but the first follow
+            frames that the system made itself; needs windows of 2 targets or more
+            (`NextFrame.targets`). 0, the paper's, never.
+        own_reference_steps: denoising steps per such frame, made before the training step
+            (`own_references.py`); of no matter to streams.
+        streams: a window's targets are trained one a step, over as many steps as it has targets,
+            and what a step has made is the next step's own reference (`streams.py`).
+            `first_frame_share` and `own_references` are then shares of windows, and a window makes
+            first frames only, or none.
+        from_noise: share of the targets after own references of a stream that start where
+            generation does: at the last timestep, in noise with no trace of the target.
+        huber: where a frame follows references, an error `e` counts as `sqrt(e^2 + huber^2) -
+            huber` (pseudo-Huber; Song & Dhariwal 2024), so that small faults, which add up over a
+            video, weigh more beside large ones. 0, the paper's, `e^2`. First frames keep `e^2`:
+            where nothing shows yet what there will be, the median of all pictures is empty.
+        reference_noise: largest standard deviation, in latents, of noise on the training
+            references that are *copied* as well as seen (`augmentation.faults`), while the target
+            stays clean: the system learns to mend what it copies. 0, the paper's, copies true
+            frames in training, and a fault of a generated frame stays for ever.
+
+    Raises:
+        UserError: a share outside [0, 1], or a negative noise.
+    """
+
+    condition_dropout: float = 0.1
+    first_frame_share: float = 0.0
+    loss_weighting: Weighting = "epsilon"
+    unreferenced_weight: float = 1.0
+    own_references: float = 0.0
+    own_reference_steps: int = 1
+    streams: bool = False
+    from_noise: float = 0.0
+    huber: float = 0.0
+    reference_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("reference_noise", "huber"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"{name} is {getattr(self, name)}: choose 0 or more.")
+        for name in ("condition_dropout", "first_frame_share", "own_references", "from_noise"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(
+                    f"{name} is {getattr(self, name)}, and no share: choose one in [0, 1]."
+                )
+        if self.from_noise and not self.streams:
+            raise UserError("from_noise is of streams: set streams to true, or from_noise to 0.")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from lightning_artv.batch import VideoBatch
-from lightning_artv.diffusion.loss import Weighting, clean_mse, loss_weights
-from lightning_artv.diffusion.noise import Generators, rand, randint, randn
+from lightning_artv.diffusion.noise import Generators, rand, randn
 from lightning_artv.diffusion.samplers import SAMPLERS
+from lightning_artv.diffusion.schedule import broadcast
 from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
@@ -22,16 +22,13 @@ from lightning_artv.systems.artv.build import DenoiserOptions, build_denoiser
 from lightning_artv.systems.artv.denoiser import ARTVDenoiser
 from lightning_artv.systems.artv.earlier import WEIGHTS
 from lightning_artv.systems.artv.figures import MaskRecorder
+from lightning_artv.systems.artv.objective import Noised, conditioned, weighted_error
 from lightning_artv.systems.artv.own_references import OwnFrames, own_references
-from lightning_artv.systems.artv.references import (
-    FrameConditions,
-    without_anchor,
-    without_references,
-    without_text,
-)
+from lightning_artv.systems.artv.references import FrameConditions
 from lightning_artv.systems.artv.rollout import rollout
-from lightning_artv.systems.artv.settings import ARTVSampling
-from lightning_artv.systems.artv.windows import NextFrame, in_roles
+from lightning_artv.systems.artv.settings import ARTVSampling, ARTVTraining
+from lightning_artv.systems.artv.streams import Flight
+from lightning_artv.systems.artv.windows import NextFrame, Roles, in_roles
 from lightning_artv.systems.base import (
     LossOutput,
     Observer,
@@ -40,50 +37,6 @@ from lightning_artv.systems.base import (
     Segment,
     VideoSystem,
 )
-
-
-@dataclass(frozen=True)
-class ARTVTraining:
-    """How the loss is made of a batch; of no matter to generation.
-
-    Attributes:
-        condition_dropout: probability of dropping each of text, references and anchor (Sec. 4).
-        first_frame_share: additional probability of dropping references and anchor together, so
-            that the system learns to make its own first frames sooner than by chance (0 in the
-            paper).
-        loss_weighting: `epsilon` is the paper's Eq. 4; see `diffusion.loss.loss_weights` for
-            the others.
-        unreferenced_weight: weight of the samples whose references are dropped (1 in the paper).
-            Where the loss counts clean frames, a frame made from nothing is wrong by 50 times as
-            much as one made from its predecessor, and drowns what there is to learn about motion.
-        own_references: share of the training windows in which all targets but the first follow
-            frames that the system made itself (`own_references.py`); needs
-            windows of 2 targets or more (`NextFrame.targets`). 0, the paper's, never.
-        own_reference_steps: denoising steps per such frame.
-        reference_noise: largest standard deviation, in latents, of noise on the training
-            references that are *copied* as well as seen (`augmentation.faults`), while the target
-            stays clean: the system learns to mend what it copies. 0, the paper's, copies true
-            frames in training, and a fault of a generated frame stays for ever.
-
-    Raises:
-        UserError: a share outside [0, 1], or a negative noise.
-    """
-
-    condition_dropout: float = 0.1
-    first_frame_share: float = 0.0
-    loss_weighting: Weighting = "epsilon"
-    unreferenced_weight: float = 1.0
-    own_references: float = 0.0
-    own_reference_steps: int = 1
-    reference_noise: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.reference_noise < 0:
-            raise UserError(f"reference_noise is {self.reference_noise}: choose 0 or more.")
-        for share in (self.condition_dropout, self.first_frame_share, self.own_references):
-            if not 0 <= share <= 1:
-                raise UserError(f"A share of {share} is no probability: choose one in [0, 1].")
-
 
 DENOISER, TRAINING, SAMPLING = DenoiserOptions(), ARTVTraining(), ARTVSampling()
 
@@ -118,6 +71,7 @@ class ARTV(VideoSystem):
         self.denoiser = denoiser
         self.training_options = training
         self._sampling = sampling
+        self._flight: Flight | None = None
 
     @classmethod
     def build(
@@ -176,22 +130,11 @@ class ARTV(VideoSystem):
 
     def loss(self, batch: VideoBatch, generators: Generators) -> LossOutput:
         """Eq. 4 on the masked prediction of Eq. 7, both networks together."""
+        if self.training and self.training_options.streams:
+            return self._streamed_loss(batch, generators)
         y0, conditions, captions = self.prepare(batch, generators)
-        schedule, options = self.denoiser.schedule, self.training_options
-        t = randint(generators, 0, len(schedule), y0.device)
-        eps = randn(generators, y0.shape[1:], y0.device)
-        encoded = self.denoiser.encode((conditions, self.encode_text(captions)))
-        denoised = self.denoiser.denoise(schedule.add_noise(y0, eps, t), t, encoded)
-        weights = loss_weights(schedule, t, options.loss_weighting)
-        weights = weights.where(conditions.has_reference, options.unreferenced_weight * weights)
-        per_sample = weights * clean_mse(denoised.clean, y0)
-        mask = denoised.mask
-        return LossOutput(
-            loss=per_sample.mean(),
-            per_sample=per_sample.detach(),
-            level=t / len(schedule),
-            scalars={} if mask is None else {"mask": mask.detach().float().mean(dim=(1, 2, 3))},
-        )
+        noised = Noised.draw(self.denoiser.schedule, y0, generators)
+        return self._output(noised, conditions, captions)[0]
 
     def prepare(
         self, batch: VideoBatch, generators: Generators
@@ -203,22 +146,75 @@ class ARTV(VideoSystem):
         """
         windows = generators[:: batch.targets_per_window]
         frames = self.encode_frames(batch.frames, windows)
-        latents, options = in_roles(batch, frames), self.training_options
-        y0, references, anchor = latents.target, latents.references, latents.anchor
+        roles, options = in_roles(batch, frames), self.training_options
         if self.training and options.own_references:
-            references = in_roles(batch, self._own_references(batch, frames, windows)).references
+            own = self._own_references(batch, frames, windows)
+            roles = replace(roles, references=in_roles(batch, own).references)
+        captions = batch.each_target(batch.captions)
+        return roles.target, *self._condition(roles, captions, generators)
+
+    def _streamed_loss(self, batch: VideoBatch, generators: Generators) -> LossOutput:
+        """The loss of one target of each window in flight, which the batch's join."""
+        windows, options = generators[:: batch.targets_per_window], self.training_options
+        frames = self.encode_frames(batch.frames, windows)
+        kind = rand(windows, (2,), frames.device)
+        first = kind[:, 0] < options.first_frame_share
+        own = (kind[:, 1] < options.own_references) & ~first
+        flight = Flight.start(batch, frames, first, own)
+        if self._flight is not None:
+            flight = self._flight.joined(flight)
+        generators = generators[: len(flight.keys)]
+        roles = flight.roles()
+        conditions, captions = self._condition(roles, flight.captions, generators, flight.first)
+        noised = Noised.draw(self.denoiser.schedule, roles.target, generators)
+        blind = (rand(generators, (), frames.device) < options.from_noise) & flight.own
+        noised = noised.blind(blind, len(self.denoiser.schedule) - 1, generators)
+        output, made = self._output(noised, conditions, captions)
+        if (clip := self.sampling.clip_latents) is not None:
+            made = made.clamp(-clip, clip)
+        kept = broadcast(conditions.has_reference, made)
+        self._flight = flight.after(made.where(kept, roles.target))
+        return replace(output, keys=flight.keys)
+
+    def carried(self) -> dict[str, Any]:
+        """The windows in flight."""
+        streams = self.training_options.streams
+        return self._flight.state() if streams and self._flight is not None else {}
+
+    def carry(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `carried`."""
+        names = {name: tuple(state[name]) for name in ("captions", "keys")} if state else {}
+        self._flight = Flight(**{**state, **names}) if state else None
+
+    def _condition(
+        self,
+        roles: Roles,
+        captions: tuple[str, ...],
+        generators: Generators,
+        first: Tensor | None = None,
+    ) -> tuple[FrameConditions, tuple[str, ...]]:
+        options = self.training_options
         if self.training and options.reference_noise:
-            references = references + faults(references, options.reference_noise, generators)
-        level = randint(generators, 0, self.denoiser.masking.max_noise_level + 1, y0.device)
-        conditions = self.denoiser.condition(references, anchor, level, generators)
-        chance = rand(generators, (4,), y0.device)
-        drop_references, drop_anchor, drop_text = (
-            chance[:, :3] < options.condition_dropout
-        ).unbind(1)
-        first = chance[:, 3] < options.first_frame_share
-        conditions = without_anchor(conditions, drop_anchor | first)
-        conditions = without_references(conditions, drop_references | first)
-        return y0, conditions, without_text(batch.each_target(batch.captions), drop_text)
+            noise = faults(roles.references, options.reference_noise, generators)
+            roles = replace(roles, references=roles.references + noise)
+        return conditioned(self.denoiser, options, roles, captions, generators, first)
+
+    def _output(
+        self, noised: Noised, conditions: FrameConditions, captions: tuple[str, ...]
+    ) -> tuple[LossOutput, Tensor]:
+        """The loss, and the clean latents that were predicted, detached."""
+        encoded = self.denoiser.encode((conditions, self.encode_text(captions)))
+        denoised = self.denoiser.denoise(noised.y_t, noised.t, encoded)
+        options, schedule, mask = self.training_options, self.denoiser.schedule, denoised.mask
+        known = conditions.has_reference
+        per_sample = weighted_error(schedule, options, denoised.clean, noised, known)
+        output = LossOutput(
+            loss=per_sample.mean(),
+            per_sample=per_sample.detach(),
+            level=noised.t / len(schedule),
+            scalars={} if mask is None else {"mask": mask.detach().float().mean(dim=(1, 2, 3))},
+        )
+        return output, denoised.clean.detach()
 
     def encode_frames(self, frames: Tensor, generators: Generators) -> Tensor:
         """A batch's frames `[N, F, ...]`, pixels or stored moments, to a sample of their latents

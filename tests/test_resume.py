@@ -57,7 +57,7 @@ class Run:
             "model.system.init_args.training.own_references": "0.6",
             "model.system.init_args.training.first_frame_share": "0.3",
             "data.windows.init_args.targets": "3",
-            "data.batch_size": "2",
+            "data.batch_size": "6",
             "data.num_workers": "2",
             "data.shuffle": "6",
             "data.max_corrupt_share": "0.5",
@@ -155,7 +155,7 @@ def assert_same_end(one: Run, other: Run) -> None:
     a, b = read_checkpoint(one.last), read_checkpoint(other.last)
     assert a["global_step"] == b["global_step"] == STEPS
     assert a["VideoDataModule"] == b["VideoDataModule"]
-    for name in ("state_dict", "ema", "optimizer_states", "lr_schedulers", "loops"):
+    for name in ("state_dict", "ema", "optimizer_states", "lr_schedulers", "loops", "carried"):
         assert_equal(a[name], b[name], name)
 
 

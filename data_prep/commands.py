@@ -11,6 +11,7 @@ from typing import Annotated
 
 from data_prep import options as opt
 from data_prep.options.arguments import Argument
+from data_prep.options.images import ImageOptions
 from data_prep.options.recipe import Recipe, Source, load_recipe
 from lightning_artv.errors import DataError
 from lightning_artv.given import SHARDS
@@ -44,6 +45,30 @@ def shapes(out: Tars, options: opt.ShapesOptions, *, overwrite: Replace = False)
     shards = write_shapes(out, options, overwrite)
     plural = "" if len(shards) == 1 else "s"
     return f"Wrote {options.count} videos in {len(shards)} shard{plural} to {out}."
+
+
+def images(
+    source: Videos,
+    out: Tars,
+    options: ImageOptions,
+    engine: Engine,
+    *,
+    held_out: float = 0.0,
+    overwrite: Again = False,
+) -> str:
+    """Shards of pictures that become videos by zooming and panning.
+
+    Args:
+        source: folder of pictures with metadata.csv (file_name,text) or .jsonl.
+        out: folder; gets train/ and held_out/.
+        held_out: share of all keys, in [0, 1), that is held out.
+    """
+    from data_prep.shards.accounts import summary
+    from data_prep.shards.pseudo import write_listed
+    from data_prep.shards.write import write_selection
+
+    selection = write_listed(source, out, held_out)
+    return summary(write_selection(selection, out, options, engine, overwrite), "images")
 
 
 def run(recipe: Annotated[Path, Argument(given="recipe")], *, overwrite: Again = False) -> str:
@@ -196,7 +221,7 @@ def report(folder: Annotated[Path, Argument(given="folder that `run` wrote")]) -
     return f"Wrote {write_report(folder)}."
 
 
-COMMANDS = (folder, shapes, run, motion, clip, select, shards, latents, check, report)
+COMMANDS = (folder, images, shapes, run, motion, clip, select, shards, latents, check, report)
 
 
 def _told(table: Path, column: str = "status") -> str:

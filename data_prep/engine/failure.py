@@ -20,6 +20,12 @@ ErrorKind = Literal[
     "damaged",  # its index is missing, or a packet or frame cannot be decoded
     "truncated",  # fewer frames than its header says
     "too_few_frames",  # fewer than 2 that are analysed: there is no motion
+    "not_a_picture",  # no format of pictures that is known
+    "too_small",  # a picture with no room for a box that moves
+    "too_large",  # a picture of more pixels than anybody takes
+    "transparent",  # what is behind a picture is not known
+    "animated",  # several pictures in one file
+    "odd_colours",  # a picture whose numbers are no colours
     "error",  # anything that was not foreseen; the reason names it
 ]
 ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)

@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that `--help` and mistakes are answered at on
 
 from __future__ import annotations
 
+import math
 import os
 from argparse import ArgumentTypeError
 from collections.abc import Mapping
@@ -194,7 +195,7 @@ class Limits:
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 16:
             raise UserError(f"--size must be at least 16 pixels, got {self.size}.")
-        if self.fps is not None and self.fps <= 0:
+        if self.fps is not None and not 0 < self.fps < math.inf:
             raise UserError(f"--fps must be positive, got {self.fps:g}.")
         if self.gop is not None and self.gop < 1:
             raise UserError(f"--gop must be at least 1 frame, got {self.gop}.")
@@ -205,14 +206,31 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class ShardOptions(Limits):
+class Packing:
+    """How full shards are.
+
+    Attributes:
+        samples: samples per shard.
+        megabytes: 10^6 bytes of videos after which a shard is full, instead of `samples`.
+    """
+
+    samples: Annotated[int, Argument(group="full")] = 1000
+    megabytes: Annotated[float | None, Argument(group="full")] = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.samples <= MOST_SAMPLES:
+            raise UserError(f"A shard holds 1 to {MOST_SAMPLES} samples, got {self.samples}.")
+        if self.megabytes is not None and not self.megabytes > 0:
+            raise UserError(f"--megabytes must be positive, got {self.megabytes:g}.")
+
+
+@dataclass(frozen=True)
+class ShardOptions(Limits, Packing):
     """What shards hold.
 
     Attributes:
         cut: make a clip of each scene instead of one of the whole video.
         min_seconds: seconds that a scene has to last.
-        samples: samples per shard.
-        megabytes: 10^6 bytes of videos after which a shard is full, instead of `samples`.
     """
 
     size: int | None = 320
@@ -220,15 +238,12 @@ class ShardOptions(Limits):
     preset: str = "medium"
     cut: bool = False
     min_seconds: float = 1.0
-    samples: Annotated[int, Argument(group="full")] = 1000
-    megabytes: Annotated[float | None, Argument(group="full")] = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.samples <= MOST_SAMPLES:
-            raise UserError(f"A shard holds 1 to {MOST_SAMPLES} samples, got {self.samples}.")
-        if (self.megabytes is not None and self.megabytes <= 0) or self.min_seconds < 0:
-            raise UserError("Give a positive number of megabytes and no negative min_seconds.")
+        Limits.__post_init__(self)
+        Packing.__post_init__(self)
+        if not self.min_seconds >= 0:
+            raise UserError(f"--min-seconds must not be negative, got {self.min_seconds:g}.")
 
 
 @dataclass(frozen=True)

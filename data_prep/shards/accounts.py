@@ -78,11 +78,11 @@ def totals(accounts: Path) -> dict[str, Counter[str]]:
     return counts
 
 
-def summary(accounts: Path) -> str:
+def summary(accounts: Path, noun: str = "videos") -> str:
     """The totals in a few lines."""
     counts = totals(accounts)
     total = sum(sum(reasons.values()) for reasons in counts.values())
-    lines = [f"{total} videos: " + ", ".join(f"{sum(n.values())} {o}" for o, n in counts.items())]
+    lines = [f"{total} {noun}: " + ", ".join(f"{sum(n.values())} {o}" for o, n in counts.items())]
     for outcome in ("filtered", "failed"):
         lines += [f"  {outcome}: {n} {reason}" for reason, n in counts[outcome].most_common()]
     return "\n".join(lines)

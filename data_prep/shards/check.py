@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from data_prep.engine import Work, map_rows
-from data_prep.options import EngineOptions, ShardOptions
+from data_prep.options import EngineOptions
 from data_prep.shards.files import MANIFEST, Shard, finish_shard, read_manifest, write_manifest
 from data_prep.shards.transcode import longest_gop
-from data_prep.shards.write import Plan, stream, write_clip
+from data_prep.shards.write import STEPS, Plan, stream, write_clip
 from data_prep.tables import STATUS, Row, read_rows, sha256, write_rows
 from lightning_artv.data.captions import BadCaption, caption_of
 from lightning_artv.data.decode import DecodeError, Video
@@ -109,7 +109,8 @@ def plan_of(folder: Path, selection: Path) -> Plan:
     """
     made_by, _ = read_manifest(folder)
     options = dict(made_by["options"])
-    plan = Plan(selection, options.pop("held_out"), ShardOptions(**options), folder)
+    kind = STEPS[made_by["step"]]
+    plan = Plan(selection, options.pop("held_out"), kind(**options), folder)
     if plan.made_by() != made_by:
         raise UserError(f"{selection} is not the table that the shards in {folder} were made from.")
     return plan

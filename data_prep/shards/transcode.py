@@ -81,7 +81,7 @@ def prepare_clips(
         copied = not cuts and "mp4" in video.container and _within(video, data, limits)
         if copied and _is_whole(video):
             height, width = video.frames([0]).shape[-2:]
-            return [Prepared(data, True, _meta(width, height, times))]
+            return [Prepared(data, True, meta_of(width, height, times))]
         rate = min(video.fps, limits.fps or video.fps)
         tick = None if _slow(video, limits) else limits.fps
         pieces = _pieces(times, cuts, min_seconds if cuts else 0.0, tick)
@@ -190,7 +190,7 @@ def _encode(
 
 def _prepared(video: Video, encoder: ClipEncoder, lost: int, first: int) -> Prepared:
     encoder.finish()
-    meta = _meta(*encoder.size, encoder.times) | ({"lost": lost} if lost else {})
+    meta = meta_of(*encoder.size, encoder.times) | ({"lost": lost} if lost else {})
     return Prepared(encoder.video, False, meta, round(video.timestamps[first], 4))
 
 
@@ -215,7 +215,8 @@ def _frames(video: Video, last: int) -> Iterator[tuple[int, av.VideoFrame]]:
         raise DecodeError(f"{seen} of {last + 1} frames can be decoded")
 
 
-def _meta(width: int, height: int, times: Sequence[float]) -> dict[str, Any]:
+def meta_of(width: int, height: int, times: Sequence[float]) -> dict[str, Any]:
+    """The facts of an mp4 for `key.json`; `times` are seconds from its first frame."""
     count = len(times)
     return {
         "width": width,

@@ -16,9 +16,10 @@ from typing import Any
 import pyarrow as pa
 
 from data_prep import tables
-from data_prep.engine import Work, map_rows
+from data_prep.engine import Job, Work, map_rows
 from data_prep.engine.failure import failure
-from data_prep.options import MOST_SAMPLES, EngineOptions, ShardOptions
+from data_prep.options import MOST_SAMPLES, EngineOptions, Packing, ShardOptions
+from data_prep.options.images import ImageOptions
 from data_prep.shards.accounts import HELD_OUT, TRAIN, write_accounts
 from data_prep.shards.files import (
     MANIFEST,
@@ -29,6 +30,7 @@ from data_prep.shards.files import (
     remove_shards,
     write_manifest,
 )
+from data_prep.shards.pseudo import CLIPS, Animate
 from data_prep.shards.transcode import prepare_clips
 from data_prep.sources.files import read_source
 from data_prep.tables import STATUS, Row, TableReader, sha256
@@ -39,7 +41,8 @@ from lightning_artv.data.tar import ShardWriter, tars_in
 from lightning_artv.errors import UserError
 from lightning_artv.progress import Progress
 
-_CLIPS = pa.list_(pa.struct([("video", pa.binary()), ("meta", pa.string())]))
+STEPS: dict[str, type[Any]] = {"shards": ShardOptions, "images": ImageOptions}
+"""The steps that write shards, and their options."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Encode:
     options: ShardOptions
     batch: int = 1
     schema: pa.Schema = field(
-        default_factory=lambda: pa.schema([("clips", _CLIPS), *STATUS]), compare=False
+        default_factory=lambda: pa.schema([("clips", CLIPS), *STATUS]), compare=False
     )
 
     def open(self) -> Work:
@@ -79,24 +82,40 @@ class Encode:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which videos go into a folder of shards, and how.
+    """Which videos or pictures go into a folder of shards, and how.
 
     Attributes:
         selection: the table of `data_prep.selection.select`.
-        held_out: whether these are the held-out videos or the others.
-        options: of the shards.
+        held_out: whether these are the held-out rows or the others.
+        options: of the step; their class says which of `STEPS` it is.
         folder: to write.
     """
 
     selection: Path
     held_out: bool
-    options: ShardOptions
+    options: ShardOptions | ImageOptions
     folder: Path
+
+    @property
+    def step(self) -> str:
+        """Its name."""
+        return next(name for name, kind in STEPS.items() if type(self.options) is kind)
+
+    @property
+    def job(self) -> Job:
+        """What makes a row's clips."""
+        options = self.options
+        return Animate(options) if isinstance(options, ImageOptions) else Encode(options)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a row gives several clips."""
+        return isinstance(self.options, ShardOptions) and self.options.cut
 
     def made_by(self) -> dict[str, Any]:
         """What is kept in the shards to tell whether they are these."""
         options = {**asdict(self.options), "held_out": self.held_out}
-        return {"step": "shards", "options": options, "input": sha256(self.selection)}
+        return {"step": self.step, "options": options, "input": sha256(self.selection)}
 
     def numbers(self) -> list[int]:
         """The rows of the kept videos."""
@@ -115,7 +134,7 @@ class Plan:
 def write_selection(
     selection: Path,
     out: Path,
-    options: ShardOptions,
+    options: ShardOptions | ImageOptions,
     engine: EngineOptions,
     overwrite: bool = False,
 ) -> Path:
@@ -152,13 +171,14 @@ def write_shards(plan: Plan, engine: EngineOptions, overwrite: bool = False) -> 
     started = time.monotonic()
     numbers = plan.numbers()
     at = done[-1].end if done else Place()
-    progress = Progress(len(numbers), "video", at.video)
+    unit = "image" if plan.step == "images" else "video"
+    progress = Progress(len(numbers), unit, at.video)
     clips = stream(plan, numbers[at.video :], at, engine)
     shards = [*done, *_write(plan, made_by, clips, len(done), at, progress)]
     progress.finish()
     write_manifest(plan.folder, made_by, shards)
     seconds = time.monotonic() - started
-    note(plan.folder, "shards", "video", len(numbers) - at.video, seconds, engine)
+    note(plan.folder, plan.step, unit, len(numbers) - at.video, seconds, engine)
     return True
 
 
@@ -201,7 +221,7 @@ def stream(
 ) -> Generator[Clip, None, None]:
     """The clips of videos, in order, from the place `first` on; `numbers` begin at its video."""
     reader = TableReader(plan.selection)
-    results = map_rows(Encode(plan.options), plan.selection, numbers, engine)
+    results = map_rows(plan.job, plan.selection, numbers, engine)
     for position, (number, result) in enumerate(zip(numbers, results, strict=True), first.video):
         row = {name: reader.row(number).get(name) for name in SOURCE_COLUMNS}
         clips = result.get("clips") or []
@@ -213,7 +233,7 @@ def stream(
             after = Place(position + 1, 0) if last else Place(position, index + 1)
             if Place(position, index) >= first:
                 meta = {**json.loads(clip["meta"]), "source": row["key"]}
-                sample = f"{row['key']}-{index:04d}" if plan.options.cut else row["key"]
+                sample = f"{row['key']}-{index:04d}" if plan.is_cut else row["key"]
                 facts = {name: meta[name] for name in CLIP_FACTS}
                 facts |= {"sample": sample, "size_bytes": len(clip["video"]), "status": "ok"}
                 yield Clip(Place(position, index), after, {**row, **facts}, clip["video"], meta)
@@ -248,7 +268,7 @@ def _write(
         number, first = number + 1, end
 
 
-def _full(options: ShardOptions, samples: int, size: int) -> bool:
+def _full(options: Packing, samples: int, size: int) -> bool:
     if options.megabytes is not None:
         return size >= options.megabytes * 1e6 or samples >= MOST_SAMPLES
     return samples >= options.samples

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from data_prep.options import ShapesOptions
@@ -37,7 +36,7 @@ def write_shapes(out: Path, options: ShapesOptions, overwrite: bool = False) -> 
                 inside = None if options.scenes == "torus" else options.frames
                 scene = scene_at(index, seed, split, options.size, inside)
             pictures = scene.video(options.frames)
-            meta = {**dataclasses.asdict(scene), "fps": fps, "seed": seed, "split": split}
+            meta = {**scene.to_dict(), "fps": fps, "seed": seed, "split": split}
             video = encode_lossless(pictures, fps)
             writer.write(f"{split}-{seed}-{index:06d}", video, scene.caption(), meta)
             progress(1)

@@ -19,7 +19,6 @@ import torch
 from evaluation.manifest import to_json
 from evaluation.shapes.classifier import Classifier, load_classifier
 from evaluation.shapes.distances import distances, real_reference
-from evaluation.shapes.measures import WINDOW
 from evaluation.shapes.metrics_table import FAR_FRAME, FAR_FVD, FLAT, STILL
 from evaluation.shapes.summary import ClipRecord, record, summarise
 from lightning_artv.checkpoints.file import load_system, read_checkpoint
@@ -29,7 +28,8 @@ from lightning_artv.generation.command import choose_device
 from lightning_artv.generation.videos import video_size
 from lightning_artv.media.atomic import atomic_path, write_atomically, writing_to
 from lightning_artv.progress import Progress
-from lightning_artv.synthetic.scenes import Image
+from lightning_artv.synthetic.drawing import Image
+from lightning_artv.synthetic.measures import WINDOW
 from lightning_artv.synthetic.worlds import World, world_at
 from lightning_artv.systems.base import Recorder, SamplingSettings, Segment, VideoSystem
 from lightning_artv.systems.settings import with_settings

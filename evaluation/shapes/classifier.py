@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError, UserError
 from lightning_artv.networks.pretrained import sha256_of
-from lightning_artv.synthetic.scenes import COLORS, DIRECTIONS, SHAPES
+from lightning_artv.synthetic.drawing import COLORS, DIRECTIONS, SHAPES
 from lightning_artv.synthetic.worlds import PANS, SPEEDS, TEXTURES
 
 FORMAT = 1

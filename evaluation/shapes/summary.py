@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from evaluation.looks import MEASURES
 from evaluation.looks import measures as looks_of
-from evaluation.shapes.measures import WINDOW, WORDS, measure_world
 from evaluation.shapes.metrics_table import FAR_FRAME, NEAR_FRAMES
-from lightning_artv.synthetic.scenes import Image
+from lightning_artv.synthetic.drawing import Image
+from lightning_artv.synthetic.measures import WINDOW, WORDS, measure_clip
 from lightning_artv.synthetic.worlds import World
 
 DRIFT_SHARE = 0.15
@@ -63,7 +63,7 @@ def record(frames: Image, world: World) -> ClipRecord:
         world: what they should show.
     """
     starts = range(0, len(frames), WINDOW)
-    windows = [measure_world(frames[s : s + WINDOW], world, s) for s in starts]
+    windows = [measure_clip(frames[s : s + WINDOW], world, s) for s in starts]
     curves = {name: np.concatenate([getattr(w, name) for w in windows]) for name in PSNRS}
     looks = looks_of(torch.from_numpy(frames).permute(0, 3, 1, 2)).numpy()
     curves |= {name: looks[:, i] for i, name in enumerate(MEASURES)}

@@ -29,7 +29,7 @@ from evaluation.shapes.classifier import (
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import write_atomically
 from lightning_artv.progress import Progress
-from lightning_artv.synthetic.scenes import Split
+from lightning_artv.synthetic.drawing import Split
 from lightning_artv.synthetic.worlds import World, world_at
 
 SUFFIX = ".safetensors"

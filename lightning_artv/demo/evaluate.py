@@ -17,8 +17,9 @@ from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.generation.command import load_model
 from lightning_artv.media import grid, write_gif
 from lightning_artv.progress import Progress
-from lightning_artv.synthetic.measures import ClipMeasures, measure_clip, measure_from_caption
+from lightning_artv.synthetic.measures import ClipMeasures, measure_clip
 from lightning_artv.synthetic.scenes import Scene, scene_at
+from lightning_artv.synthetic.words import measure_from_caption
 from lightning_artv.systems.base import Segment, VideoSystem
 
 GENERATION_SEED, FPS, SHOWN, SCALE = 0, 8.0, 16, 3

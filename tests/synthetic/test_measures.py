@@ -7,13 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lightning_artv.synthetic.measures import (
-    MAX_PSNR,
-    measure_clip,
-    measure_from_caption,
-    psnr,
-)
-from lightning_artv.synthetic.scenes import COLORS, Scene, scene_at
+from lightning_artv.synthetic.drawing import COLORS
+from lightning_artv.synthetic.measures import MAX_PSNR, measure_clip, psnr
+from lightning_artv.synthetic.scenes import Scene, scene_at
+from lightning_artv.synthetic.words import measure_from_caption
 
 SCENES = [scene_at(index, seed=11, split="heldout") for index in range(60)]
 
@@ -78,6 +75,30 @@ def test_a_lost_object_has_neither_direction_nor_colour() -> None:
     vanishing = scene.video()
     vanishing[4:] = scene.background_image()
     assert measure_clip(vanishing, scene).direction is None
+
+
+@pytest.mark.parametrize(("shown", "told"), [(7, False), (9, True)])
+def test_a_scene_has_words_if_its_shape_is_there_in_half_of_the_frames(
+    shown: int, told: bool
+) -> None:
+    for scene in SCENES[:10]:
+        vanishing = scene.video()
+        vanishing[shown:] = scene.background_image()
+        measured = measure_clip(vanishing, scene)
+        assert (measured.color, measured.direction) == (
+            (scene.color, scene.direction) if told else (None, None)
+        )
+
+
+def test_scenes_on_a_torus_are_measured_anywhere() -> None:
+    for index in range(60):
+        scene = scene_at(index, seed=3, frames=None)
+        for start in (0, 24, 112):
+            clip = scene.video(start + 16)[start:]
+            measured = measure_clip(noisy(clip, 8), scene, start)
+            for word in ("direction", "speed", "color", "shape"):
+                assert getattr(measured, word) == getattr(scene, word), (scene, start)
+            assert set(measure_clip(clip, scene, start).psnr) == {MAX_PSNR}
 
 
 def test_background_psnr_ignores_the_object_and_only_it() -> None:

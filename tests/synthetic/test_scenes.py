@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import random
 
@@ -12,19 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_artv.errors import UserError
-from lightning_artv.synthetic.scenes import (
-    BACKGROUNDS,
-    COLORS,
-    DIRECTIONS,
-    SHAPES,
-    SPEEDS,
-    Scene,
-    area,
-    coverage,
-    is_heldout,
-    random_scene,
-    scene_at,
-)
+from lightning_artv.synthetic.drawing import COLORS, DIRECTIONS, SHAPES, area, coverage
+from lightning_artv.synthetic.scenes import BACKGROUNDS, SPEEDS, Scene, random_scene, scene_at
+from lightning_artv.synthetic.torus import is_heldout
+from lightning_artv.synthetic.worlds import world_at
 
 scenes = st.builds(
     lambda seed, size, frames: random_scene(random.Random(seed), size, frames),
@@ -82,8 +74,26 @@ def test_scenes_on_a_torus_are_as_plain_ones_but_begin_anywhere() -> None:
     }
     assert torus[0].video(48).shape == (48, 32, 32, 3)
     assert Scene.from_json(torus[0].to_json()) == torus[0]
-    with pytest.raises(ValueError, match="say how many"):
+    with pytest.raises(ValueError, match="say one"):
         torus[0].video()
+
+
+def test_a_scene_goes_on_where_its_frames_end() -> None:
+    for index in range(40):
+        scene = scene_at(index, 2)
+        endless = dataclasses.replace(scene, frames=None)
+        assert np.abs(scene.video().astype(int) - endless.video(16)).max() <= 1  # of rounding
+        assert (scene.render(40) == endless.render(40)).all()
+
+
+def test_seeded_scenes_and_worlds_are_for_ever_the_same() -> None:
+    """Digests of before plain scenes and worlds shared their code."""
+    digest = hashlib.sha256()
+    for index, split in itertools.product(range(12), ("train", "heldout")):
+        for world, frames in ((scene_at(index, 3, split), 16), (world_at(index, 3, split), 40)):
+            digest.update(world.video(frames).tobytes())
+            digest.update(f"{world.to_json()} {world.caption()}".encode())
+    assert digest.hexdigest() == "64420646d9688cbd444db31f79eba4ef3ccd8480022c25a48eec0a10090c261e"
 
 
 def _full_area(scene: Scene, t: int) -> float:

@@ -12,16 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_artv.errors import UserError
-from lightning_artv.synthetic.scenes import COLORS, DIRECTIONS, area
-from lightning_artv.synthetic.worlds import (
-    PANS,
-    SPEEDS,
-    TEXTURES,
-    World,
-    is_heldout,
-    random_world,
-    world_at,
-)
+from lightning_artv.synthetic.drawing import COLORS, DIRECTIONS, area
+from lightning_artv.synthetic.torus import is_heldout
+from lightning_artv.synthetic.worlds import PANS, SPEEDS, TEXTURES, World, random_world, world_at
 
 worlds = st.builds(
     lambda seed, size: random_world(random.Random(seed), size),
@@ -37,8 +30,8 @@ def test_nothing_is_lost_at_the_borders(world: World, t: int) -> None:
     assert whole.sum() == pytest.approx(area(world.shape, world.radius), rel=0.1, abs=1.0)
     assert world.cover(t).max() <= 1.0
     assert (world.cover(t) <= whole).all()
-    background = np.roll(world.background(0), world.scroll(t)[::-1], axis=(0, 1))
-    assert (world.background(t) == background).all()
+    background = np.roll(world.background_image(0), world.scroll(t)[::-1], axis=(0, 1))
+    assert (world.background_image(t) == background).all()
     assert (world.obstacle_cover(t).sum() == 0) == (world.obstacle is None)
 
 
@@ -53,7 +46,7 @@ def test_shapes_are_painted_in_the_right_order(world: World) -> None:
         if world.obstacle is not None:
             assert (picture[hidden] == COLORS[world.obstacle.color]).all()
         assert (picture[seen] == COLORS[world.color]).all()
-        assert (picture[free] == world.background(t)[free]).all()
+        assert (picture[free] == world.background_image(t)[free]).all()
         assert free.mean() > 0.6
 
 
@@ -64,7 +57,7 @@ def test_the_shape_moves_as_the_caption_says(direction: str) -> None:
     moved = np.subtract(world.position(1), world.position(0))
     half = world.size / 2
     assert np.allclose((moved + half) % world.size - half, 1.4 * np.array(DIRECTIONS[direction]))
-    path = np.array(world.velocity) * frames
+    path = world.step * frames * np.array(DIRECTIONS[direction])
     end = (np.array(world.position(0)) + path) % world.size
     assert np.allclose(world.position(frames), end)
     assert f"moves {direction} quickly, " in world.caption()
@@ -74,7 +67,9 @@ def test_the_shape_moves_as_the_caption_says(direction: str) -> None:
 def test_the_background_scrolls_by_whole_pixels(pan: str) -> None:
     world = dataclasses.replace(world_at(5, 0), pan=pan)
     dx, dy = PANS[pan]
-    assert (world.background(7) == np.roll(world.background(0), (7 * dy, 7 * dx), (0, 1))).all()
+    assert (
+        world.background_image(7) == np.roll(world.background_image(0), (7 * dy, 7 * dx), (0, 1))
+    ).all()
     words = {
         "right": "drift east",
         "left": "drift west",
@@ -87,14 +82,14 @@ def test_the_background_scrolls_by_whole_pixels(pan: str) -> None:
 @pytest.mark.parametrize("texture", TEXTURES)
 def test_textures_meet_at_the_borders_and_stay_far_from_the_shapes_colours(texture: str) -> None:
     world = dataclasses.replace(world_at(1, 0), texture=texture, phase=(0, 0))
-    picture = world.background(0).astype(float)
+    picture = world.background_image(0).astype(float)
     assert picture.std() > 8
     seam = np.abs(picture[:, 0] - picture[:, -1]).mean()
     inside = np.abs(np.diff(picture, axis=1)).mean(axis=(0, 2)).max()
     assert seam <= inside + 1e-9
     for index in range(50):
         colors = np.array(list(COLORS.values()), dtype=float)
-        pixels = dataclasses.replace(world_at(index, 0), texture=texture).background(0)
+        pixels = dataclasses.replace(world_at(index, 0), texture=texture).background_image(0)
         distance = np.linalg.norm(pixels.reshape(-1, 1, 3) - colors, axis=-1)
         assert distance.min() > 50
 

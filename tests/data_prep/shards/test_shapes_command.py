@@ -12,7 +12,8 @@ from data_prep.options import ShapesOptions
 from data_prep.shards.shapes import write_shapes
 from lightning_artv.data.decode import Video
 from lightning_artv.data.tar import RawSample, read_shard
-from lightning_artv.synthetic.scenes import Scene, is_heldout, scene_at
+from lightning_artv.synthetic.scenes import Scene, scene_at
+from lightning_artv.synthetic.torus import is_heldout
 from lightning_artv.synthetic.worlds import World, world_at
 
 

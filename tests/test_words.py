@@ -15,6 +15,7 @@ OTHER_MEANING = {
     "data_prep.selection.select": {"mask"},  # pyarrow's take
     "evaluation.studies.pictures": {"anchor"},  # Pillow's text
     "lightning_artv.networks.clip": {"mask"},  # transformers' attention_mask
+    "lightning_artv.networks.temporal": {"mask"},  # diffusers' attention_mask
 }
 """Modules where a library calls something else so."""
 

@@ -22,6 +22,9 @@ from lightning_artv.diffusion.schedule import NoiseSchedule
 Denoise = Callable[[Tensor, int], Tensor]
 """`(y_t [B, ...] float32, t) -> predicted clean latents` of the same shape."""
 
+Revise = Callable[[int, Tensor], Tensor]
+"""`(index of the step, latents that it reached) -> latents to go on with`."""
+
 SAMPLERS = ("ddim", "dpm-solver++")
 
 
@@ -99,6 +102,7 @@ class Sampler:
         schedule: NoiseSchedule,
         generators: Generators | None = None,
         on_step: Callable[[Sampled], None] | None = None,
+        revise: Revise | None = None,
     ) -> Tensor:
         """Denoise `noise`; float32 throughout, without gradients.
 
@@ -108,13 +112,17 @@ class Sampler:
             schedule: the one that the network was trained with.
             generators: one per sample, for `eta`.
             on_step: called after every step.
+            revise: ddim only; its latents take the place of those that the step reached.
 
         Returns:
             Clean latents, float32, of the shape of `noise`.
 
         Raises:
-            ValueError: steps that the schedule cannot serve, or `eta` without generators.
+            ValueError: steps that the schedule cannot serve, `eta` without generators, or `revise`
+                with a multistep sampler, which cannot be restarted elsewhere.
         """
+        if revise is not None and self.kind != "ddim":
+            raise ValueError(f"Latents cannot be revised between the steps of {self.kind}.")
         if self.eta and generators is None:
             raise ValueError("eta needs one generator per sample.")
         y_t, previous = noise.float(), None
@@ -126,6 +134,7 @@ class Sampler:
                 shape, device = y_t.shape[1:], y_t.device
                 fresh = randn(generators, shape, device) if self.eta and generators else None
                 y_t = ddim_step(y_t, clean, step, self.eta, fresh)
+                y_t = y_t if revise is None else revise(index, y_t)
             else:
                 lower_order = index == self.steps - 1 and self.steps < 15  # lower_order_final
                 y_t = dpm_step(y_t, clean, step, None if lower_order else previous)

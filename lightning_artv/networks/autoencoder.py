@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from lightning_artv.diffusion.noise import Generators, randn
 from lightning_artv.errors import UserError
 from lightning_artv.networks.pretrained import load_model
 
@@ -46,6 +47,18 @@ class Autoencoder(nn.Module, ABC):
         """
         self._check_pixels(pixels)
         return _sample(*self.moments(pixels), noise)
+
+    def encode_clips(self, frames: Tensor, generators: Generators) -> Tensor:
+        """Clips `[N, F, ...]`, pixels or stored moments, to a sample of their latents
+        `[N, F, C, h, w]`; one generator per clip.
+        """
+        n, f, _, height, width = frames.shape
+        is_pixels = frames.dtype == torch.uint8
+        factor = self.factor if is_pixels else 1
+        shape = (f, self.channels, height // factor, width // factor)
+        noise = randn(generators, shape, frames.device).flatten(0, 1)
+        encode = self.encode if is_pixels else self.restore
+        return encode(frames.flatten(0, 1), noise).unflatten(0, (n, f))
 
     def store(self, pixels: Tensor) -> Tensor:
         """The moments of `pixels` as they are stored."""

@@ -69,6 +69,7 @@ class TemporalConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B*F, C, h, w]` to the same shape."""
         clips = x.unflatten(0, (-1, self.clip.frames)).transpose(1, 2).flatten(3)
+        clips = clips.contiguous()  # channels last, after frozen layers, torch's CPU kernel crashes
         change = self.layers(clips).unflatten(3, x.shape[2:]).transpose(1, 2).flatten(0, 1)
         return x + change
 

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from diffusers import UNet2DConditionModel
+from torch import nn
 
 from lightning_artv.networks.lora import add_lora
 from lightning_artv.networks.pretrained import load_config, load_model
@@ -136,3 +138,16 @@ class PretrainedUNet(UNetSource):
         if self.lora_rank is not None:
             add_lora(unet, self.lora_rank)
         return unet
+
+
+@torch.no_grad()
+def start_loud(unet: UNet2DConditionModel) -> None:
+    """Start a U-Net with random weights so that it predicts 0 and hears the text from the start.
+
+    At first attention is an average over all tokens, in which one word that matters is faint;
+    PyTorch's default makes values and outputs smaller still, by sqrt(3) each, which is undone here.
+    """
+    nn.init.zeros_(unet.conv_out.weight)
+    for name, parameter in unet.named_parameters():
+        if name.endswith(("attn2.to_v.weight", "attn2.to_out.0.weight")):
+            parameter.mul_(3**0.5)

@@ -190,7 +190,7 @@ class VideoSystem(nn.Module, ABC):
 
     windows: ClassVar[type[Windows]]
 
-    continues: ClassVar[bool] = False
+    continues: bool = False
 
     pipeline: ClassVar[str | None] = None
 

@@ -42,7 +42,7 @@ def halving(system: ARTV) -> ARTV:
 
 def seen(system: ARTV, windows: VideoBatch, keys: list[str]) -> tuple[Tensor, Tensor]:
     g = generators_for(0, keys)
-    frames = system.encode_frames(windows.frames, g)
+    frames = system.autoencoder.encode_clips(windows.frames, g)
     return frames, system._own_references(windows, frames, g)
 
 
@@ -117,7 +117,7 @@ def test_nothing_flows_back_through_what_was_made(
 ) -> None:
     system = make_system(opened=True, own_references=1.0).train()
     names = [str(i) for i in range(9)]
-    frames = system.encode_frames(windows.frames, generators_for(0, names)[::3])
+    frames = system.autoencoder.encode_clips(windows.frames, generators_for(0, names)[::3])
     g = generators_for(0, names)[::3]
     assert not system._own_references(windows, frames, g).requires_grad
     with_own = system.loss(windows, generators_for(0, names))

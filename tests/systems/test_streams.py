@@ -55,7 +55,7 @@ def step(system: ARTV, batch: VideoBatch, number: int) -> LossOutput:
 
 
 def latents(system: ARTV, batch: VideoBatch) -> Tensor:
-    return system.encode_frames(batch.frames, generators_for(0, batch.keys))
+    return system.autoencoder.encode_clips(batch.frames, generators_for(0, batch.keys))
 
 
 def test_a_window_is_trained_one_target_a_step_and_leaves(make_system: MakeSystem) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_artv.batch import VideoBatch
-from lightning_artv.diffusion.noise import Generators, rand, randn
+from lightning_artv.diffusion.noise import Generators, rand
 from lightning_artv.diffusion.samplers import SAMPLERS
 from lightning_artv.diffusion.schedule import broadcast
 from lightning_artv.errors import UserError
@@ -145,7 +145,7 @@ class ARTV(VideoSystem):
             generators: one a target; the first of each window also draws its frames' latents.
         """
         windows = generators[:: batch.targets_per_window]
-        frames = self.encode_frames(batch.frames, windows)
+        frames = self.autoencoder.encode_clips(batch.frames, windows)
         roles, options = in_roles(batch, frames), self.training_options
         if self.training and options.own_references:
             own = self._own_references(batch, frames, windows)
@@ -156,7 +156,7 @@ class ARTV(VideoSystem):
     def _streamed_loss(self, batch: VideoBatch, generators: Generators) -> LossOutput:
         """The loss of one target of each window in flight, which the batch's join."""
         windows, options = generators[:: batch.targets_per_window], self.training_options
-        frames = self.encode_frames(batch.frames, windows)
+        frames = self.autoencoder.encode_clips(batch.frames, windows)
         kind = rand(windows, (2,), frames.device)
         first = kind[:, 0] < options.first_frame_share
         own = (kind[:, 1] < options.own_references) & ~first
@@ -215,18 +215,6 @@ class ARTV(VideoSystem):
             scalars={} if mask is None else {"mask": mask.detach().float().mean(dim=(1, 2, 3))},
         )
         return output, denoised.clean.detach()
-
-    def encode_frames(self, frames: Tensor, generators: Generators) -> Tensor:
-        """A batch's frames `[N, F, ...]`, pixels or stored moments, to a sample of their latents
-        `[N, F, C, h, w]`; one generator a window.
-        """
-        n, f, _, height, width = frames.shape
-        factor = self.autoencoder.factor if frames.dtype == torch.uint8 else 1
-        shape = (f, self.autoencoder.channels, height // factor, width // factor)
-        noise = randn(generators, shape, frames.device).flatten(0, 1)
-        encoder = self.autoencoder
-        encode = encoder.encode if frames.dtype == torch.uint8 else encoder.restore
-        return encode(frames.flatten(0, 1), noise).unflatten(0, (n, f))
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Tokens `[B, L, D]`; a caption that several targets share is encoded once."""

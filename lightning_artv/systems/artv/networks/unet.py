@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.embeddings import TimestepEmbedding
 from torch import Tensor, nn
 
+from lightning_artv.networks.unet import start_loud
 from lightning_artv.systems.artv.networks.adapter import ReferenceAdapter
 from lightning_artv.systems.artv.networks.anchor import AnchorEncoder, add_anchor_attention
 
@@ -29,19 +29,6 @@ def add_noise_level(unet: UNet2DConditionModel, silent: bool) -> None:
     if silent:
         nn.init.zeros_(unet.class_embedding.linear_2.weight)
         nn.init.zeros_(unet.class_embedding.linear_2.bias)
-
-
-@torch.no_grad()
-def start_loud(unet: UNet2DConditionModel) -> None:
-    """Start a U-Net with random weights so that it predicts 0 and hears the text from the start.
-
-    At first attention is an average over all tokens, in which one word that matters is faint;
-    PyTorch's default makes values and outputs smaller still, by sqrt(3) each, which is undone here.
-    """
-    nn.init.zeros_(unet.conv_out.weight)
-    for name, parameter in unet.named_parameters():
-        if name.endswith(("attn2.to_v.weight", "attn2.to_out.0.weight")):
-            parameter.mul_(3**0.5)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,255 @@
+"""VidRD: a clip model over a trained image model, its loss and its generation."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lightning_artv.batch import VideoBatch
+from lightning_artv.diffusion.loss import Weighting, clean_mse, loss_weights
+from lightning_artv.diffusion.noise import Generators, rand, randint, randn
+from lightning_artv.errors import UserError, check_number, check_whole
+from lightning_artv.networks.autoencoder import Autoencoder
+from lightning_artv.networks.text_encoder import TextEncoder
+from lightning_artv.networks.unet import UNetSource
+from lightning_artv.systems.base import (
+    LossOutput,
+    Observer,
+    Request,
+    SamplingSettings,
+    Segment,
+    VideoSystem,
+)
+from lightning_artv.systems.vidrd.denoiser import (
+    ClipConditions,
+    DenoiserOptions,
+    VidRDDenoiser,
+    build_denoiser,
+)
+from lightning_artv.systems.vidrd.rollout import Parts, rollout
+from lightning_artv.systems.vidrd.settings import VidRDSampling
+from lightning_artv.systems.vidrd.windows import ConsecutiveFrames
+
+
+@dataclass(frozen=True)
+class VidRDTraining:
+    """How the loss is made of a batch.
+
+    Attributes:
+        text_dropout: probability of training without the text, for its guidance.
+        loss_weighting: `epsilon` is the paper's Eq. 3; see `diffusion.loss.loss_weights` for the
+            others.
+        given_frames: share of the samples whose first frames are given clean and have no loss, so
+            that the system learns to continue a picture or a clip. 0, the paper's, never: then no
+            first frame can be given.
+        most_given: they are the first 1 to this many frames.
+
+    Raises:
+        UserError: a share outside [0, 1], or no number of frames.
+    """
+
+    text_dropout: float = 0.1
+    loss_weighting: Weighting = "epsilon"
+    given_frames: float = 0.0
+    most_given: int = 4
+
+    def __post_init__(self) -> None:
+        check_number("text_dropout", self.text_dropout, 0, 1)
+        check_number("given_frames, a share of the samples,", self.given_frames, 0, 1)
+        check_whole("most_given", self.most_given, 1)
+
+
+DENOISER, TRAINING, SAMPLING = DenoiserOptions(), VidRDTraining(), VidRDSampling()
+
+
+class VidRD(VideoSystem):
+    """Text-to-video a clip at a time, joined to any length.
+
+    Args:
+        denoiser: the U-Net over clips.
+        autoencoder: pixels to latents.
+        text_encoder: captions to tokens.
+        training: how the loss is made.
+        sampling: defaults of generation.
+
+    Raises:
+        UserError: more given or prompt frames than a clip has room for.
+    """
+
+    windows = ConsecutiveFrames
+
+    def __init__(
+        self,
+        denoiser: VidRDDenoiser,
+        autoencoder: Autoencoder,
+        text_encoder: TextEncoder,
+        training: VidRDTraining = TRAINING,
+        sampling: VidRDSampling = SAMPLING,
+    ) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.text_encoder = text_encoder
+        self.denoiser = denoiser
+        self.training_options = training
+        self._sampling = sampling
+        self.continues = training.given_frames > 0
+        sampling.check_clip(sampling.clip_frames or denoiser.clip_frames)
+        if self.continues and training.most_given >= denoiser.clip_frames:
+            raise UserError(
+                f"most_given is {training.most_given}, but clips have {denoiser.clip_frames} "
+                "frames, of which one must be left to make: lower it."
+            )
+
+    @classmethod
+    def build(
+        cls,
+        unet: UNetSource,
+        autoencoder: Autoencoder,
+        text_encoder: TextEncoder,
+        denoiser: DenoiserOptions = DENOISER,
+        training: VidRDTraining = TRAINING,
+        sampling: VidRDSampling = SAMPLING,
+    ) -> VidRD:
+        """A system as it starts training; configurations name this as their `class_path`.
+
+        Args:
+            unet: where the image model comes from.
+            autoencoder: pixels to latents.
+            text_encoder: captions to tokens.
+            denoiser: what is built of them.
+            training: how the loss is made.
+            sampling: defaults of generation.
+        """
+        networks = build_denoiser(unet, autoencoder.channels, text_encoder.width, denoiser)
+        return cls(networks, autoencoder, text_encoder, training, sampling)
+
+    @property
+    def sampling(self) -> VidRDSampling:
+        """The defaults of generation."""
+        return self._sampling
+
+    @property
+    def size_multiple(self) -> int:
+        """The autoencoder's factor; the U-Net takes any latent size."""
+        return self.autoencoder.factor
+
+    def blocks(self) -> list[nn.Module]:
+        """The denoiser's."""
+        return self.denoiser.blocks()
+
+    def shard_units(self) -> list[nn.Module]:
+        """The U-Net, and the text encoder where it is trained."""
+        text_is_trained = any(p.requires_grad for p in self.text_encoder.parameters())
+        return [self.denoiser.network.unet, *[self.text_encoder] * text_is_trained]
+
+    def pixels(self, frames: Tensor) -> Tensor:
+        """A batch's frames `[M, ...]` as uint8 `[M, 3, H, W]`; stored latents are decoded."""
+        if frames.dtype == torch.uint8:
+            return frames
+        return self.autoencoder.decode(self.autoencoder.restore(frames))
+
+    def given(self, batch: VideoBatch) -> Tensor | None:
+        """The clips' first frames, where the system was trained to be given some."""
+        return self.pixels(batch.gather(batch.frames)[:, 0]) if self.continues else None
+
+    # Training
+
+    def loss(self, batch: VideoBatch, generators: Generators) -> LossOutput:
+        """Eq. 3: the squared error of each frame's noise, at one step per clip.
+
+        Raises:
+            UserError: clips of another length than the system's.
+        """
+        frames, clip_frames = batch.choice.shape[2], self.denoiser.clip_frames
+        if frames != clip_frames:
+            raise UserError(
+                f"The data's clips have {frames} frames but the system's {clip_frames}: set "
+                "data.windows.init_args.frames to model.system.init_args.denoiser.clip_frames."
+            )
+        schedule, options = self.denoiser.schedule, self.training_options
+        z0 = batch.gather(self.autoencoder.encode_clips(batch.frames, generators))
+        t = randint(generators, 0, len(schedule), z0.device)
+        eps = randn(generators, z0.shape[1:], z0.device)
+        text, given = self._conditions(batch, generators)
+        conditions = ClipConditions(text, given, None if given is None else z0)
+        encoded = self.denoiser.encode(conditions)
+        denoised = self.denoiser.denoise(schedule.add_noise(z0, eps, t), t, encoded)
+        per_sample = loss_weights(schedule, t, options.loss_weighting) * clean_mse(
+            denoised.clean, z0
+        )
+        if given is not None:  # a mean over the frames that have a loss
+            per_sample = per_sample * frames / (~given).sum(dim=1)
+        return LossOutput(per_sample.mean(), per_sample.detach(), t / len(schedule))
+
+    def _conditions(
+        self, batch: VideoBatch, generators: Generators
+    ) -> tuple[Tensor, Tensor | None]:
+        """Text tokens, some of no text, and which frames are given."""
+        options, device = self.training_options, batch.frames.device
+        without_text, is_given, how_many = rand(generators, (3,)).unbind(1)
+        captions = batch.each_target(batch.captions)
+        dropped = without_text < options.text_dropout
+        text = self.text_encoder(
+            ["" if drop else caption for caption, drop in zip(captions, dropped, strict=True)]
+        )
+        if not self.continues:
+            return text, None
+        count = (1 + (how_many * options.most_given).long()) * (is_given < options.given_frames)
+        return text, (torch.arange(batch.choice.shape[2]) < count[:, None]).to(device)
+
+    # Generation
+
+    def check(self, request: Request) -> None:
+        """See `VideoSystem.check`."""
+        if request.first_frame is not None and not self.continues:
+            raise UserError(
+                "This VidRD cannot continue a first frame: it was trained without given_frames "
+                "(model.system.init_args.training.given_frames), so give it a text alone."
+            )
+        super().check(request)
+        settings = request.settings
+        if not isinstance(settings, VidRDSampling):
+            raise UserError(
+                f"{type(settings).__name__} are no settings of VidRD: give VidRDSampling."
+            )
+        length = len(self.denoiser.schedule)
+        if settings.steps > length:
+            raise UserError(f"{settings.steps} steps: choose 1 to {length}.")
+        clip_frames = settings.clip_frames or self.denoiser.clip_frames
+        settings.check_clip(clip_frames)
+        most = self.training_options.most_given
+        if self.continues and settings.join == "overlap" and settings.prompt_frames > most:
+            raise UserError(
+                f"{settings.prompt_frames} prompt frames would be given clean in each clip, but "
+                f"the system was trained to be given {most} at most: lower prompt_frames."
+            )
+        if settings.join == "reuse" and 2 * settings.prompt_frames > clip_frames:
+            warnings.warn(
+                f"{settings.prompt_frames} prompt frames of {clip_frames}: more than half, so "
+                "those in the middle never get new noise and return in every clip.",
+                stacklevel=2,
+            )
+
+    def generate(
+        self,
+        segments: Sequence[Segment],
+        generators: Generators,
+        size: tuple[int, int],
+        first_frame: Tensor | None = None,
+        settings: SamplingSettings | None = None,
+        observer: Observer | None = None,
+    ) -> Iterator[Tensor]:
+        """Yield frames as they are made; see `VideoSystem.generate` and `rollout.py`.
+
+        Raises:
+            UserError: settings of another system, or a request that cannot be served.
+        """
+        settings = self.sampling if settings is None else settings
+        request = Request(tuple(segments), tuple(generators), size, first_frame, settings)
+        self.check(request)
+        parts = Parts(self.denoiser, self.autoencoder, self.text_encoder, self.continues)
+        return rollout(parts, request, observer)

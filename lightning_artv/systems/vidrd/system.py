@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_artv.batch import VideoBatch
-from lightning_artv.diffusion.loss import Weighting, clean_mse, loss_weights
+from lightning_artv.diffusion.loss import Weighting, clean_error, loss_weights
 from lightning_artv.diffusion.noise import Generators, rand, randint, randn
 from lightning_artv.errors import UserError, check_number, check_whole
 from lightning_artv.networks.autoencoder import Autoencoder
@@ -178,7 +178,7 @@ class VidRD(VideoSystem):
         conditions = ClipConditions(text, given, None if given is None else z0)
         encoded = self.denoiser.encode(conditions)
         denoised = self.denoiser.denoise(schedule.add_noise(z0, eps, t), t, encoded)
-        per_sample = loss_weights(schedule, t, options.loss_weighting) * clean_mse(
+        per_sample = loss_weights(schedule, t, options.loss_weighting) * clean_error(
             denoised.clean, z0
         )
         if given is not None:  # a mean over the frames that have a loss

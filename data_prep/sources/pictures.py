@@ -10,7 +10,7 @@ from io import BytesIO
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from data_prep.engine.failure import BadVideo, words
+from data_prep.engine.failure import BadVideo, ErrorKind, words
 from data_prep.sources.files import read_source
 
 _SIDEWAYS = (5, 6, 7, 8)
@@ -108,7 +108,7 @@ def _readable() -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise BadVideo("not_a_picture", "it is no picture of a format that is known") from error
     except _BROKEN as error:
-        kind = "truncated" if "truncated" in str(error) else "damaged"
+        kind: ErrorKind = "truncated" if "truncated" in str(error) else "damaged"
         raise BadVideo(kind, f"the picture cannot be decoded ({words(error)})") from error
 
 

@@ -14,6 +14,7 @@ from lightning import LightningDataModule
 from lightning_artv.batch import VideoBatch
 from lightning_artv.data.decode import square
 from lightning_artv.data.index import open_index
+from lightning_artv.data.mix import Shards, WeightedSet, sets_of
 from lightning_artv.data.position import Position
 from lightning_artv.data.shards import ClipSettings, ShardDataset
 from lightning_artv.data.stream import BatchStream
@@ -38,8 +39,10 @@ class VideoDataModule(LightningDataModule):
     shards.
 
     Args:
-        train: folder, brace pattern or list of shards to train on.
-        val: the same for validation, or None for none.
+        train: folder, brace pattern or list of shards to train on; or a list of sets with weights,
+            `[{path: a, weight: 2}, {path: b, weight: 0.5}]`: a pass holds each sample of the first
+            twice and half of the second's.
+        val: folder, brace pattern or list for validation, or None for none.
         size: height and width in pixels; one number for squares.
         fps: frames per second at which clips are read; null for every frame of the source.
         windows: which frames of a clip make training examples; null for the system's own rule with
@@ -54,13 +57,13 @@ class VideoDataModule(LightningDataModule):
         need_captions: shards without any caption stop the run; false to train without text.
 
     Raises:
-        UserError: a missing or remote path, or an impossible size.
+        UserError: a missing or remote path, an impossible size or weight.
         DataError: no shards there.
     """
 
     def __init__(
         self,
-        train: Paths,
+        train: str | list[str | WeightedSet],
         val: Paths | None = None,
         size: int | tuple[int, int] = 320,
         fps: float | None = 8.0,
@@ -79,6 +82,7 @@ class VideoDataModule(LightningDataModule):
         if num_workers < 0 or shuffle < 0:
             raise UserError("data.num_workers and data.shuffle must not be negative.")
         self.size = square(size)
+        sets_of(train)  # refuses impossible weights at once
         self.fps = fps
         self.windows: Windows | None = None
         self.train_shards = train
@@ -115,7 +119,9 @@ class VideoDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Index large training sets once a machine, before every process asks for it."""
         if self.trainer is not None and self.trainer.state.fn == "fit":
-            open_index(expand(self.train_shards))
+            sets = sets_of(self.train_shards)
+            for shards in [self.train_shards] if sets is None else [item.path for item in sets]:
+                open_index(expand(shards))  # type: ignore[arg-type]
 
     def train_dataloader(self) -> BatchStream:
         """Endless stream of full batches, from the checkpoint's position on."""
@@ -209,7 +215,7 @@ class VideoDataModule(LightningDataModule):
     def _order(self) -> list[str | int]:
         """What the order of the samples depends on."""
         assert self._train is not None
-        return [self._train.index.fingerprint, self.seed, self.shuffle]
+        return [self._train.identity, self.seed, self.shuffle]
 
     def _ranks(self) -> tuple[int, int]:
         """This process's rank, and how many there are."""
@@ -230,7 +236,7 @@ class VideoDataModule(LightningDataModule):
     def _windows_a_batch(self) -> int:
         return self.batch_size // self._rule().targets
 
-    def _dataset(self, shards: Paths, windows: Windows, shuffle: int) -> ShardDataset:
+    def _dataset(self, shards: Shards, windows: Windows, shuffle: int) -> ShardDataset:
         clips = ClipSettings(windows, self.size, self.fps)
         return ShardDataset(
             shards, clips, shuffle, self.seed, self.max_corrupt_share, self.need_captions

@@ -77,6 +77,18 @@ class ShardIndex:
         self.fingerprint = blake2b(names.encode(), digest_size=16).hexdigest()
         self.foreign = _foreign(shards, scans)
 
+    @classmethod
+    def joined(cls, indexes: Sequence[ShardIndex]) -> ShardIndex:
+        """The samples of several, numbered one index after the other."""
+        scans = [
+            ShardScan(offsets, damage)
+            for index in indexes
+            for offsets, damage in zip(
+                np.split(index._offsets, index._ends[:-1]), index._damage, strict=True
+            )
+        ]
+        return cls([shard for index in indexes for shard in index.shards], scans)
+
     def __len__(self) -> int:
         return len(self._offsets)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from lightning_artv.data.decode import DecodeError, Video, square
 from lightning_artv.data.index import ShardIndex, open_index
 from lightning_artv.data.latents import StoredLatents
 from lightning_artv.data.members import LATENTS_KEY
+from lightning_artv.data.mix import Mix, Part, Shards, sets_of
 from lightning_artv.data.position import order
 from lightning_artv.data.stats import Fate, Outcome, Problem, Stats
 from lightning_artv.data.tar import RawSample, expand
@@ -114,7 +115,7 @@ class ShardDataset(Dataset[Sample]):
 
     Args:
         shards: a folder, a brace pattern such as `data/{00000..00009}.tar`, a tar, or a list of
-            these; local only.
+            these or of weighted sets; local only.
         clips: how a video becomes an example.
         shuffle: how far a sample may move in the row of its shuffled shards; 0 keeps the order of
             the shards.
@@ -124,14 +125,20 @@ class ShardDataset(Dataset[Sample]):
         need_captions: whether a set without any caption is an error.
 
     Raises:
-        UserError: a scheme (`pipe:`, `http:`) instead of a local path; a missing file.
+        UserError: a scheme (`pipe:`, `http:`) instead of a local path; a missing file; impossible
+            weights.
         DataError: no shards, empty ones, or ones without captions; while iterating, too many
             corrupt samples or none that can be used.
+
+    Attributes:
+        mix: of weighted sets; None for shards alone.
     """
+
+    mix: Mix | None = None
 
     def __init__(
         self,
-        shards: str | Path | Sequence[str | Path],
+        shards: Shards,
         clips: ClipSettings,
         shuffle: int = 0,
         seed: int = 0,
@@ -141,18 +148,32 @@ class ShardDataset(Dataset[Sample]):
         self.clips = clips
         self.shuffle = shuffle
         self.seed = seed
-        self.index = open_samples(shards)
+        self.index, self.mix = open_mix(shards)
         if need_captions:
-            require_captions(self.index, "data.need_captions false")
-        self.stats = Stats(max_corrupt_share, len(self.index))
+            whole = (Part(0, self.index.counts, 1.0),)
+            for part in self.mix.parts if self.mix else whole:
+                require_captions(_Set(self.index, part), "data.need_captions false")
+        self.stats = Stats(max_corrupt_share, len(self))
 
     def __len__(self) -> int:
-        """Samples of a pass, unusable ones included."""
-        return len(self.index)
+        """Places of a pass, those of unusable samples included."""
+        return len(self.index) if self.mix is None else len(self.mix)
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """The numbers of the samples in the order of pass `epoch`."""
+        if self.mix is not None:
+            return self.mix.pass_of(self.seed, epoch, self.shuffle)[0]
         return order(self.index.counts, self.seed, epoch, self.shuffle)
+
+    def turns(self, epoch: int) -> NDArray[np.int64] | None:
+        """Which pass over its set each sample of `order` belongs to; None: all to `epoch`."""
+        return self.mix.pass_of(self.seed, epoch, self.shuffle)[1] if self.mix else None
+
+    @property
+    def identity(self) -> str:
+        """Of the places of a pass and their samples; another one means another sequence."""
+        weights = [part.weight for part in self.mix.parts] if self.mix else []
+        return " ".join([self.index.fingerprint, *map(str, weights)])
 
     def read(self, place: Place) -> tuple[Sample | None, Outcome]:
         """The sample as an example, or None where it cannot be used; and what became of it."""
@@ -172,15 +193,16 @@ class ShardDataset(Dataset[Sample]):
         return sample, Outcome()
 
     def __iter__(self) -> Iterator[Sample]:
-        for number in self.order(0).tolist():
-            sample, outcome = self.read(Place(number, 0))
+        turns = self.turns(0)
+        for place, number in enumerate(self.order(0).tolist()):
+            sample, outcome = self.read(Place(number, 0 if turns is None else int(turns[place])))
             self.stats.add(outcome)
             if sample is not None:
                 yield sample
 
 
 def open_samples(shards: str | Path | Sequence[str | Path]) -> ShardIndex:
-    """The index of shards; says which files in them belong to no sample.
+    """The index of shards of one set; says which files in them belong to no sample.
 
     Raises:
         DataError: no shards, or not one sample in them.
@@ -192,6 +214,39 @@ def open_samples(shards: str | Path | Sequence[str | Path]) -> ShardIndex:
     if why:
         warnings.warn(f"Not all files of the shards are used: {index.foreign}.", stacklevel=3)
     return index
+
+
+def open_mix(shards: Shards) -> tuple[ShardIndex, Mix | None]:
+    """The index of all shards, and what weighted sets they are.
+
+    Raises:
+        UserError: impossible weights.
+        DataError: no shards, or not one sample in a set.
+    """
+    sets = sets_of(shards)
+    if sets is None:
+        return open_samples(shards), None  # type: ignore[arg-type]
+    indexes = [open_samples(item.path) for item in sets]
+    firsts = np.cumsum([0, *map(len, indexes)]).tolist()
+    parts = (
+        Part(first, index.counts, item.weight)
+        for first, index, item in zip(firsts, indexes, sets, strict=False)
+    )
+    return ShardIndex.joined(indexes), Mix(tuple(parts))
+
+
+@dataclass(frozen=True)
+class _Set:
+    """The samples of one set among all."""
+
+    index: ShardIndex
+    part: Part
+
+    def __len__(self) -> int:
+        return int(self.part.counts.sum())
+
+    def read(self, number: int, wanted: Container[str]) -> RawSample:
+        return self.index.read(self.part.first + number, wanted)
 
 
 def _outcome(fate: Fate, raw: RawSample, reason: str) -> Outcome:

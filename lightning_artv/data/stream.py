@@ -141,11 +141,13 @@ class _Chunks:
 
     def _places(self) -> Iterator[Place]:
         order = lru_cache(maxsize=3)(self._dataset.order)
+        turns = lru_cache(maxsize=3)(self._dataset.turns)
         for taken in count(self._position.taken[self._rank]):
             epoch, index = divmod(self._position.at(self._rank, taken), len(self._dataset))
             if epoch > 0 and not self._endless:
                 return
-            yield Place(int(order(epoch)[index]), epoch)
+            own = turns(epoch)  # a sample that a pass holds twice shows other frames
+            yield Place(int(order(epoch)[index]), epoch if own is None else int(own[index]))
 
 
 class _ChunkReader(Dataset[Chunk]):

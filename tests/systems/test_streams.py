@@ -15,6 +15,7 @@ from lightning_artv.errors import UserError
 from lightning_artv.systems.artv import ARTV
 from lightning_artv.systems.artv.denoiser import Encoded, Masked
 from lightning_artv.systems.artv.objective import Noised, weighted_error
+from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.base import LossOutput
 
 K = 3
@@ -143,6 +144,48 @@ def test_a_frame_that_is_not_finite_is_no_reference(make_system: MakeSystem) -> 
     step(system, batch, 0)
     assert system._flight is not None
     assert torch.equal(system._flight.roles().references[0, 0], latents(system, batch)[0, 0])
+
+
+def test_after_a_dropped_reference_the_true_frame_follows(make_system: MakeSystem) -> None:
+    options = {"max_noise_level": 0, "condition_dropout": 1.0}
+    system = make_system(streams=True, own_references=1.0, **options).train()
+    batch = windows("a")
+    Seen(system)
+    step(system, batch, 0)
+    assert system._flight is not None
+    assert torch.equal(system._flight.roles().references[0, 0], latents(system, batch)[0, 0])
+
+
+def test_own_frames_are_clamped_as_in_generation(make_system: MakeSystem) -> None:
+    sampling = ARTVSampling(clip_latents=0.1)
+    system = make_system(streams=True, own_references=1.0, sampling=sampling, **PLAIN).train()
+    Seen(system)
+    step(system, windows("a"), 0)
+    assert system._flight is not None
+    assert system._flight.roles().references[0, 0].abs().max() == pytest.approx(0.1)
+
+
+def test_first_frames_follow_nothing_all_their_flight(make_system: MakeSystem) -> None:
+    system = make_system(streams=True, first_frame_share=0.5, **PLAIN).train()
+    seen = Seen(system)
+    blank = []
+    for number in range(2):  # the second batch has fewer windows than there are in flight
+        step(
+            system, windows(*(f"k{i}" for i in range(20))) if number == 0 else windows("z"), number
+        )
+        blank.append((seen.references[:20] == 0).flatten(1).all(dim=1))
+    assert torch.equal(*blank) and 0 < blank[0].sum() < 20
+
+
+def test_a_flight_is_not_changed(make_system: MakeSystem) -> None:
+    """A checkpoint between the micro-batches of a step needs what the step began with."""
+    system = make_system(streams=True, own_references=1.0, **PLAIN).train()
+    step(system, windows("a", "b"), 0)
+    flight = system._flight
+    assert flight is not None
+    before = flight.state()["latents"].clone()
+    flight.after(torch.zeros(2, *before.shape[2:]))
+    assert torch.equal(flight.latents, before)
 
 
 def test_carried_over_the_losses_are_the_same(make_system: MakeSystem) -> None:

@@ -71,14 +71,14 @@ class Flight:
         Args:
             made: the system's `[S, C, h, w]`; where it is not finite the true frame stays.
         """
-        rows = torch.arange(len(self.age), device=self.age.device)
-        place = self.choice[rows, self.age, 0]
-        follows = self.own & made.flatten(1).isfinite().all(dim=1)
-        true = self.latents[rows, place]
-        latents = self.latents.clone()
-        latents[rows, place] = made.to(true.dtype).where(follows.view(-1, 1, 1, 1), true)
-        later = dataclasses.replace(self, latents=latents, age=self.age + 1)
-        return later._only(later.age < self.choice.shape[1])
+        stays = self.age + 1 < self.choice.shape[1]
+        later, made = self._only(stays), made[stays]
+        rows = torch.arange(len(later.age), device=later.age.device)
+        place = later.choice[rows, later.age, 0]
+        follows = later.own & made.flatten(1).isfinite().all(dim=1)
+        true = later.latents[rows, place]
+        later.latents[rows, place] = made.to(true.dtype).where(follows.view(-1, 1, 1, 1), true)
+        return dataclasses.replace(later, age=later.age + 1)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps; `Flight(**state)` is the inverse."""
@@ -86,6 +86,7 @@ class Flight:
         return {**tensors, "captions": list(self.captions), "keys": list(self.keys)}
 
     def _only(self, rows: Tensor) -> Flight:
+        """A copy of some."""
         kept = rows.nonzero().flatten().tolist()
         return Flight(
             captions=tuple(self.captions[row] for row in kept),

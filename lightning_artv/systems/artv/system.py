@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 from typing import Any, ClassVar
 
 import torch
@@ -163,7 +164,7 @@ class ARTV(VideoSystem):
         flight = Flight.start(batch, frames, first, own)
         if self._flight is not None:
             flight = self._flight.joined(flight)
-        generators = generators[: len(flight.keys)]
+        generators = [g for g, _ in zip(cycle(generators), flight.keys)]
         roles = flight.roles()
         conditions, captions = self._condition(roles, flight.captions, generators, flight.first)
         noised = Noised.draw(self.denoiser.schedule, roles.target, generators)

@@ -1,9 +1,9 @@
-"""What every system (ART•V; later VidRD and VideoGen) offers to training and to generation."""
+"""What every system offers to training (`Trainable`) and to generation (`Generative`)."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -16,8 +16,31 @@ from lightning_artv.batch import VideoBatch
 from lightning_artv.data.windows import Windows
 from lightning_artv.diffusion.noise import Generators
 from lightning_artv.diffusion.schedule import NoiseSchedule
-from lightning_artv.errors import UserError, check_frames
+from lightning_artv.errors import UserError
 from lightning_artv.figures import Figure
+from lightning_artv.systems.request import (
+    DenoisingStep,
+    Observer,
+    Request,
+    SamplingSettings,
+    Segment,
+)
+
+__all__ = [
+    "Denoised",
+    "Denoiser",
+    "DenoisingStep",
+    "Generative",
+    "LossOutput",
+    "Observer",
+    "Origin",
+    "Recorder",
+    "Request",
+    "SamplingSettings",
+    "Segment",
+    "Trainable",
+    "VideoSystem",
+]
 
 
 @dataclass(frozen=True)
@@ -38,65 +61,6 @@ class LossOutput:
     level: Tensor | None = None
     scalars: Mapping[str, Tensor] = field(default_factory=dict)
     keys: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Segment:
-    """`frames` frames generated under one prompt for each video of the batch (a storyboard's
-    row).
-    """
-
-    prompts: tuple[str, ...]
-    frames: int
-
-    def __post_init__(self) -> None:
-        check_frames(self.frames)
-        if not self.prompts:
-            raise UserError("A segment needs at least one prompt.")
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """How a system samples: a frozen dataclass of its own, whose fields `--set` may name.
-
-    Every system has `steps`; what else there is, is its own.
-
-    Attributes:
-        steps: denoising steps per frame, or per clip.
-    """
-
-    steps: int = 50
-
-
-@dataclass(frozen=True)
-class Request:
-    """What `VideoSystem.generate` is asked for; its arguments."""
-
-    segments: tuple[Segment, ...]
-    generators: tuple[torch.Generator, ...]
-    size: tuple[int, int]
-    first_frame: Tensor | None
-    settings: SamplingSettings
-
-
-@dataclass(frozen=True)
-class DenoisingStep:
-    """What an observer of generation sees after each denoising step; a system may add to it.
-
-    Attributes:
-        frame: index of the frame in the video (the first frame is 0).
-        step: 0 .. steps-1, in the order of denoising.
-        timestep: the schedule's t.
-        clean: predicted clean latents `[B, C, h, w]`.
-    """
-
-    frame: int
-    step: int
-    timestep: int
-    clean: Tensor
-
-
-Observer = Callable[[DenoisingStep], None]
 
 
 @dataclass(frozen=True)
@@ -155,7 +119,7 @@ class Denoiser(nn.Module, ABC, Generic[Conditions, EncodedConditions]):
 
     @abstractmethod
     def blocks(self) -> list[nn.Module]:
-        """See `VideoSystem.blocks`."""
+        """See `Trainable.blocks`."""
 
 
 @dataclass(frozen=True)
@@ -173,40 +137,18 @@ class Origin:
     description: str = ""
 
 
-class VideoSystem(nn.Module, ABC):
-    """A trainable text-to-video model: networks, schedule and the paper's rules; no Lightning in
-    it.
+class Trainable(nn.Module, ABC):
+    """What training needs of a model: its loss, and which modules and parameters it has.
 
     Attributes:
         windows: class of the training windows that the system understands; its defaults serve
             where `data.windows` names none.
-        continues: whether `generate` takes a first frame.
-        pipeline: dotted path of the diffusers pipeline that `lightning export` writes; None in a
-            system that has none.
         renamed: how names of weights in earlier checkpoints begin -> how they begin now.
-        origin: what a checkpoint or an exported folder says of itself; empty for a system that was
-            made by hand.
     """
 
     windows: ClassVar[type[Windows]]
 
-    continues: bool = False
-
-    pipeline: ClassVar[str | None] = None
-
     renamed: ClassVar[Mapping[str, str]] = {}
-
-    origin: Origin = Origin()
-
-    @property
-    @abstractmethod
-    def sampling(self) -> SamplingSettings:
-        """The defaults that this system is generated with."""
-
-    @property
-    @abstractmethod
-    def size_multiple(self) -> int:
-        """Frame heights and widths must be divisible by this."""
 
     @abstractmethod
     def loss(self, batch: VideoBatch, generators: Generators) -> LossOutput:
@@ -221,37 +163,67 @@ class VideoSystem(nn.Module, ABC):
     def carry(self, state: Mapping[str, Any]) -> None:
         """Go on with what `carried` gave; with nothing, if that is empty."""
 
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """Name -> parameter, for the optimiser and the EMA."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def blocks(self) -> list[nn.Module]:
+        """The modules that are compiled, recomputed and gathered one at a time, in the order of
+        `forward`; empty in a system that has none.
+        """
+        return []
+
+    def shard_units(self) -> list[nn.Module]:
+        """The modules besides `blocks` that FSDP2 gathers one at a time, inner ones first.
+
+        Their parameters are whole only while their own `forward` runs; with the blocks they hold
+        every trainable parameter.
+        """
+        return [m for m in self.children() if any(p.requires_grad for p in m.parameters())]
+
+
+class Generative(ABC):
+    """What generation, sample logging, evaluation and export need of a model.
+
+    Attributes:
+        continues: whether `generate` takes a first frame.
+        pipeline: dotted path of the diffusers pipeline that `lightning export` writes; None in a
+            system that has none.
+        origin: what a checkpoint or an exported folder says of itself; empty for a system that was
+            made by hand.
+    """
+
+    continues: bool = False
+
+    pipeline: ClassVar[str | None] = None
+
+    origin: Origin = Origin()
+
+    @property
+    @abstractmethod
+    def sampling(self) -> SamplingSettings:
+        """The defaults that this system is generated with."""
+
+    @property
+    @abstractmethod
+    def size_multiple(self) -> int:
+        """Frame heights and widths must be divisible by this."""
+
+    @abstractmethod
+    def frames(self, request: Request, observer: Observer | None = None) -> Iterator[Tensor]:
+        """Yield the frames of a checked request; see `generate`."""
+
     def check(self, request: Request) -> None:
-        """Say what is wrong with a request, before anything is computed.
+        """Say what is wrong with a request, before anything is computed. A system calls this and
+        adds what its own settings ask for.
 
         Raises:
             UserError: a request that cannot be served, in one sentence.
         """
-        batch, (height, width), multiple = len(request.generators), request.size, self.size_multiple
-        if not request.segments:
-            raise UserError("Nothing to generate: give at least one segment (a prompt and frames).")
-        for segment in request.segments:
-            if len(segment.prompts) != batch:
-                raise UserError(
-                    f"A segment has {len(segment.prompts)} prompts but {batch} videos are being "
-                    "made: give one each."
-                )
-        if min(height, width) < 1 or height % multiple or width % multiple:
-            near = "x".join(str(max(1, round(side / multiple)) * multiple) for side in request.size)
-            raise UserError(
-                f"Size {height}x{width} is not divisible by {multiple}, as this system needs: "
-                f"choose e.g. {near}."
-            )
-        first = request.first_frame
-        if first is not None and not self.continues:
+        if request.first_frame is not None and not self.continues:
             raise UserError(f"{type(self).__name__} makes all frames itself: give no first frame.")
-        if first is not None and first.shape != (batch, 3, height, width):
-            raise UserError(
-                f"The first frame has shape {tuple(first.shape)}, expected "
-                f"{(batch, 3, height, width)} (B, 3, H, W)."
-            )
+        request.check(self.size_multiple)
 
-    @abstractmethod
     def generate(
         self,
         segments: Sequence[Segment],
@@ -273,7 +245,14 @@ class VideoSystem(nn.Module, ABC):
                 text.
             settings: None for `self.sampling`.
             observer: called after each denoising step.
+
+        Raises:
+            UserError: a request that cannot be served, in one sentence.
         """
+        settings = self.sampling if settings is None else settings
+        request = Request(tuple(segments), tuple(generators), size, first_frame, settings)
+        self.check(request)
+        return self.frames(request, observer)
 
     def recorder(self) -> Recorder | None:
         """A new observer for `generate`; None in a system that has nothing to show of denoising."""
@@ -300,20 +279,6 @@ class VideoSystem(nn.Module, ABC):
         factor = 1 if batch.frames.dtype == torch.uint8 else self.size_multiple
         return factor * batch.frames.shape[-2], factor * batch.frames.shape[-1]
 
-    def trainable_parameters(self) -> dict[str, nn.Parameter]:
-        """Name -> parameter, for the optimiser and the EMA."""
-        return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
-    def blocks(self) -> list[nn.Module]:
-        """The modules that are compiled, recomputed and gathered one at a time, in the order of
-        `forward`; empty in a system that has none.
-        """
-        return []
-
-    def shard_units(self) -> list[nn.Module]:
-        """The modules besides `blocks` that FSDP2 gathers one at a time, inner ones first.
-
-        Their parameters are whole only while their own `forward` runs; with the blocks they hold
-        every trainable parameter.
-        """
-        return [m for m in self.children() if any(p.requires_grad for p in m.parameters())]
+class VideoSystem(Trainable, Generative):
+    """A trainable text-to-video model: networks, schedule and the paper's rules; no Lightning."""

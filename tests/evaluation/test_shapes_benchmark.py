@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from lightning_artv.errors import MissingWeightsError, UserError
 from lightning_artv.synthetic.worlds import World, world_at
 from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.artv.windows import NextFrame
-from lightning_artv.systems.base import Origin, Segment, VideoSystem
+from lightning_artv.systems.base import Origin, VideoSystem
 from lightning_artv.systems.settings import with_settings
 
 torch.set_num_threads(1)
@@ -49,6 +49,7 @@ class Oracle(VideoSystem):
     """Knows the truth, or goes on showing the first frame."""
 
     windows = NextFrame
+    continues = True
 
     def __init__(self, knows: bool) -> None:
         super().__init__()
@@ -66,12 +67,10 @@ class Oracle(VideoSystem):
     def loss(self, batch, generators):
         raise NotImplementedError
 
-    def generate(
-        self, segments: Sequence[Segment], generators, size, first_frame=None, settings=None, *_
-    ) -> Iterator[torch.Tensor]:
+    def frames(self, request, observer=None) -> Iterator[torch.Tensor]:
         worlds = [world_at(i, DATA_SEED, "heldout") for i in range(8)]
-        rows = [self.world_of(first, worlds) for first in first_frame]
-        for t in range(segments[0].frames):
+        rows = [self.world_of(first, worlds) for first in request.first_frame]
+        for t in range(request.segments[0].frames):
             frames = np.stack([world.render(t if self.knows else 0) for world in rows])
             yield torch.from_numpy(frames).permute(0, 3, 1, 2)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from lightning_artv.systems.base import (
     LossOutput,
     Observer,
     Recorder,
-    Segment,
+    Request,
     VideoSystem,
 )
 
@@ -79,24 +79,15 @@ class StubSystem(VideoSystem):
     def recorder(self) -> StepCounter:
         return StepCounter()
 
-    def generate(
-        self,
-        segments: Sequence[Segment],
-        generators: Generators,
-        size: tuple[int, int],
-        first_frame: Tensor | None = None,
-        settings: ARTVSampling | None = None,
-        observer: Observer | None = None,
-    ) -> Iterator[Tensor]:
-        count = sum(segment.frames for segment in segments)
-        batch = len(generators)
-        settings = settings or self.sampling
-        level = randn(generators, (1, 1, 1)).abs().clamp(max=1) * 200
+    def frames(self, request: Request, observer: Observer | None = None) -> Iterator[Tensor]:
+        count = sum(segment.frames for segment in request.segments)
+        batch, size, first_frame = len(request.generators), request.size, request.first_frame
+        level = randn(request.generators, (1, 1, 1)).abs().clamp(max=1) * 200
         for frame in range(count):
             if frame == 0 and first_frame is not None:
                 yield first_frame
                 continue
-            for step in range(settings.steps):
+            for step in range(request.settings.steps):
                 if observer is not None:
                     t = 999 - 300 * step
                     observer(DenoisingStep(frame, step, t, torch.zeros(batch, 3, *size)))

@@ -34,8 +34,6 @@ from lightning_artv.systems.base import (
     LossOutput,
     Observer,
     Request,
-    SamplingSettings,
-    Segment,
     VideoSystem,
 )
 
@@ -261,21 +259,6 @@ class ARTV(VideoSystem):
                 f"Noise level {settings.noise_level} was not trained: choose 0 to {most}."
             )
 
-    def generate(
-        self,
-        segments: Sequence[Segment],
-        generators: Generators,
-        size: tuple[int, int],
-        first_frame: Tensor | None = None,
-        settings: SamplingSettings | None = None,
-        observer: Observer | None = None,
-    ) -> Iterator[Tensor]:
-        """Yield frames as they are made; see `VideoSystem.generate` and `rollout.py`.
-
-        Raises:
-            UserError: settings of another system, or a request that cannot be served.
-        """
-        settings = self.sampling if settings is None else settings
-        request = Request(tuple(segments), tuple(generators), size, first_frame, settings)
-        self.check(request)
+    def frames(self, request: Request, observer: Observer | None = None) -> Iterator[Tensor]:
+        """See `VideoSystem.frames` and `rollout.py`."""
         return rollout(self.denoiser, self.autoencoder, self.text_encoder, request, observer)

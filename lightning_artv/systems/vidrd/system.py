@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +20,6 @@ from lightning_artv.systems.base import (
     LossOutput,
     Observer,
     Request,
-    SamplingSettings,
-    Segment,
     VideoSystem,
 )
 from lightning_artv.systems.vidrd.denoiser import (
@@ -234,22 +232,7 @@ class VidRD(VideoSystem):
                 stacklevel=2,
             )
 
-    def generate(
-        self,
-        segments: Sequence[Segment],
-        generators: Generators,
-        size: tuple[int, int],
-        first_frame: Tensor | None = None,
-        settings: SamplingSettings | None = None,
-        observer: Observer | None = None,
-    ) -> Iterator[Tensor]:
-        """Yield frames as they are made; see `VideoSystem.generate` and `rollout.py`.
-
-        Raises:
-            UserError: settings of another system, or a request that cannot be served.
-        """
-        settings = self.sampling if settings is None else settings
-        request = Request(tuple(segments), tuple(generators), size, first_frame, settings)
-        self.check(request)
+    def frames(self, request: Request, observer: Observer | None = None) -> Iterator[Tensor]:
+        """See `VideoSystem.frames` and `rollout.py`."""
         parts = Parts(self.denoiser, self.autoencoder, self.text_encoder, self.continues)
         return rollout(parts, request, observer)

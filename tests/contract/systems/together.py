@@ -25,7 +25,6 @@ from lightning_artv.systems.base import (
     Recorder,
     Request,
     SamplingSettings,
-    Segment,
     VideoSystem,
 )
 
@@ -129,22 +128,8 @@ class Together(VideoSystem):
         if request.settings.steps > 100:
             raise UserError(f"{request.settings.steps} steps: choose at most 100.")
 
-    def generate(
-        self,
-        segments: Sequence[Segment],
-        generators: Generators,
-        size: tuple[int, int],
-        first_frame: Tensor | None = None,
-        settings: SamplingSettings | None = None,
-        observer: Observer | None = None,
-    ) -> Iterator[Tensor]:
-        settings = self.sampling if settings is None else settings
-        request = Request(tuple(segments), tuple(generators), size, first_frame, settings)
-        self.check(request)
-        return self._frames(request, observer)
-
     @torch.no_grad()
-    def _frames(self, request: Request, observer: Observer | None) -> Iterator[Tensor]:
+    def frames(self, request: Request, observer: Observer | None = None) -> Iterator[Tensor]:
         made = 0
         for segment in request.segments:
             for start in range(0, segment.frames, FRAMES):

@@ -19,8 +19,17 @@ from lightning_artv.training.extends import chain
 ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / "configs" / "artv" / "train.yaml"
 HARDWARE = sorted((ROOT / "configs" / "hardware").glob("*.yaml"))
-WHOLE = [p for p in sorted((ROOT / "configs" / "artv").glob("*.yaml")) if p.stem != "study"]
-CONFIGS = [*([path] for path in WHOLE), *([TRAIN, path] for path in HARDWARE)]
+WHOLE = [
+    path
+    for system in ("artv", "vidrd")
+    for path in sorted((ROOT / "configs" / system).glob("*.yaml"))
+    if path.stem != "study"
+]
+TRAINS = [path for path in WHOLE if path.stem == "train"]
+CONFIGS = [
+    *([path] for path in WHOLE),
+    *([train, path] for train in TRAINS for path in HARDWARE),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +59,9 @@ def _overrides(configs: list[Path], sd_folder: Path, shards: Path, out: Path) ->
 
 
 def test_there_are_configs() -> None:
-    assert [path.stem for path in WHOLE] == ["clips", "demo", "train", "worlds"]
+    artv, vidrd = ([p.stem for p in WHOLE if p.parent.name == name] for name in ("artv", "vidrd"))
+    assert artv == ["clips", "demo", "shapes", "train", "worlds"]
+    assert vidrd == ["demo", "train", "worlds"]
     assert [path.stem for path in HARDWARE] == ["ddp", "fsdp", "low_memory", "slurm"]
 
 
@@ -60,7 +71,11 @@ def test_hardware_extends_nothing_and_names_no_run() -> None:
         assert "default_root_dir" not in source.content["trainer"], path
 
 
-@pytest.mark.parametrize("configs", CONFIGS, ids=lambda paths: paths[-1].stem)
+@pytest.mark.parametrize(
+    "configs",
+    CONFIGS,
+    ids=lambda paths: "-".join([paths[0].parent.name, *(path.stem for path in paths)]),
+)
 def test_config_runs_a_step_of_training_and_validation(
     configs: list[Path], sd_folder: Path, shapes_shards: Path, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import sys
 
 from data_prep.commands import COMMANDS
 from data_prep.options.arguments import add_command, call, check_inputs
+from data_prep.options.captions import TEMPLATE
 from lightning_artv.exit_codes import exit_code
 from lightning_artv.given import check_weights_given
 
@@ -23,7 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     check_inputs(options.call, options)
-    check_weights_given(getattr(options, "pretrained", None))
+    for name in ("pretrained", "captioner", "clip", "ask"):
+        weights = getattr(options, name, None)
+        check_weights_given(None if weights == TEMPLATE else weights)
     print(call(options.call, options))
     return 0
 

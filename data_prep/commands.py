@@ -11,6 +11,7 @@ from typing import Annotated
 
 from data_prep import options as opt
 from data_prep.options.arguments import Argument
+from data_prep.options.captions import CaptionOptions
 from data_prep.options.images import ImageOptions
 from data_prep.options.recipe import Recipe, Source, load_recipe
 from lightning_artv.errors import DataError
@@ -134,6 +135,20 @@ def clip(
     return _told(out)
 
 
+def caption(
+    table: Table, out: Out, options: CaptionOptions, engine: Engine, *, overwrite: Again = False
+) -> str:
+    """Caption videos that have only a label, by a model or a template.
+
+    Args:
+        table: table of the steps motion, segment or select.
+    """
+    from data_prep.measure.captions.caption import write_captions
+
+    write_captions(table, out, options, engine, overwrite)
+    return _told(out)
+
+
 def select(table: Table, out: Out, options: opt.SelectOptions) -> str:
     """Decide what to keep; quick, so it is always up to date.
 
@@ -221,7 +236,10 @@ def report(folder: Annotated[Path, Argument(given="folder that `run` wrote")]) -
     return f"Wrote {write_report(folder)}."
 
 
-COMMANDS = (folder, images, shapes, run, motion, clip, select, shards, latents, check, report)
+COMMANDS = (
+    *(folder, images, shapes, run, motion, clip, caption, select),
+    *(shards, latents, check, report),
+)
 
 
 def _told(table: Path, column: str = "status") -> str:

@@ -26,6 +26,7 @@ ErrorKind = Literal[
     "transparent",  # what is behind a picture is not known
     "animated",  # several pictures in one file
     "odd_colours",  # a picture whose numbers are no colours
+    "no_caption",  # the captioner says nothing
     "error",  # anything that was not foreseen; the reason names it
 ]
 ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)

@@ -15,11 +15,10 @@ from data_prep.engine import Work
 from data_prep.engine.failure import failure
 from data_prep.measure.columns import add_columns
 from data_prep.options import ClipOptions, EngineOptions
-from data_prep.sources.files import open_video, read_source
+from data_prep.sources.frames import even_frames
 from data_prep.sources.listing import entry_of
 from data_prep.sources.rows import VideoEntry
 from data_prep.tables import columns_of
-from lightning_artv.data.decode import Video
 from lightning_artv.errors import UserError
 from lightning_artv.networks.clip import CLIP
 
@@ -85,7 +84,7 @@ class ClipScorer:
 
     def __init__(self, options: ClipOptions) -> None:
         self.options = options
-        self.device = _device(options.device)
+        self.device = device_of(options.device)
         if self.device.type == "cpu":
             torch.set_num_threads(1)
         self._clip = CLIP(options.pretrained, options.revision).to(self.device)
@@ -104,7 +103,7 @@ class ClipScorer:
         clips: dict[int, Tensor] = {}
         for index, entry in enumerate(entries):
             try:
-                clips[index] = even_frames(entry.path, self.options.frames)
+                clips[index] = even_frames(entry, self.options.frames)
             except Exception as error:  # the batch's other videos are to be scored
                 failed[index] = ClipScore("failed", *failure(error))
         scores = self._scores(clips, [entry.caption for entry in entries])
@@ -128,22 +127,6 @@ class ClipScorer:
         return {index: total / len(clips[index]) for index, total in sums.items()}
 
 
-def even_frames(path: str, count: int) -> Tensor:
-    """The frames in the middle of `count` equal parts of a video, uint8 `[N, 3, H, W]`, upright.
-
-    Only these are decoded, and what they need since the keyframes before them.
-
-    Raises:
-        DecodeError: the video, or one of these frames, cannot be read.
-    """
-    source = read_source(path)
-    open_video(source).close()  # says why a file is no video
-    with Video(source) as video:
-        total = len(video.timestamps)
-        count = min(count, total)
-        return video.frames([(2 * part + 1) * total // (2 * count) for part in range(count)])
-
-
 def _batches(clips: dict[int, Tensor], size: int) -> list[tuple[Tensor, list[int]]]:
     """Frames of one size together: uint8 `[N <= size, 3, H, W]`, and each frame's clip."""
     shapes: dict[tuple[int, ...], list[int]] = {}
@@ -158,7 +141,12 @@ def _batches(clips: dict[int, Tensor], size: int) -> list[tuple[Tensor, list[int
     return batches
 
 
-def _device(name: str | None) -> torch.device:
+def device_of(name: str | None) -> torch.device:
+    """The device of that name; None is the best.
+
+    Raises:
+        UserError: this machine lacks it.
+    """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data_prep.sources.rows import MEMBER, Problem, VideoEntry
+from data_prep.sources.rows import MEMBER, Piece, Problem, VideoEntry
 from data_prep.tables import STATUS, Row, TableWriter, columns_of, sha256
 from data_prep.tables.provenance import sweep
 
@@ -46,9 +46,9 @@ def listing_rows(kind: str, source: Path, videos: Path | None) -> Iterator[Row]:
 
 
 def entry_of(row: Row) -> VideoEntry:
-    """The video of a table's row."""
-    names = (f.name for f in dataclasses.fields(VideoEntry))
-    return VideoEntry(**{name: row[name] for name in names})
+    """The video of a table's row, or the piece of one."""
+    fields = {f.name: row[f.name] for f in dataclasses.fields(VideoEntry)}
+    return Piece(**fields, start=row.get("start"), end=row.get("end"))
 
 
 def _size(path: str) -> int | None:

@@ -6,8 +6,10 @@ import hashlib
 import os
 import posixpath
 import re
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 MEMBER = "::"
 """Between a shard and the name of a video in it: `/data/00000.tar::000000012.mp4`."""
@@ -26,6 +28,25 @@ PROBLEM_KINDS: tuple[str, ...] = get_args(ProblemKind)
 
 _LONGEST_KEY = 90  # bytes; `key.json` must fit into a tar header's 100
 _UNSAFE = re.compile(r"[%./\\\s\x00-\x1f\x7f]")
+
+
+_ROUNDED = 5e-4
+"""Seconds by which a time that was written down may differ from the frame's."""
+
+
+class Span(NamedTuple):
+    """A stretch of a video, in seconds since its first frame; `end` None is the video's."""
+
+    start: float = 0.0
+    end: float | None = None
+
+    def indices(self, times: Sequence[float]) -> range:
+        """The frames in it, the start's included and the end's not; `times` are of all frames."""
+        stop = len(times) if self.end is None else bisect_left(times, self.end - _ROUNDED)
+        return range(bisect_left(times, self.start - _ROUNDED), stop)
+
+    def __str__(self) -> str:
+        return f"from {self.start:g} s" + ("" if self.end is None else f" to {self.end:g} s")
 
 
 @dataclass(frozen=True)
@@ -57,6 +78,28 @@ class VideoEntry:
     source_motion: float | None = None
     temporal_consistency: float | None = None
     camera_motion: str | None = None
+
+    @property
+    def span(self) -> Span:
+        """What of the file is meant."""
+        return Span()
+
+
+@dataclass(frozen=True)
+class Piece(VideoEntry):
+    """A piece of a video, in its file.
+
+    Attributes:
+        start: seconds since the video's first frame.
+        end: the same, the piece's end.
+    """
+
+    start: float | None = None
+    end: float | None = None
+
+    @property
+    def span(self) -> Span:
+        return Span(self.start or 0.0, self.end)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from data_prep import options as options_module
 from data_prep.__main__ import _parser
 from data_prep.commands import COMMANDS
 from data_prep.options import EngineOptions, SelectOptions, ShapesOptions, ShardOptions
+from data_prep.options import captions as caption_options
 from data_prep.options import images as image_options
 from data_prep.options.arguments import call
 from data_prep.options.images import ImageOptions
@@ -24,7 +25,11 @@ from data_prep.options.recipe import load_recipe
 ROOT = Path(__file__).parents[2]
 STEPS = [
     kind
-    for kind in (*vars(options_module).values(), *vars(image_options).values())
+    for kind in (
+        *vars(options_module).values(),
+        *vars(image_options).values(),
+        *vars(caption_options).values(),
+    )
     if dataclasses.is_dataclass(kind)
 ]
 
@@ -60,6 +65,7 @@ def made(line: str, kind: type) -> object:
         *((f"{command} a b", kind) for command, kind in (("select", SelectOptions),)),
         ("shards a b", ShardOptions),
         ("images a b", ImageOptions),
+        ("caption a b", caption_options.CaptionOptions),
         ("shapes a --count 3", ShapesOptions),
     ],
 )

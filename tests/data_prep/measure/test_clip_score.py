@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import CLIPModel, CLIPProcessor
 
-from data_prep.measure import clip_score
 from data_prep.measure.clip_score import ClipScore, ClipScorer, even_frames
 from data_prep.options import ClipOptions
+from data_prep.sources import frames as frames_module
 from data_prep.sources.rows import VideoEntry
 from lightning_artv.data.encode import encode_lossless
 from lightning_artv.errors import MissingWeightsError, UserError
@@ -44,6 +44,10 @@ def entries(folder: Path) -> list[VideoEntry]:
     ]
 
 
+def entry_at(path: Path) -> VideoEntry:
+    return VideoEntry("k", str(path), "c")
+
+
 def options(clip_folder: Path, frames: int = 4, batch_size: int = 64) -> ClipOptions:
     return ClipOptions(str(clip_folder), None, frames, batch_size, "cpu")
 
@@ -53,7 +57,7 @@ def reference(clip_folder: Path, entry: VideoEntry, count: int) -> float:
     model = CLIPModel.from_pretrained(clip_folder).eval()
     processor = CLIPProcessor.from_pretrained(clip_folder)
     cosines = []
-    for frame in even_frames(entry.path, count):
+    for frame in even_frames(entry, count):
         inputs = processor(text=[entry.caption], images=[frame], return_tensors="pt")
         with torch.no_grad():
             out = model(**inputs)
@@ -102,21 +106,21 @@ def test_the_same_list_gives_the_same_bits(clip_folder: Path, entries: list[Vide
 
 def test_frames_lie_in_the_middle_of_equal_parts(folder: Path) -> None:
     whole = torch.from_numpy(moving(12, 40, 56)).permute(0, 3, 1, 2)
-    assert torch.equal(even_frames(str(folder / "a.mp4"), 4), whole[[1, 4, 7, 10]])
-    assert torch.equal(even_frames(str(folder / "a.mp4"), 1), whole[[6]])
-    assert torch.equal(even_frames(str(folder / "a.mp4"), 99), whole)
+    assert torch.equal(even_frames(entry_at(folder / "a.mp4"), 4), whole[[1, 4, 7, 10]])
+    assert torch.equal(even_frames(entry_at(folder / "a.mp4"), 1), whole[[6]])
+    assert torch.equal(even_frames(entry_at(folder / "a.mp4"), 99), whole)
 
 
 def test_only_the_needed_frames_are_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
-    original = clip_score.Video.__exit__
+    original = frames_module.Video.__exit__
 
-    def noting(self: clip_score.Video, *args: object) -> None:
+    def noting(self: frames_module.Video, *args: object) -> None:
         decoded.append(self.decoded)
         original(self, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(clip_score.Video, "__exit__", noting)
-    even_frames(str(folder / "a.mp4"), 2)  # every frame is a keyframe
+    monkeypatch.setattr(frames_module.Video, "__exit__", noting)
+    even_frames(entry_at(folder / "a.mp4"), 2)  # every frame is a keyframe
     assert decoded == [2]
 
 

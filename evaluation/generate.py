@@ -25,7 +25,7 @@ from evaluation.protocols import CHANGEABLE, Protocol
 from evaluation.sets.folder import METADATA
 from evaluation.videos import ClipRule, read_first_frame
 from evaluation.workers import in_processes
-from lightning_artv.checkpoints.file import Weights, load_system
+from lightning_artv.checkpoints.file import Weights
 from lightning_artv.errors import MissingWeightsError, UserError
 from lightning_artv.files import parse_yaml
 from lightning_artv.generation.command import choose_device
@@ -40,6 +40,7 @@ from lightning_artv.generation.videos import (
     video_size,
 )
 from lightning_artv.media.atomic import write_atomically
+from lightning_artv.pipelines.loading import load_system
 from lightning_artv.progress import Progress
 from lightning_artv.systems.settings import with_settings
 
@@ -53,7 +54,7 @@ class Generation:
 
     Attributes:
         protocol: which videos.
-        checkpoint: of the model.
+        checkpoint: of the model, or a folder that `lightning export` wrote.
         data: the real set: its classes, captions, and true first frames.
         out: folder for `videos/`, `metadata.csv` and `manifest.json`.
         mode: where first frames come from, Table 1: `none` (the model's own), `text-to-image` (a

@@ -13,9 +13,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_artv.checkpoints.file import load_system
     from lightning_artv.generation.videos import Shot, generate_video
     from lightning_artv.pipelines.artv import ARTVPipeline
+    from lightning_artv.pipelines.loading import load_system
 
 __all__ = ["ARTVPipeline", "Shot", "generate_video", "load_system"]
 
@@ -23,7 +23,7 @@ _HOME = {
     "ARTVPipeline": "lightning_artv.pipelines.artv",
     "Shot": "lightning_artv.generation.videos",
     "generate_video": "lightning_artv.generation.videos",
-    "load_system": "lightning_artv.checkpoints.file",
+    "load_system": "lightning_artv.pipelines.loading",
 }
 
 

@@ -11,8 +11,8 @@ import torch
 from lightning_artv.cli import main
 from lightning_artv.demo.evaluate import caption_figures, figures
 from lightning_artv.diffusion.noise import generators_for
-from lightning_artv.generation.command import load_model
 from lightning_artv.media import read_video
+from lightning_artv.pipelines.loading import load_system
 from lightning_artv.synthetic.scenes import scene_at
 from lightning_artv.systems.base import Segment, VideoSystem
 
@@ -25,7 +25,7 @@ LARGEST = 16e6
 
 @pytest.fixture(scope="module")
 def system() -> VideoSystem:
-    return load_model(MODEL, "ema", torch.device("cpu"))
+    return load_system(MODEL)
 
 
 def clips(system: VideoSystem, first: torch.Tensor | None, frames: int = 16) -> torch.Tensor:

@@ -21,12 +21,12 @@ from evaluation.shapes.classifier import Classifier, load_classifier
 from evaluation.shapes.distances import distances, real_reference
 from evaluation.shapes.metrics_table import FAR_FRAME, FAR_FVD, FLAT, STILL
 from evaluation.shapes.summary import ClipRecord, record, summarise
-from lightning_artv.checkpoints.file import load_system, read_checkpoint
 from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.errors import UserError
 from lightning_artv.generation.command import choose_device
 from lightning_artv.generation.videos import video_size
 from lightning_artv.media.atomic import atomic_path, write_atomically, writing_to
+from lightning_artv.pipelines.loading import load_system, trained_steps
 from lightning_artv.progress import Progress
 from lightning_artv.synthetic.drawing import Image
 from lightning_artv.synthetic.measures import WINDOW
@@ -44,7 +44,7 @@ class Benchmark:
     """What to measure, and how.
 
     Attributes:
-        checkpoint: of the model; its averaged weights are used.
+        checkpoint: of the model, whose averaged weights are used, or an exported folder.
         classifier: a file of `train_classifier`.
         out: folder for `result.json` and `samples.npz`.
         clips: held-out worlds of 16 frames.
@@ -117,7 +117,7 @@ def run(job: Benchmark) -> dict[str, Any]:
         "protocol": _protocol(job, settings, classifier, size),
         "checkpoint": {
             "file": job.checkpoint.name,
-            "step": read_checkpoint(job.checkpoint).get("global_step"),
+            "step": trained_steps(job.checkpoint),
         },
         **numbers,
         **({} if recorder is None else recorder.numbers()),

@@ -119,7 +119,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         inside = sorted(Path(path).rglob("*.ckpt"))[:1]
         hint = f"name one, such as '{inside[0]}'" if inside else "give one of `lightning fit`"
         if (Path(path) / "model_index.json").is_file():
-            hint = "it was exported, which `lightning generate` and ARTVPipeline read"
+            hint = "it was exported, which generation and evaluation read, but training does not"
         raise UserError(f"'{path}' is a folder, but no sharded checkpoint: {hint}.")
     if not Path(path).is_file():
         raise UserError(f"There is no checkpoint '{path}'.")

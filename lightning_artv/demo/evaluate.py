@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_artv.checkpoints.file import load_system
 from lightning_artv.diffusion.noise import generators_for
-from lightning_artv.generation.command import load_model
 from lightning_artv.media import grid, write_gif
+from lightning_artv.pipelines.loading import load_system
 from lightning_artv.progress import Progress
 from lightning_artv.synthetic.measures import ClipMeasures, measure_clip
 from lightning_artv.synthetic.scenes import Scene, scene_at
@@ -73,7 +72,7 @@ def shipped(model: Path, out: Path, seed: int) -> dict[str, Any]:
     Returns:
         how often each word of the captions is right, and the captions.
     """
-    system = load_model(model, "ema", torch.device("cpu"))
+    system = load_system(model)
     scenes = [scene_at(i, seed, "heldout") for i in range(SHOWN)]
     made = _generate(system, [scene.caption() for scene in scenes], SHIPPED_FRAMES, None)
     write_gif(out / "shipped.gif", grid(made, 8), FPS, SCALE)

@@ -16,8 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_artv.checkpoints.file import Weights, load_system
-from lightning_artv.checkpoints.sharded import is_sharded
 from lightning_artv.errors import UserError
 from lightning_artv.generation.first_frame import FirstFrameModel
 from lightning_artv.generation.made_by import difference, path_digest, system_digest, tensors_digest
@@ -31,6 +29,7 @@ from lightning_artv.generation.videos import (
     video_size,
 )
 from lightning_artv.media import read_image
+from lightning_artv.pipelines.loading import load_system
 from lightning_artv.progress import Progress
 from lightning_artv.systems.artv.flags import given_settings
 from lightning_artv.systems.base import SamplingSettings, VideoSystem
@@ -49,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     with ended_by_signals():
         videos = plan(options)
         device = choose_device(options.device)
-        system = load_model(options.checkpoint, options.weights, device)
+        system = load_system(options.checkpoint, options.weights, device)
         size = video_size(system, options.size)
         fps = options.fps if options.fps is not None else video_fps(system)
         settings = with_settings(system.sampling, given_settings(options, options.changes))
@@ -178,22 +177,6 @@ def _with_first_frames(
         dataclasses.replace(request, first_frame=picture)
         for request, picture in zip(requests, pictures, strict=True)
     ]
-
-
-def load_model(path: str | Path, weights: Weights, device: torch.device) -> VideoSystem:
-    """The system of a checkpoint, or of an exported folder, which holds one set of weights.
-
-    Raises:
-        UserError: nothing that can be used.
-        MissingWeightsError: weights that a checkpoint names, or a part of a folder, are not there.
-    """
-    if not Path(path).is_dir() or is_sharded(path):
-        return load_system(path, weights, device)
-    from lightning_artv.pipelines.artv import ARTVPipeline
-
-    if weights != "ema":
-        raise UserError(f"{path} is an exported folder: --weights was chosen when it was made.")
-    return ARTVPipeline.from_pretrained(path).to_system().to(device)
 
 
 def choose_device(name: str) -> torch.device:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_artv.checkpoints.file import (
     CONFIG_KEY,
@@ -22,7 +22,11 @@ from lightning_artv.media.atomic import atomic_path, writing_to
 from lightning_artv.networks.pretrained import without_bars
 from lightning_artv.pipelines.card import write_card
 from lightning_artv.pipelines.folder import INDEX
+from lightning_artv.pipelines.loading import is_exported, load_pipeline
 from lightning_artv.systems.base import VideoSystem
+
+if TYPE_CHECKING:  # diffusers takes long to import
+    from lightning_artv.pipelines.stored import StoredPipeline
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,7 +47,8 @@ def export(
     """Write a checkpoint's model into the folder `output`, whole or not at all, and return it.
 
     Args:
-        checkpoint: that `lightning fit` wrote.
+        checkpoint: that `lightning fit` wrote; or a folder that an export wrote, perhaps of an
+            earlier version, to be written anew.
         output: a new or empty folder.
         weights: the averaged weights (`ema`) or the `raw` ones.
         overwrite: replace an `output` that an export wrote before.
@@ -55,13 +60,11 @@ def export(
     without_bars()
     output = Path(os.path.abspath(output))
     _check_output(output, overwrite)
-    system = load_system(checkpoint, weights)
-    record = training_record(read_checkpoint(checkpoint), weights)
-    pipeline = pipeline_class(system).from_system(system, record)
+    pipeline = pipeline_of(checkpoint, weights)
     with atomic_path(output) as temporary:
         with writing_to(output):
             pipeline.save_pretrained(temporary)
-            write_card(temporary, record, output.name)
+            write_card(temporary, pipeline.config.training or {}, output.name)
         old = output.with_name(f".{output.name}.{os.getpid()}.old")
         if output.is_dir():
             os.replace(output, old)  # deleting takes time, in which half a folder would be there
@@ -70,7 +73,21 @@ def export(
     return output
 
 
-def pipeline_class(system: VideoSystem) -> Any:
+def pipeline_of(checkpoint: str | Path, weights: Weights) -> StoredPipeline:
+    """The diffusers pipeline of a checkpoint or of an exported folder.
+
+    Raises:
+        UserError: nothing that can be used, or a system that has no pipeline.
+        MissingWeightsError: weights that a checkpoint names, or a part of a folder, are not there.
+    """
+    if is_exported(checkpoint):
+        return load_pipeline(checkpoint, weights)
+    system = load_system(checkpoint, weights)
+    record = training_record(read_checkpoint(checkpoint), weights)
+    return pipeline_class(system).from_system(system, record)
+
+
+def pipeline_class(system: VideoSystem) -> type[StoredPipeline]:
     """The diffusers pipeline that a system is exported as.
 
     Raises:
@@ -82,7 +99,8 @@ def pipeline_class(system: VideoSystem) -> Any:
             "which `lightning generate` and `load_system` read."
         )
     module, _, name = system.pipeline.rpartition(".")
-    return getattr(import_module(module), name)
+    kind: type[StoredPipeline] = getattr(import_module(module), name)
+    return kind
 
 
 def training_record(checkpoint: Mapping[str, Any], weights: Weights) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,12 +24,37 @@ from lightning_artv.networks.weight_files import (
 INDEX = "model_index.json"
 CARD = "README.md"
 CHECKSUMS = "sha256.txt"
-CLASS = "ARTVPipeline"
-PARTS = "lightning_artv.pipelines.artv.components"
-_EARLIER = "lightning_artv.pipeline.components"
-LIBRARIES = ("diffusers", "transformers", PARTS, _EARLIER)
 
 _AGAIN = "export or download it again."
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the folders of one pipeline's class say of themselves.
+
+    Attributes:
+        classes: names that such a folder may give its class; the first one is today's.
+        parts: module of the classes that are neither of diffusers nor of transformers.
+        earlier: where that module was in earlier versions.
+    """
+
+    classes: tuple[str, ...]
+    parts: str
+    earlier: tuple[str, ...] = ()
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Whose classes a folder may name."""
+        return ("diffusers", "transformers", self.parts, *self.earlier)
+
+    def today(self, index: Mapping[str, Any]) -> dict[str, Any]:
+        """An index whose parts are named where they are now."""
+        return {
+            name: [self.parts, *value[1:]]
+            if isinstance(value, list) and value and value[0] in self.earlier
+            else value
+            for name, value in index.items()
+        }
 
 
 def write_checksums(folder: Path) -> None:
@@ -38,7 +64,7 @@ def write_checksums(folder: Path) -> None:
     write_atomically(folder / CHECKSUMS, "".join(lines).encode())
 
 
-def local_folder(name: str | Path, revision: str | None = None) -> Path:
+def local_folder(name: str | Path, layout: Layout, revision: str | None = None) -> Path:
     """`name` itself where it is a folder, else the snapshot of that hub id; checked.
 
     diffusers' own download refuses parts of other packages, hence ours.
@@ -53,39 +79,31 @@ def local_folder(name: str | Path, revision: str | None = None) -> Path:
             f"--checkpoint {name} --output FOLDER`, and give that."
         )
     folder = resolve(str(name), "", revision)
-    check(folder)
+    check(folder, layout)
     return folder
 
 
-def today(index: dict[str, Any]) -> dict[str, Any]:
-    """An index whose parts are named where they are now; folders of version 0.1 name another."""
-    return {
-        name: [PARTS, *value[1:]] if isinstance(value, list) and value[:1] == [_EARLIER] else value
-        for name, value in index.items()
-    }
-
-
-def check(folder: Path) -> None:
+def check(folder: Path, layout: Layout) -> None:
     """Check a folder before anything in it is loaded; no code is ever taken from one.
 
     Raises:
         MissingWeightsError: a part is not there.
         CorruptWeightsError: not what an export writes, or a file with another sha256.
     """
-    index = _read_index(folder)
-    if index.get("_class_name") != CLASS:
+    index = read_index(folder)
+    if index.get("_class_name") not in layout.classes:
         raise CorruptWeightsError(
-            f"{folder / INDEX} describes a {index.get('_class_name')}, not an {CLASS}: give a "
-            f"folder that `lightning export` wrote."
+            f"{folder / INDEX} describes a {index.get('_class_name')}, not an "
+            f"{layout.classes[0]}: give a folder that `lightning export` wrote."
         )
     for name, value in index.items():
         # a part is a pair of library and class; other lists are numbers
         if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)):
             continue
-        if value[0] not in LIBRARIES:
+        if value[0] not in layout.libraries:
             raise CorruptWeightsError(
                 f"{folder / INDEX} asks for a part of {value[0]}, but only parts of "
-                f"{', '.join(LIBRARIES)} are loaded."
+                f"{', '.join(layout.libraries)} are loaded."
             )
         if not (folder / name).is_dir():
             raise MissingWeightsError(f"{folder} has no subfolder {name}: {_AGAIN}")
@@ -127,7 +145,13 @@ def check_tensors(folder: Path, part: str, expected: Collection[str]) -> None:
         raise CorruptWeightsError(f"{folder / part} lacks the tensor {missing[0]}: {_AGAIN}")
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
+def read_index(folder: Path) -> dict[str, Any]:
+    """The content of `model_index.json`.
+
+    Raises:
+        MissingWeightsError: there is none.
+        CorruptWeightsError: it is damaged.
+    """
     path = folder / INDEX
     if not path.is_file():
         raise MissingWeightsError(

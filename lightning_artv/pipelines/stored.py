@@ -15,12 +15,13 @@ from torch import nn
 from lightning_artv.errors import CorruptWeightsError, UserError
 from lightning_artv.pipelines.card import write_card
 from lightning_artv.pipelines.folder import (
+    Layout,
     check_tensors,
     local_folder,
-    today,
     variant_of,
     write_checksums,
 )
+from lightning_artv.systems.base import VideoSystem
 
 FAILURES = (
     *(OSError, ValueError, RuntimeError, KeyError, TypeError),
@@ -40,10 +41,43 @@ Stored = TypeVar("Stored", bound="StoredPipeline")
 
 
 class StoredPipeline(DiffusionPipeline):
-    """A pipeline whose `config.training` says what its model card tells of the training."""
+    """A pipeline whose `config.training` says what its model card tells of the training.
+
+    Attributes:
+        parts: module of the parts that are neither of diffusers nor of transformers.
+        earlier_parts: where that module was in earlier versions.
+    """
+
+    parts: ClassVar[str]
+    earlier_parts: ClassVar[tuple[str, ...]] = ()
 
     _checked_parts: ClassVar[tuple[str, ...]] = ()
     """Parts whose files must hold exactly the tensors that the loaded part has."""
+
+    @classmethod
+    def from_system(
+        cls: type[Stored], system: VideoSystem, training: Mapping[str, Any] | None = None
+    ) -> Stored:
+        """A pipeline of a system's networks; tensors are shared.
+
+        Args:
+            system: of the pipeline's kind.
+            training: what the model card tells.
+
+        Raises:
+            UserError: a system of another kind.
+        """
+        raise NotImplementedError
+
+    def to_system(self) -> VideoSystem:
+        """The system of these parts."""
+        raise NotImplementedError
+
+    @classmethod
+    def _layout(cls) -> Layout:
+        kinds = [kind for kind in cls.__mro__ if issubclass(kind, StoredPipeline)]
+        names = tuple(kind.__name__ for kind in kinds if kind is not StoredPipeline)
+        return Layout(names, cls.parts, cls.earlier_parts)
 
     @classmethod
     def from_pretrained(
@@ -65,7 +99,9 @@ class StoredPipeline(DiffusionPipeline):
             CorruptWeightsError: a damaged file, or not what an export writes.
         """
         kwargs["use_safetensors"] = True
-        folder = local_folder(pretrained_model_name_or_path, kwargs.pop("revision", None))
+        folder = local_folder(
+            pretrained_model_name_or_path, cls._layout(), kwargs.pop("revision", None)
+        )
         kwargs["variant"] = variant_of(folder, kwargs.get("variant"))
         try:
             pipeline = super().from_pretrained(folder, **kwargs)
@@ -83,7 +119,7 @@ class StoredPipeline(DiffusionPipeline):
     def load_config(cls, *args: Any, **kwargs: Any) -> Any:
         """diffusers' `load_config`, also of a folder that an earlier version wrote."""
         config = super().load_config(*args, **kwargs)
-        return today(config) if isinstance(config, dict) else config
+        return cls._layout().today(config) if isinstance(config, dict) else config
 
     @classmethod
     def _why(cls, folder: Path, options: Mapping[str, Any], error: Exception) -> UserError:

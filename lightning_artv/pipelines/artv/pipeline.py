@@ -83,6 +83,9 @@ class ARTVPipeline(StoredPipeline):
     `ARTVPipeline(**pipeline.components)` is `pipeline` again; else the paper's.
     """
 
+    parts = "lightning_artv.pipelines.artv.components"
+    earlier_parts = ("lightning_artv.pipeline.components",)
+
     _optional_components = ["tokenizer", "mask_unet", "mask_conditioning"]  # noqa: RUF012
     _checked_parts = ("unet", "conditioning", "mask_unet", "mask_conditioning")
 

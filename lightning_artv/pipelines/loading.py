@@ -1,0 +1,98 @@
+"""The system of anything that holds a trained model: a checkpoint or an exported folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lightning_artv import pipelines
+from lightning_artv.checkpoints import file
+from lightning_artv.checkpoints.file import Weights, read_checkpoint
+from lightning_artv.checkpoints.sharded import is_sharded
+from lightning_artv.errors import CorruptWeightsError, UserError
+from lightning_artv.pipelines.folder import INDEX, read_index
+from lightning_artv.systems.base import VideoSystem
+
+if TYPE_CHECKING:  # diffusers takes long to import, and a checkpoint may need nothing of it
+    from lightning_artv.pipelines.stored import StoredPipeline
+
+
+def load_system(
+    path: str | Path,
+    weights: Weights = "ema",
+    device: str | torch.device = "cpu",
+    trusted_packages: Sequence[str] = (),
+) -> VideoSystem:
+    """The system of a checkpoint or of an exported folder, in evaluation mode, ready to generate.
+
+    Args:
+        path: a checkpoint that `lightning fit` wrote, or a folder that `lightning export` wrote.
+        weights: the averaged weights (`ema`, what the paper generates with) or the `raw` ones; a
+            folder holds one of them.
+        device: where the system goes.
+        trusted_packages: packages besides `lightning_artv` whose classes a checkpoint may name.
+
+    Raises:
+        UserError: nothing that can be used, or no such weights.
+        MissingWeightsError: weights that a checkpoint names, or a part of a folder, are not there.
+        CorruptWeightsError: a damaged folder.
+    """
+    if not is_exported(path):
+        return file.load_system(path, weights, device, trusted_packages)
+    return load_pipeline(path, weights).to_system().to(device).eval()
+
+
+def load_pipeline(path: str | Path, weights: Weights = "ema") -> StoredPipeline:
+    """The diffusers pipeline of an exported folder, of the class that the folder names.
+
+    Raises:
+        UserError: other weights are asked for than those that were exported.
+        MissingWeightsError: a part is not there.
+        CorruptWeightsError: a damaged folder, or one that no system here exports.
+    """
+    if weights != "ema":
+        raise UserError(f"{path} is an exported folder: --weights was chosen when it was made.")
+    return pipeline_named(read_index(Path(path)).get("_class_name"), path).from_pretrained(path)
+
+
+def pipeline_named(name: object, folder: str | Path) -> type[StoredPipeline]:
+    """The pipeline of this name that a system has in its folder of `lightning_artv.pipelines`.
+
+    Raises:
+        CorruptWeightsError: there is none.
+    """
+    from lightning_artv.pipelines.stored import StoredPipeline
+
+    for found in iter_modules(pipelines.__path__, f"{pipelines.__name__}."):
+        kind = getattr(import_module(found.name), str(name), None) if found.ispkg else None
+        if isinstance(kind, type) and issubclass(kind, StoredPipeline):
+            return kind
+    raise CorruptWeightsError(
+        f"{Path(folder) / INDEX} describes a {name}, which is the pipeline of no system here: give "
+        "a folder that `lightning export` wrote."
+    )
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether this is to be read as an exported folder: one that is and holds no checkpoint."""
+    folder = Path(path)
+    if (folder / INDEX).is_file() or not folder.is_dir():
+        return folder.is_dir()
+    return not is_sharded(folder) and not any(folder.rglob("*.ckpt"))
+
+
+def trained_steps(path: str | Path) -> int | None:
+    """Optimiser steps of a checkpoint or of an exported folder; None where nobody recorded them.
+
+    Raises:
+        UserError: neither of them.
+    """
+    if not is_exported(path):
+        return read_checkpoint(path).get("global_step")
+    record: Mapping[str, Any] = read_index(Path(path)).get("training") or {}
+    return record.get("steps")

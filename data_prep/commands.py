@@ -11,7 +11,7 @@ from typing import Annotated
 
 from data_prep import options as opt
 from data_prep.options.arguments import Argument
-from data_prep.options.captions import CaptionOptions
+from data_prep.options.captions import CaptionOptions, SegmentOptions
 from data_prep.options.images import ImageOptions
 from data_prep.options.recipe import Recipe, Source, load_recipe
 from lightning_artv.errors import DataError
@@ -149,6 +149,20 @@ def caption(
     return _told(out)
 
 
+def segment(
+    table: Table, out: Out, options: SegmentOptions, engine: Engine, *, overwrite: Again = False
+) -> str:
+    """Cut long videos where the scene changes or the label is not to be seen; a row for each piece.
+
+    Args:
+        table: table of the step motion.
+    """
+    from data_prep.measure.captions.segment import write_segments
+
+    seconds = write_segments(table, out, options, engine, overwrite)
+    return f"{_told(out)[:-1]}; {seconds}."
+
+
 def select(table: Table, out: Out, options: opt.SelectOptions) -> str:
     """Decide what to keep; quick, so it is always up to date.
 
@@ -237,7 +251,7 @@ def report(folder: Annotated[Path, Argument(given="folder that `run` wrote")]) -
 
 
 COMMANDS = (
-    *(folder, images, shapes, run, motion, clip, caption, select),
+    *(folder, images, shapes, run, motion, clip, caption, segment, select),
     *(shards, latents, check, report),
 )
 

@@ -98,6 +98,11 @@ class ClipScorer:
             rows += self._rows(entries[start : start + group])
         return [dict(vars(row)) for row in rows]
 
+    def against(self, frames: Tensor, text: str) -> list[float]:
+        """Cosine of each frame, uint8 `[N, 3, H, W]`, and a text, in [-1, 1]."""
+        cosines: list[float] = (self._clip.images(frames) @ self._clip.texts([text])[0]).tolist()
+        return cosines
+
     def _rows(self, entries: Sequence[VideoEntry]) -> list[ClipScore]:
         failed: dict[int, ClipScore] = {}
         clips: dict[int, Tensor] = {}

@@ -88,7 +88,7 @@ class Verdict:
             decisions.take(indices),
             reasons,
             self._originals(start, table.num_rows),
-            _held_out(table["key"], held_out),
+            _held_out(_video(table), held_out),
         ]
         for column, item in zip(columns, SELECTION, strict=True):
             table = table.append_column(item, column)
@@ -101,6 +101,13 @@ class Verdict:
         here = self.duplicates[low:high] - start
         places[here], absent[here] = np.arange(low, high), False
         return self.originals.take(pa.array(places, mask=absent))
+
+
+def _video(table: pa.Table) -> pa.ChunkedArray:
+    """Keys of the rows' videos: pieces of one are held out together."""
+    if "video" not in table.schema.names:
+        return table["key"]
+    return pc.coalesce(table["video"], table["key"])
 
 
 def _held_out(keys: pa.ChunkedArray, share: float) -> pa.Array:

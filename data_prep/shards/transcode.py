@@ -13,6 +13,7 @@ import av
 
 from data_prep.options import Limits
 from data_prep.shards.x264 import ClipEncoder
+from data_prep.sources.rows import ROUNDED, WHOLE, Span
 from lightning_artv.data.decode import DecodeError, Video
 from lightning_artv.data.timeline import timeline
 from lightning_artv.media.container import open_container, video_stream
@@ -54,7 +55,11 @@ def prepare(source: Path | bytes, limits: Limits) -> Prepared:
 
 
 def prepare_clips(
-    source: Path | bytes, limits: Limits, cuts: Sequence[float] = (), min_seconds: float = 0.0
+    source: Path | bytes,
+    limits: Limits,
+    cuts: Sequence[float] = (),
+    min_seconds: float = 0.0,
+    span: Span = WHOLE,
 ) -> list[Prepared]:
     """As `prepare`, but in pieces: one decode, one mp4 between each two cuts.
 
@@ -64,6 +69,7 @@ def prepare_clips(
         cuts: seconds, ascending, where a new piece begins; without any, the video stays whole.
         min_seconds: shorter pieces of a video that is cut are left out, as are those of fewer than
             2 frames.
+        span: what of the video is wanted.
 
     Raises:
         DecodeError: as `prepare`.
@@ -78,13 +84,17 @@ def prepare_clips(
             raise DecodeError(f"it is truncated: it has {len(times)} of {whole} frames")
         if "mp4" not in video.container:
             _check_end(data)
-        copied = not cuts and "mp4" in video.container and _within(video, data, limits)
+        copied = (
+            span == WHOLE and not cuts and "mp4" in video.container and _within(video, data, limits)
+        )
         if copied and _is_whole(video):
             height, width = video.frames([0]).shape[-2:]
             return [Prepared(data, True, meta_of(width, height, times))]
         rate = min(video.fps, limits.fps or video.fps)
         tick = None if _slow(video, limits) else limits.fps
-        pieces = _pieces(times, cuts, min_seconds if cuts else 0.0, tick)
+        here = span.indices(times)
+        shown = times[here.start : here.stop]
+        pieces = _pieces(shown, cuts, min_seconds if cuts else 0.0, tick, here.start)
         return _encode(video, pieces, rate, limits)
 
 
@@ -138,17 +148,22 @@ def _slow(video: Video, limits: Limits) -> bool:
 
 
 def _pieces(
-    times: Sequence[float], cuts: Sequence[float], min_seconds: float, fps: float | None
+    times: Sequence[float],
+    cuts: Sequence[float],
+    min_seconds: float,
+    fps: float | None,
+    first: int,
 ) -> list[list[int]]:
-    """The frames of each piece that is long enough, thinned out to `fps`."""
-    # half a millisecond of grace: a cut's time was rounded when it was written down
-    starts = [0, *(bisect_left(times, cut - 5e-4) for cut in cuts), len(times)]
-    step = times[-1] / (len(times) - 1)
+    """The frames of each piece that is long enough, thinned out to `fps`; the first frame is number
+    `first`.
+    """
+    starts = [0, *(bisect_left(times, cut - ROUNDED) for cut in cuts), len(times)]
+    step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
     pieces = []
     for start, end in itertools.pairwise(starts):
         if end - start < 2 or times[end - 1] - times[start] + step < min_seconds:
             continue
-        piece = [start + index for index in timeline(times[start:end], fps)]
+        piece = [first + start + index for index in timeline(times[start:end], fps)]
         if len(piece) > 1:
             pieces.append(piece)
     return pieces
@@ -171,7 +186,7 @@ def _encode(
     encoders = [ClipEncoder(rate, limits) for _ in pieces]
     found: list[list[int]] = [[] for _ in pieces]
     try:
-        for index, frame in _frames(video, max(piece_of, default=-1)):
+        for index, frame in _frames(video, min(piece_of, default=0), max(piece_of, default=-1)):
             number = piece_of.get(index)
             if number is not None:
                 found[number].append(index)
@@ -194,8 +209,8 @@ def _prepared(video: Video, encoder: ClipEncoder, lost: int, first: int) -> Prep
     return Prepared(encoder.video, False, meta, round(video.timestamps[first], 4))
 
 
-def _frames(video: Video, last: int) -> Iterator[tuple[int, av.VideoFrame]]:
-    """The frames up to one, each with its index.
+def _frames(video: Video, first: int, last: int) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The frames from one to another, each with its index.
 
     They are decoded a few at a time: taking turns with x264 at every frame, the decoder finds
     nothing of its own left in the processor's caches, and is a tenth slower.
@@ -204,15 +219,16 @@ def _frames(video: Video, last: int) -> Iterator[tuple[int, av.VideoFrame]]:
         DecodeError: damaged frames, or too few of an mp4's, whose index is exact.
     """
     seen = damaged = 0
-    decoded = itertools.takewhile(lambda frame: video.index(frame) <= last, video.decode())
+    decoded = itertools.takewhile(lambda frame: video.index(frame) <= last, video.decode(first))
     while few := list(itertools.islice(decoded, _AHEAD)):
         seen += len(few)
         damaged += sum(frame.is_corrupt for frame in few)
         yield from ((video.index(frame), frame) for frame in few)
     if damaged:
         raise DecodeError(f"{damaged} of {seen} frames are damaged")
-    if "mp4" in video.container and seen < COMPLETE * (last + 1) - 1:
-        raise DecodeError(f"{seen} of {last + 1} frames can be decoded")
+    wanted = last + 1 - first
+    if "mp4" in video.container and seen < COMPLETE * wanted - 1:
+        raise DecodeError(f"{seen} of {wanted} frames can be decoded")
 
 
 def meta_of(width: int, height: int, times: Sequence[float]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from data_prep.shards.files import (
 from data_prep.shards.pseudo import CLIPS, Animate
 from data_prep.shards.transcode import prepare_clips
 from data_prep.sources.files import read_source
+from data_prep.sources.rows import Span
 from data_prep.tables import STATUS, Row, TableReader, sha256
 from data_prep.tables.log import note
 from data_prep.tables.provenance import MARK, claim, is_claimed, sweep
@@ -63,7 +64,8 @@ class Encode:
         cuts = (row.get("cuts") or []) if self.options.cut else []
         try:
             source = read_source(row["path"])
-            clips = prepare_clips(source, self.options, cuts, self.options.min_seconds)
+            span = Span(row.get("start") or 0.0, row.get("end"))
+            clips = prepare_clips(source, self.options, cuts, self.options.min_seconds, span)
         except DecodeError as error:
             kind, reason = failure(error)
             return {"status": "failed", "error_kind": kind, "error": reason}

@@ -30,7 +30,7 @@ _LONGEST_KEY = 90  # bytes; `key.json` must fit into a tar header's 100
 _UNSAFE = re.compile(r"[%./\\\s\x00-\x1f\x7f]")
 
 
-_ROUNDED = 5e-4
+ROUNDED = 5e-4
 """Seconds by which a time that was written down may differ from the frame's."""
 
 
@@ -42,11 +42,14 @@ class Span(NamedTuple):
 
     def indices(self, times: Sequence[float]) -> range:
         """The frames in it, the start's included and the end's not; `times` are of all frames."""
-        stop = len(times) if self.end is None else bisect_left(times, self.end - _ROUNDED)
-        return range(bisect_left(times, self.start - _ROUNDED), stop)
+        stop = len(times) if self.end is None else bisect_left(times, self.end - ROUNDED)
+        return range(bisect_left(times, self.start - ROUNDED), stop)
 
     def __str__(self) -> str:
         return f"from {self.start:g} s" + ("" if self.end is None else f" to {self.end:g} s")
+
+
+WHOLE = Span()
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class VideoEntry:
     @property
     def span(self) -> Span:
         """What of the file is meant."""
-        return Span()
+        return WHOLE
 
 
 @dataclass(frozen=True)

@@ -161,16 +161,18 @@ class Video:
         """FFmpeg's name of the codec, such as `h264`."""
         return str(self._stream.codec_context.name)
 
-    def decode(self) -> Iterator[av.VideoFrame]:
-        """Every frame as it is stored, in the order of `timestamps`; decoded when it is asked for.
+    def decode(self, first: int = 0) -> Iterator[av.VideoFrame]:
+        """Every frame from one on as it is stored, in the order of `timestamps`, each decoded when
+        it is asked for.
 
         Where packets were lost there may be fewer of them: `index` says which one a frame is.
 
         Raises:
             av.FFmpegError: a frame is damaged.
         """
-        before = -1
-        for frame in self._decode(0, self._times[-1], self._index):
+        before = first - 1
+        start = next(iter(self._runs([self._times[first]]))) if first else 0
+        for frame in self._decode(start, self._times[-1], self._index):
             if self.index(frame) > before:  # a time that occurs twice counts once
                 before = self.index(frame)
                 yield frame

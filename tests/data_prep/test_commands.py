@@ -66,6 +66,7 @@ def made(line: str, kind: type) -> object:
         ("shards a b", ShardOptions),
         ("images a b", ImageOptions),
         ("caption a b", caption_options.CaptionOptions),
+        ("segment a b", caption_options.SegmentOptions),
         ("shapes a --count 3", ShapesOptions),
     ],
 )

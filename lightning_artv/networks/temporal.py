@@ -102,6 +102,10 @@ class TemporalAttention(nn.Module):
         return x + change.unflatten(0, (-1, pixels)).transpose(1, 2).flatten(0, 1)
 
 
+Layers = dict[str, TemporalConv | TemporalAttention]
+"""Name of the block that they follow -> layers over time of a network."""
+
+
 class ClipResnetBlock(ResnetBlock2D):
     """diffusers' residual block, then a `TemporalConv`."""
 
@@ -137,9 +141,54 @@ class ClipTransformerBlock(BasicTransformerBlock):
         return x
 
 
+def new_layers(unet: UNet2DConditionModel, clip: Clip, dropout: float = 0.0) -> Layers:
+    """A `TemporalConv` for each residual block of `unet`, a `TemporalAttention` for each
+    transformer block; by the block's name.
+
+    Raises:
+        UserError: a U-Net of another kind than Stable Diffusion's.
+    """
+    layers: Layers = {}
+    for name, block in unet.named_modules():
+        if isinstance(block, ResnetBlock2D):
+            groups = unet.config.norm_num_groups
+            layers[name] = TemporalConv(block.out_channels, clip, groups=groups, dropout=dropout)
+        elif isinstance(block, BasicTransformerBlock):
+            if block.norm_type != "layer_norm" or block.attn2 is None:
+                raise UserError("Layers over time fit U-Nets of Stable Diffusion's kind only.")
+            layers[name] = TemporalAttention(block.attn1.inner_dim, block.attn1.heads, clip)
+    return layers
+
+
+def install(unet: UNet2DConditionModel, layers: Layers) -> None:
+    """Put layers where `new_layers` named them, in place: the blocks become ones that use them."""
+    for name, layer in layers.items():
+        block = unet.get_submodule(name)
+        is_conv = isinstance(layer, TemporalConv)
+        block.__class__ = ClipResnetBlock if is_conv else ClipTransformerBlock
+        block.temporal = layer.to(next(block.parameters()).device)
+
+
+def uninstall(unet: UNet2DConditionModel) -> None:
+    """Make `unet` the image model again, in place."""
+    for block in unet.modules():
+        if isinstance(block, ClipResnetBlock | ClipTransformerBlock):
+            del block.temporal
+            is_conv = isinstance(block, ClipResnetBlock)
+            block.__class__ = ResnetBlock2D if is_conv else BasicTransformerBlock
+
+
+def installed_layers(unet: UNet2DConditionModel) -> Layers:
+    """The layers that are in `unet`, as `install` takes them."""
+    return {
+        name: block.temporal
+        for name, block in unet.named_modules()
+        if isinstance(block, ClipResnetBlock | ClipTransformerBlock)
+    }
+
+
 def add_temporal_layers(unet: UNet2DConditionModel, dropout: float = 0.0) -> Clip:
-    """Give each residual block of `unet` a `TemporalConv` and each transformer block a
-    `TemporalAttention`, in place.
+    """Give `unet` new layers over time, in place.
 
     Args:
         unet: not compiled yet; LoRA, where it is wanted, is in it already.
@@ -151,26 +200,9 @@ def add_temporal_layers(unet: UNet2DConditionModel, dropout: float = 0.0) -> Cli
     Raises:
         UserError: a U-Net of another kind than Stable Diffusion's.
     """
-    clip, groups = Clip(), unet.config.norm_num_groups
-    for module in list(unet.modules()):
-        if isinstance(module, ResnetBlock2D):
-            width = module.out_channels
-            temporal: nn.Module = TemporalConv(width, clip, groups=groups, dropout=dropout)
-            _become(module, ClipResnetBlock, temporal)
-        elif isinstance(module, BasicTransformerBlock):
-            if module.norm_type != "layer_norm" or module.attn2 is None:
-                raise UserError("Layers over time fit U-Nets of Stable Diffusion's kind only.")
-            attention = module.attn1
-            temporal = TemporalAttention(attention.inner_dim, attention.heads, clip)
-            _become(module, ClipTransformerBlock, temporal)
+    clip = Clip()
+    install(unet, new_layers(unet, clip, dropout))
     return clip
-
-
-def _become(block: nn.Module, kind: type[nn.Module], temporal: nn.Module) -> None:
-    """A block with its weights, as an object of a class that does more with them."""
-    example = next(block.parameters())
-    block.__class__ = kind
-    block.temporal = temporal.to(example.device)
 
 
 def freeze_all_but(unet: UNet2DConditionModel, trained: Trained) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import yaml
 
 from lightning_artv.media.atomic import write_atomically
-from lightning_artv.pipelines.folder import CARD, checksums
+from lightning_artv.pipelines.folder import CARD, checksums, read_index
 
 USAGE = """\
 ```python
-from lightning_artv import ARTVPipeline  # also before DiffusionPipeline.from_pretrained
+from lightning_artv import {kind}  # also before DiffusionPipeline.from_pretrained
 
-pipeline = ARTVPipeline.from_pretrained("{name}")
+pipeline = {kind}.from_pretrained("{name}")
 frames = pipeline("{prompt}", num_frames=16, seed=0).frames[0]
 ```
 
@@ -23,6 +23,13 @@ frames = pipeline("{prompt}", num_frames=16, seed=0).frames[0]
 lightning generate --checkpoint {name} --prompt "{prompt}" --output video.mp4
 ```
 """
+
+
+ABOUT = {
+    "ARTVPipeline": ("ART•V", "Auto-regressive text-to-video with masked diffusion (Weng et al.)"),
+    "VidRDPipeline": ("VidRD", "Text-to-video a clip at a time, reused and diffused (Gu et al.)"),
+}
+"""Pipeline -> the system's name, and what it is."""
 
 
 def write_card(folder: Path, training: Mapping[str, Any], name: str | None = None) -> None:
@@ -33,13 +40,14 @@ def write_card(folder: Path, training: Mapping[str, Any], name: str | None = Non
         training: `export.training_record`'s, or empty.
         name: what a user loads it by; None for the folder's own name.
     """
+    kind = str(read_index(folder).get("_class_name"))
+    system, about = ABOUT[kind]
     sections = [
-        _header(training),
-        "# ART•V text-to-video\n",
-        "Auto-regressive text-to-video with masked diffusion (Weng et al., ART•V), trained with "
-        "lightning-artv.\n",
+        _header(training, system),
+        f"# {system} text-to-video\n",
+        f"{about[:-1]}, {system}), trained with lightning-artv.\n",
         "## Use\n",
-        USAGE.format(name=name or folder.name, prompt="what the video shows"),
+        USAGE.format(kind=kind, name=name or folder.name, prompt="what the video shows"),
         "## Training\n",
         "\n".join(_training(training)) + "\n",
         "## Licence\n",
@@ -50,12 +58,12 @@ def write_card(folder: Path, training: Mapping[str, Any], name: str | None = Non
     write_atomically(folder / CARD, "\n".join(sections).encode())
 
 
-def _header(training: Mapping[str, Any]) -> str:
+def _header(training: Mapping[str, Any], system: str) -> str:
     base = _base(training)
     data: dict[str, Any] = {
         "library_name": "diffusers",
         "pipeline_tag": "text-to-video",
-        "tags": ["text-to-video", "art-v", "diffusers"],
+        "tags": ["text-to-video", system.replace("•", "-").lower(), "diffusers"],
     }
     if base is not None and not Path(base).is_absolute() and base.count("/") == 1:
         data["base_model"] = base

@@ -22,7 +22,6 @@ from waiting import GUARD
 from lightning_artv import cli, load_system
 from lightning_artv.data.encode import encode_lossless
 from lightning_artv.data.tar import ShardWriter
-from lightning_artv.generation.command import load_model
 from lightning_artv.media import read_image
 from lightning_artv.synthetic.scenes import scene_at
 from lightning_artv.training.command import run
@@ -231,7 +230,7 @@ def test_a_picture_is_refused_where_none_was_given_in_training(
     Image.new("RGB", (SIZE, SIZE)).save(image)
     checkpoint = folder / "checkpoints" / "last.ckpt"
     cli.main(["validate", *arguments(folder, shards, never, f"--ckpt_path={checkpoint}")])
-    assert load_model(checkpoint, "ema", torch.device("cpu")).continues is False
+    assert load_system(checkpoint).continues is False
     capsys.readouterr()
     assert generate(checkpoint, tmp_path / "out", "--image", str(image)) == 2
     assert "trained without given_frames" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
@@ -18,6 +18,9 @@ from lightning_artv.errors import UserError
 from lightning_artv.systems.artv.denoiser import Prediction
 from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.artv.system import ARTV
+from lightning_artv.systems.vidrd.settings import VidRDSampling
+
+SettingsT = TypeVar("SettingsT", ARTVSampling, VidRDSampling)
 
 SAMPLERS = {
     "DDIMScheduler": "ddim",
@@ -53,12 +56,25 @@ FIXED = {
 
 def scheduler_of(system: ARTV) -> DDIMScheduler | DPMSolverMultistepScheduler:
     """The scheduler that says of `system` all that a scheduler can."""
-    settings, kind = system.sampling, system.denoiser.masking.prediction_type
+    denoiser = system.denoiser
+    return scheduler_for(denoiser.schedule, system.sampling, denoiser.masking.prediction_type)
+
+
+def scheduler_for(
+    schedule: NoiseSchedule, settings: SettingsT, kind: str
+) -> DDIMScheduler | DPMSolverMultistepScheduler:
+    """The scheduler that says of any system all that a scheduler can.
+
+    Args:
+        schedule: that it is trained with.
+        settings: its sampling.
+        kind: what it predicts.
+    """
     common = {
-        **_betas(system.denoiser.schedule),
+        **_betas(schedule),
         "steps_offset": 1,
         "timestep_spacing": settings.spacing,
-        "prediction_type": {v: k for k, v in PREDICTIONS.items()}[kind],
+        "prediction_type": {str(v): k for k, v in PREDICTIONS.items()}[kind],
     }
     clip = {
         "clip_sample": settings.clip_latents is not None,
@@ -107,7 +123,7 @@ def prediction_from(scheduler: SchedulerMixin) -> Prediction:
     return PREDICTIONS[found]
 
 
-def sampling_from(scheduler: SchedulerMixin, defaults: ARTVSampling) -> ARTVSampling:
+def sampling_from(scheduler: SchedulerMixin, defaults: SettingsT) -> SettingsT:
     """`defaults` with the sampler, spacing, clamp and last step of `scheduler`.
 
     Raises:

@@ -79,6 +79,7 @@ class VidRD(VideoSystem):
     """
 
     windows = ConsecutiveFrames
+    pipeline = "lightning_artv.pipelines.vidrd.VidRDPipeline"
 
     def __init__(
         self,

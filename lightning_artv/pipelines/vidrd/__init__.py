@@ -1,0 +1,5 @@
+"""VidRD in diffusers' form: a pipeline and its folder."""
+
+from lightning_artv.pipelines.vidrd.pipeline import VidRDPipeline, VidRDPipelineOutput
+
+__all__ = ["VidRDPipeline", "VidRDPipelineOutput"]

@@ -1,0 +1,132 @@
+"""The part of an exported VidRD that diffusers has no class for.
+
+diffusers finds it here by module and class name (`model_index.json`), and needs `ModelMixin` to be
+a name of the same module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+
+from lightning_artv.errors import UserError
+from lightning_artv.networks.temporal import (
+    TEMPORAL,
+    Clip,
+    ClipUNet,
+    Layers,
+    TemporalAttention,
+    TemporalConv,
+    install,
+    installed_layers,
+    uninstall,
+)
+from lightning_artv.pipelines.artv.components import ByteTextModel, PixelUnshuffleVAE
+
+__all__ = ["ByteTextModel", "PixelUnshuffleVAE", "TemporalLayers"]  # what a folder may name
+
+
+class TemporalLayers(ModelMixin, ConfigMixin):
+    """What makes a plain U-Net one over clips (paper Fig. 2): its layers over time.
+
+    Args:
+        convolutions: name of each residual block -> channels.
+        attentions: name of each transformer block -> width and heads.
+        groups: of the GroupNorms.
+        depth: convolutions in a row.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        convolutions: dict[str, int],
+        attentions: dict[str, list[int]],
+        groups: int,
+        depth: int = 4,
+    ) -> None:
+        super().__init__()
+        self.clip = Clip()
+        layers: Layers = {
+            name: TemporalConv(channels, self.clip, depth, groups)
+            for name, channels in convolutions.items()
+        }
+        layers |= {
+            name: TemporalAttention(width, heads, self.clip)
+            for name, (width, heads) in attentions.items()
+        }
+        self.layers = nn.ModuleDict({_key(name): layer for name, layer in layers.items()})
+
+    @classmethod
+    def of(cls, network: ClipUNet) -> TemporalLayers:
+        """The layers of a network that is there; tensors are shared, not copied."""
+        found = installed_layers(network.unet)
+        convolutions, attentions, depths = {}, {}, {4}
+        for name, layer in found.items():
+            if isinstance(layer, TemporalConv):
+                convolutions[name] = layer.layers[0][0].num_channels
+                depths = {len(layer.layers)}
+            else:
+                attentions[name] = [layer.attention.inner_dim, layer.attention.heads]
+        groups = network.unet.config.norm_num_groups
+        with torch.device("meta"):  # only the frame: its layers are replaced by the network's
+            part = cls(convolutions, attentions, groups, depths.pop())
+        for name, layer in found.items():
+            part.layers[_key(name)] = layer
+        part.clip = network.clip
+        return part.eval()
+
+    def by_name(self) -> Layers:
+        """As `networks.temporal.install` takes them."""
+        names = (*self.config.convolutions, *self.config.attentions)
+        return {name: self.layers[_key(name)] for name in names}
+
+    def install(self, unet: UNet2DConditionModel) -> None:
+        """Put the layers into `unet`, in place.
+
+        Raises:
+            UserError: a U-Net of another layout.
+        """
+        names = {name for name, _ in unet.named_modules()}
+        wrong = [name for name in self.by_name() if name not in names]
+        wrong += [n for n, c in self.config.convolutions.items() if _channels(unet, n) != c]
+        if wrong:
+            raise UserError(
+                f"The U-Net does not fit the layers over time ({wrong[0]}): give one of the layout "
+                "that they were trained in."
+            )
+        install(unet, self.by_name())
+
+    @contextmanager
+    def installed(self, unet: UNet2DConditionModel) -> Iterator[None]:
+        """Within, `unet` has the layers; then it is an image model again."""
+        self.install(unet)
+        try:
+            yield
+        finally:
+            uninstall(unet)
+
+
+def plain_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """`unet` without layers over time: Stable Diffusion's; tensors are shared."""
+    with torch.device("meta"):
+        plain = UNet2DConditionModel.from_config(unet.config)
+    state = unet.state_dict(keep_vars=True)
+    plain.load_state_dict({n: x for n, x in state.items() if TEMPORAL not in n}, assign=True)
+    return plain.eval()
+
+
+def _channels(unet: UNet2DConditionModel, name: str) -> int | None:
+    try:
+        return getattr(unet.get_submodule(name), "out_channels", None)
+    except AttributeError:
+        return None
+
+
+def _key(name: str) -> str:
+    """A module's dotted name as one that a `ModuleDict` takes."""
+    return name.replace(".", "-")

@@ -1,0 +1,273 @@
+"""VidRD as a diffusers pipeline; the frames are made by our own rollout."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import SchedulerMixin, UNet2DConditionModel
+from diffusers.utils import BaseOutput
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from lightning_artv.checkpoints.file import origin
+from lightning_artv.errors import UserError, check_whole
+from lightning_artv.media import Picture
+from lightning_artv.networks.temporal import ClipUNet
+from lightning_artv.pipelines import inputs
+from lightning_artv.pipelines.artv.assembly import (
+    SAID_BY_SCHEDULER,
+    autoencoder_from,
+    text_encoder_from,
+)
+from lightning_artv.pipelines.artv.components import TextModel, Vae, text_parts_of, vae_of
+from lightning_artv.pipelines.artv.schedulers import (
+    prediction_from,
+    sampling_from,
+    schedule_from,
+    scheduler_for,
+)
+from lightning_artv.pipelines.stored import StoredPipeline
+from lightning_artv.pipelines.vidrd.components import TemporalLayers, plain_unet
+from lightning_artv.systems.base import Segment, VideoSystem
+from lightning_artv.systems.settings import with_settings
+from lightning_artv.systems.vidrd.denoiser import VidRDDenoiser
+from lightning_artv.systems.vidrd.settings import Guidance, VidRDSampling
+from lightning_artv.systems.vidrd.system import VidRD, VidRDTraining
+
+PARTS = ("vae", "text_encoder", "unet", "temporal", "scheduler")
+DEFAULTS = {"clip_frames": 8, "given_frames": 0.0, "most_given": 4}
+
+
+@dataclass
+class VidRDPipelineOutput(BaseOutput):
+    """Attributes:
+    frames: of each video; a list of lists of PIL images, or an array `[B, T, H, W, 3]`, or a
+        tensor `[B, T, 3, H, W]`, both float32 in [0, 1].
+    """
+
+    frames: list[list[Image.Image]] | np.ndarray | Tensor
+
+
+class VidRDPipeline(StoredPipeline):
+    """Text-to-video with VidRD: `from_pretrained`, `save_pretrained`, `push_to_hub`, `to`, a call.
+
+    `unet`, `vae`, `text_encoder`, `tokenizer` and `scheduler` are Stable Diffusion's classes, and
+    parts may be exchanged with its pipelines in both directions; the layers over time are
+    `temporal`, and in the U-Net only while frames are made.
+
+    Args:
+        vae: AutoencoderKL, or a `PixelUnshuffleVAE`.
+        text_encoder: CLIPTextModel, or a `ByteTextModel`, which needs no tokenizer.
+        tokenizer: CLIPTokenizer or None.
+        unet: the image model.
+        temporal: its layers over time.
+        scheduler: noise schedule, prediction type and sampler: DDIM or DPM-Solver++ (2M).
+        clip_frames, given_frames, most_given: as in `VidRD`.
+        sampling: the defaults of a call.
+        frame_size: trained height and width.
+        fps: trained frames per second.
+        training: what the model card tells of the training.
+
+    A setting that is None is that of the pipeline that `temporal` was first in, so that
+    `VidRDPipeline(**pipeline.components)` is `pipeline` again; else the paper's.
+    """
+
+    parts = "lightning_artv.pipelines.vidrd.components"
+    earlier_parts = ("lightning_artv.pipelines.artv.components",)  # of the small models
+
+    _optional_components = ["tokenizer"]  # noqa: RUF012
+    _checked_parts = ("unet", "temporal")
+
+    def __init__(
+        self,
+        vae: Vae,
+        text_encoder: TextModel,
+        tokenizer: CLIPTokenizer | None,
+        unet: UNet2DConditionModel,
+        temporal: TemporalLayers,
+        scheduler: SchedulerMixin,
+        clip_frames: int | None = None,
+        given_frames: float | None = None,
+        most_given: int | None = None,
+        sampling: dict[str, Any] | None = None,
+        frame_size: list[int] | None = None,
+        fps: float | None = None,
+        training: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            temporal=temporal,
+            scheduler=scheduler,
+        )
+        settings = {
+            "clip_frames": clip_frames,
+            "given_frames": given_frames,
+            "most_given": most_given,
+            "sampling": sampling,
+            "frame_size": frame_size,
+            "fps": fps,
+            "training": training,
+        }
+        first = getattr(temporal, "first_settings", DEFAULTS)
+        settings = {n: first.get(n) if value is None else value for n, value in settings.items()}
+        if not hasattr(temporal, "first_settings"):
+            temporal.first_settings = settings
+        self.register_to_config(**settings)
+
+    @classmethod
+    def from_system(
+        cls, system: VideoSystem, training: Mapping[str, Any] | None = None
+    ) -> VidRDPipeline:
+        """A pipeline of a system's networks, such as `load_system`'s; tensors are shared.
+
+        Raises:
+            UserError: another system than VidRD, or one with networks of other classes.
+        """
+        if not isinstance(system, VidRD):
+            raise UserError(f"A system of class {type(system).__name__} is no VidRD to export.")
+        tokens, tokenizer = text_parts_of(system.text_encoder)
+        denoiser, sampling, size = system.denoiser, system.sampling, system.origin.size
+        plain = dataclasses.asdict(sampling)
+        return cls(
+            vae=vae_of(system.autoencoder),
+            text_encoder=tokens,
+            tokenizer=tokenizer,
+            unet=plain_unet(denoiser.network.unet),
+            temporal=TemporalLayers.of(denoiser.network),
+            scheduler=scheduler_for(denoiser.schedule, sampling, denoiser.prediction_type),
+            clip_frames=denoiser.clip_frames,
+            given_frames=system.training_options.given_frames,
+            most_given=system.training_options.most_given,
+            sampling={n: value for n, value in plain.items() if n not in SAID_BY_SCHEDULER},
+            frame_size=None if size is None else list(size),
+            fps=system.origin.fps,
+            training=None if training is None else dict(training),
+        )
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        image: Picture | Sequence[Picture] | None = None,
+        num_frames: int = 16,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        settings: Mapping[str, Any] | None = None,
+        num_videos_per_prompt: int = 1,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        seed: int | None = None,
+        output_type: Literal["pil", "np", "pt"] = "pil",
+        return_dict: bool = True,
+    ) -> VidRDPipelineOutput | tuple[Any]:
+        """Make one video per prompt; what is None is as the model was trained or configured.
+
+        Args:
+            prompt: one, or a batch.
+            image: the first frame (of each video, or one for all); only for a model that was
+                trained with `given_frames`. None: made from the text.
+            num_frames: of each video, any number.
+            height, width: in pixels.
+            num_inference_steps: denoising steps per clip.
+            guidance_scale: of the text, as in other pipelines: 1 is none, and our weight plus 1.
+            settings: other fields of `VidRDSampling` by name, such as `{"join": "overlap"}`.
+            num_videos_per_prompt: videos of each prompt, one after the other.
+            generator: one for all, or one per video; each video's noise is seeded from it.
+            seed: instead of generators: video i has seed + i, and is the one that `generate_video`
+                makes.
+            output_type: `pil`, or arrays (`np`) or tensors (`pt`) in [0, 1].
+            return_dict: False for a tuple of the frames.
+
+        Raises:
+            UserError: a request that cannot be served.
+        """
+        if output_type not in ("pil", "np", "pt"):
+            raise UserError(f"output_type is {output_type!r}: choose pil, np or pt.")
+        prompts = inputs.prompts_of(prompt, num_videos_per_prompt)
+        size = self._size(height, width)
+        generators = inputs.generators_of(len(prompts), generator, seed)
+        first = inputs.first_frames(image, len(prompts), size)
+        changes = {
+            "steps": num_inference_steps,
+            "guidance.text": None if guidance_scale is None else inputs.text_weight(guidance_scale),
+            **(settings or {}),
+        }
+        given = {name: value for name, value in changes.items() if value is not None}
+        with self._assembled() as system:
+            sampling = with_settings(system.sampling, given)
+            segments = [Segment(prompts, num_frames)]
+            frames = system.generate(segments, generators, size, first, sampling)
+            bar = self.progress_bar(frames, total=num_frames)
+            video = torch.stack([frame.cpu() for frame in bar], dim=1)
+        output = inputs.as_output(video, output_type)
+        return VidRDPipelineOutput(output) if return_dict else (output,)
+
+    def to_system(self) -> VidRD:
+        """The system of these parts, for `generate_video`; the U-Net is no longer plain."""
+        self.temporal.install(self.unet)
+        return self._assemble()
+
+    @contextmanager
+    def _assembled(self) -> Iterator[VidRD]:
+        """The system of the current parts, in their precision; then they are as before."""
+        missing = [name for name in PARTS if getattr(self, name) is None]
+        if missing:
+            raise UserError(f"The pipeline has no {missing[0]}: give one.")
+        with ExitStack() as stack:
+            stack.enter_context(self.temporal.installed(self.unet))
+            if self.unet.dtype != torch.float32:  # latents stay float32
+                stack.enter_context(torch.autocast(self.device.type, dtype=self.unet.dtype))
+            yield self._assemble()
+
+    def _assemble(self) -> VidRD:
+        config, scheduler = self.config, self.scheduler
+        denoiser = VidRDDenoiser(
+            ClipUNet(self.unet, self.temporal.clip),
+            schedule_from(scheduler),
+            prediction_from(scheduler),  # type: ignore[arg-type]  # it says which it takes
+            config.clip_frames,
+        )
+        system = VidRD(
+            denoiser,
+            autoencoder_from(self.vae),
+            text_encoder_from(self.text_encoder, self.tokenizer),
+            VidRDTraining(given_frames=config.given_frames, most_given=config.most_given),
+            sampling_from(scheduler, _sampling(config.sampling)),
+        )
+        size = None if config.frame_size is None else (config.frame_size[0], config.frame_size[1])
+        kept = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
+        system.origin = origin(size, config.fps, kept)
+        return system.eval()
+
+    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
+        trained = self.config.frame_size or (0, 0)
+        size = (height or trained[0], width or trained[1])
+        if 0 in size:
+            raise UserError("The model does not say its frame size: give height and width.")
+        check_whole("The height", size[0], 1)
+        check_whole("The width", size[1], 1)
+        return size
+
+
+def _sampling(plain: Mapping[str, Any] | None) -> VidRDSampling:
+    """Sampling settings from plain data; the rest is the scheduler's."""
+    if plain is None:
+        return VidRDSampling()
+    return VidRDSampling(**{**plain, "guidance": Guidance(**plain["guidance"])})
+
+
+# for `DiffusionPipeline.from_pretrained`, which looks there for the class that a folder names
+diffusers.VidRDPipeline = VidRDPipeline

@@ -45,7 +45,7 @@ def listing_rows(kind: str, source: Path, videos: Path | None) -> Iterator[Row]:
             yield {**row, "size_bytes": _size(item.path), "status": "ok"}
 
 
-def entry_of(row: Row) -> VideoEntry:
+def entry_of(row: Row) -> Piece:
     """The video of a table's row, or the piece of one."""
     fields = {f.name: row[f.name] for f in dataclasses.fields(VideoEntry)}
     return Piece(**fields, start=row.get("start"), end=row.get("end"))

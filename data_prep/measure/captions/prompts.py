@@ -55,7 +55,8 @@ def load_prompts(path: str | None) -> Prompts:
     for sentence in [*(s for name in lists for s in fields[name]), *relevance.values()]:
         _check(sentence, file)
     digest = hashlib.sha256(repr(sorted(fields.items())).encode()).hexdigest()[:16]
-    return Prompts(*(tuple(fields[name]) for name in lists), relevance, digest)
+    template, chat, plain = (tuple(fields[name]) for name in lists)
+    return Prompts(template, chat, plain, relevance, digest)
 
 
 def label_of(row: Row) -> str:

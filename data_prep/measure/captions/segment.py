@@ -130,9 +130,12 @@ def write_segments(
         what became of the seconds, in words.
 
     Raises:
-        UserError: a table without cuts; what `add_columns` raises.
+        UserError: a table without cuts, or of pieces; what `add_columns` raises.
     """
-    absent = {"cuts", "duration"} - {*TableReader(table).schema.names}
+    names = {*TableReader(table).schema.names}
+    if "video" in names:
+        raise UserError(f"{table} is of the step segment already; give the table that it read.")
+    absent = {"cuts", "duration"} - names
     if absent:
         raise UserError(f"{table} has no column {min(absent)}; run the step motion first.")
     videos = out.with_name(out.stem + ".videos.parquet")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from caption_models import save_chat
@@ -315,6 +316,9 @@ def test_bad_input_is_one_sentence(
     write_rows(tmp_path / "t", [], LISTING, {"step": "list"})
     assert main(["segment", str(tmp_path / "t"), str(tmp_path / "o")]) == 2
     assert "has no column cuts; run the step motion first" in capsys.readouterr().err
+    write_rows(tmp_path / "p", [], pa.schema([*LISTING, ("video", pa.string())]), {"step": "s"})
+    assert main(["segment", str(tmp_path / "p"), str(tmp_path / "o")]) == 2
+    assert "is of the step segment already" in capsys.readouterr().err
     for wrong in ({"threshold": 2.0}, {"min_seconds": -1.0}, {"interval": 0.0}):
         with pytest.raises(UserError):
             SegmentOptions(**wrong)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from waiting import GUARD, wait_until
 from lightning_artv.checkpoints.file import read_checkpoint
 from lightning_artv.cli import main
 from lightning_artv.demo.evaluate import caption_figures, figures
-from lightning_artv.demo.stages import Demo
+from lightning_artv.demo.stages import COLOR, SCRATCH, Demo
 from lightning_artv.media import read_video
 from lightning_artv.synthetic.scenes import scene_at
 
@@ -120,13 +121,32 @@ def test_two_processes_train_and_save_one_checkpoint(shapes_shards: Path, tmp_pa
     assert (tmp_path / "tensorboard" / "config.yaml").exists()
 
 
-def test_demo_runs_measures_and_goes_on_where_it_was(
+def test_the_demo_teaches_the_model_that_ships_a_new_color(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)  # the configuration names models/shapes
+    out = tmp_path / "demo"
+    overrides = ["trainer.max_steps=2", "data.batch_size=12", "trainer.val_check_interval=2"]
+    Demo(out, replace(COLOR, clips=8), heldout_clips=4).run(overrides)
+    metrics = json.loads((out / "metrics.json").read_text())
+    before, after = metrics["shipped"]["new"], metrics["new"]
+    assert before["captions"] == after["captions"]
+    assert all(" orange " in caption for caption in after["captions"])
+    assert before["color_accuracy"] == 0  # it has never seen the word
+    assert after["direction_accuracy"] >= 0.5  # it starts from what it knows
+    assert metrics["sizes"]["train"] == 16
+    page = (out / "index.html").read_text()
+    assert "“orange”" in page and page.count("data:image/gif") == 5
+
+
+def test_a_demo_from_scratch_runs_measures_and_goes_on_where_it_was(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     overrides = [f"{key}={value}" for key, value in TINY.items()]
     overrides += ["trainer.max_steps=4"]
     out = tmp_path / "demo"
-    demo = Demo(out, CONFIG, train_clips=12, heldout_clips=6, model=ROOT / "models" / "shapes")
+    lesson = replace(SCRATCH, config=CONFIG, clips=12)
+    demo = Demo(out, lesson, heldout_clips=6, model=ROOT / "models" / "shapes")
     demo.run(overrides)
     metrics = json.loads((out / "metrics.json").read_text())
     for key in ("psnr", "psnr_copy", "background_psnr"):

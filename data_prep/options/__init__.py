@@ -277,6 +277,8 @@ class ShapesOptions:
         frames: frames per video.
         scenes: plain: one shape that stays inside the picture; torus: plain, but what leaves comes
             in at the opposite side; worlds: a torus with textures, obstacles and camera pans.
+        color: of every shape of plain and torus scenes, such as orange, which no other has; by
+            default one of six.
         fps: frames per second.
         shard_size: videos per shard.
     """
@@ -287,10 +289,13 @@ class ShapesOptions:
     size: int = 32
     frames: int = 16
     scenes: Literal["plain", "torus", "worlds"] = "plain"
+    color: str | None = None
     fps: float = 8.0
     shard_size: int = 500
 
     def __post_init__(self) -> None:
+        if self.color is not None and self.scenes == "worlds":
+            raise UserError("color is of plain and torus scenes: leave it out for worlds.")
         if self.count < 1 or self.frames < 2 or self.fps <= 0:
             raise UserError(
                 "Give at least 1 video, 2 frames and a positive fps, got "

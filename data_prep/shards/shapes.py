@@ -34,7 +34,7 @@ def write_shapes(out: Path, options: ShapesOptions, overwrite: bool = False) -> 
                 scene = world_at(index, seed, split, options.size)
             else:
                 inside = None if options.scenes == "torus" else options.frames
-                scene = scene_at(index, seed, split, options.size, inside)
+                scene = scene_at(index, seed, split, options.size, inside, options.color)
             pictures = scene.video(options.frames)
             meta = {**scene.to_dict(), "fps": fps, "seed": seed, "split": split}
             video = encode_lossless(pictures, fps)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from lightning_artv.exit_codes import exit_code
@@ -24,20 +25,28 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    options.config = today(options.config)
+    if options.config is not None:
+        options.config = today(options.config)
     check_given(options, {"config": "configuration file"})
-    from lightning_artv.demo.stages import Demo
+    from lightning_artv.demo.stages import COLOR, SCRATCH, Demo
 
-    demo = Demo(options.out, options.config, options.train_clips, options.heldout_clips)
-    demo.run(options.override)
+    lesson = SCRATCH if options.scratch else COLOR
+    given = {"config": options.config, "clips": options.train_clips}
+    lesson = replace(lesson, **{name: value for name, value in given.items() if value is not None})
+    Demo(options.out, lesson, options.heldout_clips).run(options.override)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lightning_artv.demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"))
-    parser.add_argument("--config", type=Path, default=Path("configs/artv/demo.yaml"))
-    parser.add_argument("--train-clips", type=int, default=3000)
+    parser.add_argument(
+        "--scratch",
+        action="store_true",
+        help="learn all from random weights, instead of a new word",
+    )
+    parser.add_argument("--config", type=Path, help="of another training of the kind")
+    parser.add_argument("--train-clips", type=int, help="of each set (default 300; scratch 3000)")
     parser.add_argument("--heldout-clips", type=int, default=64)
     parser.add_argument(
         "--override",

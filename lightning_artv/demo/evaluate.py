@@ -16,6 +16,7 @@ from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.media import grid, write_gif
 from lightning_artv.pipelines.loading import load_system
 from lightning_artv.progress import Progress
+from lightning_artv.synthetic.drawing import PALETTE
 from lightning_artv.synthetic.measures import ClipMeasures, measure_clip
 from lightning_artv.synthetic.scenes import Scene, scene_at
 from lightning_artv.synthetic.words import measure_from_caption
@@ -83,6 +84,27 @@ def shipped(model: Path, out: Path, seed: int) -> dict[str, Any]:
     }
 
 
+def word(model: Path, picture: Path, color: str, clips: int, seed: int) -> dict[str, Any]:
+    """What a model makes of captions with a color that is new to it.
+
+    Args:
+        model: checkpoint or exported folder.
+        picture: GIF of the first clips.
+        color: one of `MORE_COLORS`.
+        clips: number of captions.
+        seed: of the scenes whose captions are taken.
+
+    Returns:
+        how often each word of the captions is right, and the first captions.
+    """
+    system = load_model(model, "ema", torch.device("cpu"))
+    scenes = [scene_at(i, seed, "heldout", color=color) for i in range(clips)]
+    captions = [scene.caption() for scene in scenes]
+    made = _generate(system, captions, scenes[0].video().shape[0], None)
+    write_gif(picture, grid(made[:SHOWN], min(8, clips)), FPS, SCALE)
+    return {**caption_figures(made, scenes), "color": color, "captions": captions[:SHOWN]}
+
+
 def figures(made: Tensor, truth: Tensor, scenes: Sequence[Scene]) -> dict[str, Any]:
     """Accuracies and curves of clips that begin with the true first frame, and of repeating that
     frame.
@@ -103,7 +125,7 @@ def figures(made: Tensor, truth: Tensor, scenes: Sequence[Scene]) -> dict[str, A
 
 def caption_figures(made: Tensor, scenes: Sequence[Scene]) -> dict[str, float]:
     """How often a clip made from its caption alone shows the caption's words."""
-    measures = [measure_from_caption(clip.numpy()) for clip in made]
+    measures = [measure_from_caption(clip.numpy(), PALETTE) for clip in made]
     return {
         f"{word}_accuracy": _share(
             getattr(m, word) == getattr(scene, word)

@@ -29,12 +29,18 @@ def write(out: Path) -> None:
         shipped=inline((out / "shipped.gif").read_bytes(), "gif"),
         samples=inline((out / "samples.gif").read_bytes(), "gif"),
         from_captions=inline((out / "from_captions.gif").read_bytes(), "gif"),
+        **{name: inline((out / f"{name}.gif").read_bytes(), "gif") for name in _pair(metrics)},
         table=_table(metrics),
         curves=_curves(metrics),
         scalars=_scalars(log),
         own=_own_figures(log),
         metrics_text=json.dumps(metrics, indent=1),
     )
+
+
+def _pair(metrics: dict[str, Any]) -> tuple[str, ...]:
+    """The pictures of a new word."""
+    return ("before", "after") if "new" in metrics else ()
 
 
 def _table(metrics: dict[str, Any]) -> Table:

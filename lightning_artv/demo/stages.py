@@ -1,4 +1,4 @@
-"""The demo's stages: shards, training, generation and measures, page."""
+"""The demo's stages: what ships, shards, training, generation and measures, page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +21,50 @@ DATA_SEED, HELDOUT_SEED = 0, 1
 MODEL = Path("models/shapes")
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What a demo trains.
+
+    Attributes:
+        config: configuration of the training.
+        clips: how many training videos.
+        sets: folder of the shards -> options of `data_prep shapes` for it, besides number and seed.
+        color: the new word that is learned; None: all is learned from random weights.
+    """
+
+    config: Path
+    clips: int
+    sets: Mapping[str, Sequence[str]]
+    color: str | None = None
+
+
+_TORUS = ("--scenes", "torus", "--frames", "32")
+NEW = "orange"
+COLOR = Lesson(
+    Path("configs/artv/color.yaml"), 300, {"known": _TORUS, "new": (*_TORUS, "--color", NEW)}, NEW
+)
+"""The model that ships learns a colour that it has never seen."""
+SCRATCH = Lesson(Path("configs/artv/demo.yaml"), 3000, {"train": ()})
+"""A model learns all that it knows, from random weights."""
+
+
 class Demo:
     """One demo in one folder.
 
     Args:
         out: where everything is written.
-        config: configuration of the training.
-        train_clips, heldout_clips: how many clips to make.
+        lesson: what is trained.
+        heldout_clips: how many clips are measured.
         model: exported folder of the trained model that is shown first.
     """
 
     def __init__(
-        self, out: Path, config: Path, train_clips: int, heldout_clips: int, model: Path = MODEL
+        self, out: Path, lesson: Lesson, heldout_clips: int = 64, model: Path = MODEL
     ) -> None:
-        for path in (config, model):
+        for path in (lesson.config, model):
             if not path.exists():
                 raise UserError(f"{path} does not exist: run the demo from the project's folder.")
-        self.out, self.config, self.model = out, config, model
-        self.clips = {"train": train_clips, "heldout": heldout_clips}
+        self.out, self.lesson, self.model, self.heldout = out, lesson, model, heldout_clips
         self.checkpoint = out / "checkpoints" / "last.ckpt"
         self.seconds_file = out / "seconds.json"
 
@@ -83,30 +110,48 @@ class Demo:
         """What the model in `models/` makes of captions alone, before anything is trained."""
         self.out.mkdir(parents=True, exist_ok=True)
         result = evaluate.shipped(self.model, self.out, HELDOUT_SEED)
+        if self.lesson.color is not None:
+            before = evaluate.word(
+                self.model, self.out / "before.gif", self.lesson.color, self.heldout, HELDOUT_SEED
+            )
+            result["new"] = before
         write_atomically(self.out / "shipped.json", json.dumps(result, indent=1).encode())
         print(f"{self.model}, from captions alone: {self.out / 'shipped.gif'}", flush=True)
 
     def _make_shards(self) -> None:
-        for split, seed in (("train", DATA_SEED), ("heldout", HELDOUT_SEED)):
-            options = ["--count", str(self.clips[split]), "--seed", str(seed), "--split", split]
-            folder = str(self.out / "shards" / split)
-            _command("data_prep", "shapes", folder, *options, "--overwrite")
+        train = (self.lesson.clips, DATA_SEED, "train")
+        sets = [(name, options, *train) for name, options in self.lesson.sets.items()]
+        sets.append(("heldout", sets[-1][1], self.heldout, HELDOUT_SEED, "heldout"))
+        for name, options, count, seed, split in sets:
+            numbers = ["--count", str(count), "--seed", str(seed), "--split", split]
+            folder = str(self.out / "shards" / name)
+            _command("data_prep", "shapes", folder, *numbers, *options, "--overwrite")
 
     def _train(self, overrides: Sequence[str]) -> None:
         """`lightning fit`, from its last checkpoint where there is one."""
         root = f"--trainer.default_root_dir={self.out}"
-        arguments = ["fit", "--config", str(self.config), root, *(f"--{o}" for o in overrides)]
+        config = str(self.lesson.config)
+        arguments = ["fit", "--config", config, root, *(f"--{o}" for o in overrides)]
         if self.checkpoint.exists():
             arguments += ["--ckpt_path", str(self.checkpoint)]
         _command("lightning_artv", *arguments)
 
     def _generate(self) -> None:
-        result = evaluate.run(self.checkpoint, self.out, self.clips["heldout"], HELDOUT_SEED)
+        result = evaluate.run(self.checkpoint, self.out, self.heldout, HELDOUT_SEED)
+        if self.lesson.color is not None:
+            result["new"] = evaluate.word(
+                self.checkpoint,
+                self.out / "after.gif",
+                self.lesson.color,
+                self.heldout,
+                HELDOUT_SEED,
+            )
         seconds = {k: v for k, v in self._seconds().items() if not k.endswith("_done")}
         result["seconds"] = {**seconds, "generation": result.pop("generation_seconds")}
         result["seeds"] = {"train_data": DATA_SEED, "heldout_data": HELDOUT_SEED, **result["seeds"]}
         result["shipped"] = json.loads((self.out / "shipped.json").read_text())
-        result["sizes"] = {**self.clips, **result["sizes"]}
+        train = self.lesson.clips * len(self.lesson.sets)
+        result["sizes"] = {"train": train, "heldout": self.heldout, **result["sizes"]}
         result["peak_memory_gb"] = _peak_memory_gb()
         write_atomically(self.out / "metrics.json", json.dumps(result, indent=1).encode())
 

@@ -20,6 +20,11 @@ COLORS: dict[str, tuple[int, int, int]] = {
 }
 """Object colours, RGB in [0, 255]; far from each other and from every background."""
 
+MORE_COLORS: dict[str, tuple[int, int, int]] = {"orange": (235, 130, 35)}
+"""Colours that are drawn where they are asked for only: something new to learn."""
+
+PALETTE = {**COLORS, **MORE_COLORS}
+
 SHAPES = ("circle", "square", "triangle")
 DIRECTIONS: dict[str, tuple[int, int]] = {
     "right": (1, 0),
@@ -69,4 +74,4 @@ def over(
     picture: NDArray[np.float64], cover: NDArray[np.float64], color: str
 ) -> NDArray[np.float64]:
     above = cover[..., None]
-    return picture * (1 - above) + np.array(COLORS[color], dtype=np.float64) * above
+    return picture * (1 - above) + np.array(PALETTE[color], dtype=np.float64) * above

@@ -103,7 +103,9 @@ def background_rows(background: str, size: int) -> Floats:
     return top * (1 - blend) + bottom * blend
 
 
-def random_scene(rng: random.Random, size: int = 32, frames: int | None = 16) -> Scene:
+def random_scene(
+    rng: random.Random, size: int = 32, frames: int | None = 16, color: str | None = None
+) -> Scene:
     """A scene whose shape stays inside the picture, with at least half a pixel of margin, for all
     `frames`; without a number of frames, one on a torus, whose shape begins anywhere.
 
@@ -115,6 +117,8 @@ def random_scene(rng: random.Random, size: int = 32, frames: int | None = 16) ->
             f"Moving shapes need at least 16 pixels and 2 frames, got {size} and {frames}."
         )
     words: dict[str, Any] = {name: rng.choice(choices) for name, choices in Scene.WORDS.items()}
+    if color is not None:
+        words["color"] = color
     radius = round(rng.uniform(*_RADII) * size / 32, 3)
     still = Scene(**words, x=0.0, y=0.0, radius=radius, size=size, frames=frames)
     if frames is None:
@@ -128,8 +132,17 @@ def random_scene(rng: random.Random, size: int = 32, frames: int | None = 16) ->
 
 
 def scene_at(
-    index: int, seed: int, split: Split = "train", size: int = 32, frames: int | None = 16
+    index: int,
+    seed: int,
+    split: Split = "train",
+    size: int = 32,
+    frames: int | None = 16,
+    color: str | None = None,
 ) -> Scene:
-    """Scene number `index` of a split; the same arguments give the same scene, on any machine."""
-    draw = partial(random_scene, size=size, frames=frames)
+    """Scene number `index` of a split; the same arguments give the same scene, on any machine.
+
+    Args:
+        color: of the shape; None: one of `COLORS`, drawn as all the rest.
+    """
+    draw = partial(random_scene, size=size, frames=frames, color=color)
     return drawn(draw, f"{split}:{seed}:{index}", split)

@@ -19,7 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_artv.errors import UserError
-from lightning_artv.synthetic.drawing import DIRECTIONS, Image, Split, coverage, over
+from lightning_artv.synthetic.drawing import (
+    DIRECTIONS,
+    MORE_COLORS,
+    Image,
+    Split,
+    coverage,
+    over,
+)
 
 _HELDOUT_SHARE = 0.25
 Floats = NDArray[np.float64]
@@ -49,7 +56,7 @@ class Torus(ABC):
 
     Attributes:
         NOUN: of the kind, in messages.
-        WORDS: field -> the words that it may have.
+        WORDS: field -> the words that random ones have; a color may also be one of `MORE_COLORS`.
         SPEEDS: speed word -> pixels per frame at a size of 32.
         color, shape, direction, speed: of the moving shape, as it is seen to move.
         x, y: its centre in frame 0, in pixels; pixel (0, 0) covers [0, 1) x [0, 1).
@@ -75,6 +82,7 @@ class Torus(ABC):
     def __post_init__(self) -> None:
         for name, words in self.WORDS.items():
             word = getattr(self, name)
+            words = (*words, *MORE_COLORS) if name == "color" else words
             if word not in words:
                 raise UserError(
                     f"A {self.NOUN}'s {name} is one of {', '.join(words)}, not {word!r}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,9 @@ class _Object:
     pixels: NDArray[np.bool_]
 
 
-def measure_from_caption(frames: Image) -> CaptionMeasures:
+def measure_from_caption(
+    frames: Image, palette: Mapping[str, tuple[int, int, int]] = COLORS
+) -> CaptionMeasures:
     """Which words describe a clip whose positions and background are not known.
 
     The background of a row is its median colour: an object is never wider than half the picture,
@@ -51,6 +53,7 @@ def measure_from_caption(frames: Image) -> CaptionMeasures:
 
     Args:
         frames: uint8 `[T, H, W, 3]`.
+        palette: the colours that an object may have.
 
     Returns:
         the words, None where the object is lost or a word does not apply.
@@ -67,7 +70,7 @@ def measure_from_caption(frames: Image) -> CaptionMeasures:
     ]
     return CaptionMeasures(
         direction=_direction(objects, frames.shape[1]),
-        color=_majority([_color(found) for found in objects]),
+        color=_majority([_color(found, palette) for found in objects]),
         shape=_majority(shapes),
         background=_majority([_background(row) for row in rows]),
     )
@@ -111,11 +114,11 @@ def _direction(objects: Sequence[_Object | None], size: int) -> str | None:
     return max(DIRECTIONS, key=lambda word: float(np.dot(DIRECTIONS[word], velocity)))
 
 
-def _color(found: _Object | None) -> str | None:
+def _color(found: _Object | None, palette: Mapping[str, tuple[int, int, int]]) -> str | None:
     if found is None:
         return None
     distances = {
-        word: float(np.linalg.norm(found.color - np.array(rgb))) for word, rgb in COLORS.items()
+        word: float(np.linalg.norm(found.color - np.array(rgb))) for word, rgb in palette.items()
     }
     nearest = min(distances, key=lambda word: distances[word])
     return nearest if distances[nearest] < _NEAREST_COLOR else None

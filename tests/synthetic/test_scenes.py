@@ -13,9 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_artv.errors import UserError
-from lightning_artv.synthetic.drawing import COLORS, DIRECTIONS, SHAPES, area, coverage
+from lightning_artv.synthetic.drawing import (
+    COLORS,
+    DIRECTIONS,
+    PALETTE,
+    SHAPES,
+    area,
+    coverage,
+)
 from lightning_artv.synthetic.scenes import BACKGROUNDS, SPEEDS, Scene, random_scene, scene_at
 from lightning_artv.synthetic.torus import is_heldout
+from lightning_artv.synthetic.words import measure_from_caption
 from lightning_artv.synthetic.worlds import world_at
 
 scenes = st.builds(
@@ -138,6 +146,18 @@ def test_colours_are_far_from_each_other_and_from_backgrounds() -> None:
     for color in COLORS.values():
         distances = [np.linalg.norm(np.subtract(color, other)) for other in others]
         assert sorted(distances)[1] > 100
+
+
+def test_a_color_that_no_random_scene_has_is_drawn_where_it_is_asked_for() -> None:
+    for index in range(20):
+        plain, orange = scene_at(index, 3), random_scene(random.Random(index), color="orange")
+        assert plain.color in COLORS and " orange " in orange.caption()
+        words = measure_from_caption(orange.video(), PALETTE)
+        assert (words.color, words.shape) == ("orange", orange.shape)
+        assert measure_from_caption(orange.video()).color != "orange"  # of the six alone
+    assert {scene_at(i, 0, "heldout", color="orange").color for i in range(8)} == {"orange"}
+    as_before = dataclasses.replace(random_scene(random.Random(5)), color="orange")
+    assert random_scene(random.Random(5), color="orange") == as_before
 
 
 def test_captions_say_what_is_shown() -> None:

@@ -35,6 +35,14 @@ def test_pixels_captions_and_scenes_are_the_truth(tmp_path: Path) -> None:
         assert (frames == scene.video()).all()
 
 
+def test_all_videos_may_have_one_color(tmp_path: Path) -> None:
+    options = ["--count", "6", "--color", "orange", "--scenes", "torus", "--frames", "20"]
+    assert main(["shapes", str(tmp_path / "out"), *options]) == 0
+    scenes = [Scene.from_json(raw.files["json"]) for raw in samples(tmp_path / "out")]
+    assert {scene.color for scene in scenes} == {"orange"}
+    assert len({(scene.shape, scene.direction) for scene in scenes}) > 2
+
+
 def test_worlds_are_the_truth_too(tmp_path: Path) -> None:
     options = ["--count", "3", "--seed", "4", "--frames", "20", "--scenes", "worlds"]
     assert main(["shapes", str(tmp_path / "out"), *options, "--split", "heldout"]) == 0
@@ -84,6 +92,8 @@ def test_the_command_is_reproducible_and_splits_are_disjoint(
         ["--count", "1", "--size", "8"],
         ["--count", "1", "--frames", "1"],
         ["--count", "1", "--fps", "0"],
+        ["--count", "1", "--color", "mauve"],
+        ["--count", "1", "--color", "orange", "--scenes", "worlds"],
     ],
 )
 def test_impossible_options_are_one_sentence(

@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoints": {"errors", "numbers", "files", "media", "networks", "systems"},
     "training": {
         *("errors", "quiet", "files", "batch", "figures", "progress", "media"),
-        *("diffusion", "data", "networks", "systems", "checkpoints", "speed"),
+        *("diffusion", "data", "networks", "systems", "checkpoints", "speed", "pipelines"),
     },
     "generation": {
         *("errors", "options", "given", "files", "progress", "media", "diffusion"),

@@ -21,6 +21,7 @@ from lightning_artv.checkpoints.file import read_checkpoint
 from lightning_artv.cli import main
 from lightning_artv.demo.evaluate import caption_figures, figures
 from lightning_artv.demo.stages import COLOR, SCRATCH, Demo
+from lightning_artv.errors import UserError
 from lightning_artv.media import read_video
 from lightning_artv.synthetic.scenes import scene_at
 
@@ -136,6 +137,8 @@ def test_the_demo_teaches_the_model_that_ships_a_new_color(
     assert after["direction_accuracy"] >= 0.5  # it starts from what it knows
     assert metrics["sizes"]["train"] == 16
     page = (out / "index.html").read_text()
+    with pytest.raises(UserError, match="holds another demo: remove it, or choose another --out"):
+        Demo(out, SCRATCH, heldout_clips=4).run()
     assert "“orange”" in page and page.count("data:image/gif") == 5
 
 

@@ -119,7 +119,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         inside = sorted(Path(path).rglob("*.ckpt"))[:1]
         hint = f"name one, such as '{inside[0]}'" if inside else "give one of `lightning fit`"
         if (Path(path) / "model_index.json").is_file():
-            hint = "it was exported, which generation and evaluation read, but training does not"
+            hint = "it was exported, which generation, evaluation and --model.init_from read"
         raise UserError(f"'{path}' is a folder, but no sharded checkpoint: {hint}.")
     if not Path(path).is_file():
         raise UserError(f"There is no checkpoint '{path}'.")
@@ -171,24 +171,36 @@ def restore_weights(
         parameter.copy_(average[key])
 
 
+def weights_for(system: VideoSystem, path: str | Path) -> Mapping[str, Tensor]:
+    """A checkpoint's weights under the names that `system` has today: the averaged ones, if any.
+
+    Raises:
+        UserError: no such checkpoint.
+    """
+    checkpoint = read_checkpoint(path)
+    rename_weights(checkpoint, system, PREFIX)
+    average = checkpoint.get(EMA_KEY)
+    return _strip(checkpoint["state_dict"]) if average is None else average["weights"]
+
+
 @torch.no_grad()
-def start_from(system: VideoSystem, path: str | Path) -> str:
-    """Copy the weights that `system` has in common with a checkpoint: the averaged ones, if any.
+def take_weights(system: VideoSystem, stored: Mapping[str, Tensor], path: str | Path) -> str:
+    """Copy the trainable weights that `system` has in common with others.
 
     A variant can so start from another one's training, as the paper's start from Stable Diffusion:
-    parts that the checkpoint lacks keep their initial weights, parts that it has too many are left
+    parts that the others lack keep their initial weights, parts that they have too many are left
     out.
+
+    Args:
+        stored: name -> weight.
+        path: where they come from, for messages.
 
     Returns:
         a sentence that says how much was taken and what was not.
 
     Raises:
-        UserError: no such checkpoint, weights of one name and two shapes, or nothing in common.
+        UserError: weights of one name and two shapes, or nothing in common.
     """
-    checkpoint = read_checkpoint(path)
-    rename_weights(checkpoint, system, PREFIX)
-    average = checkpoint.get(EMA_KEY)
-    stored = _strip(checkpoint["state_dict"]) if average is None else average["weights"]
     parameters = system.trainable_parameters()
     shared = [name for name in parameters if name in stored]
     differing = [n for n in shared if stored[n].shape != parameters[n].shape]

@@ -97,7 +97,7 @@ def word(model: Path, picture: Path, color: str, clips: int, seed: int) -> dict[
     Returns:
         how often each word of the captions is right, and the first captions.
     """
-    system = load_model(model, "ema", torch.device("cpu"))
+    system = load_system(model)
     scenes = [scene_at(i, seed, "heldout", color=color) for i in range(clips)]
     captions = [scene.caption() for scene in scenes]
     made = _generate(system, captions, scenes[0].video().shape[0], None)

@@ -25,6 +25,7 @@ def write(out: Path) -> None:
         Path(__file__).with_name("page.html"),
         title="ART•V demo",
         metrics=metrics,
+        new=metrics.get("new"),
         sizes=metrics["sizes"],
         shipped=inline((out / "shipped.gif").read_bytes(), "gif"),
         samples=inline((out / "samples.gif").read_bytes(), "gif"),

@@ -67,9 +67,17 @@ class Demo:
         self.out, self.lesson, self.model, self.heldout = out, lesson, model, heldout_clips
         self.checkpoint = out / "checkpoints" / "last.ckpt"
         self.seconds_file = out / "seconds.json"
+        self.name = lesson.color or "scratch"
 
     def run(self, overrides: Sequence[str] = ()) -> None:
-        """Run what is missing and say where to look."""
+        """Run what is missing and say where to look.
+
+        Raises:
+            UserError: the folder holds a demo of something else, or a command failed.
+        """
+        before = self._seconds()
+        if before and before.get("lesson", "scratch") != self.name:
+            raise UserError(f"{self.out} holds another demo: remove it, or choose another --out.")
         self._timed("shipped", self._show_shipped)
         self._timed("shards", self._make_shards)
         self._timed("training", lambda: self._train(overrides))
@@ -94,6 +102,7 @@ class Demo:
             stage()
             finished = True
         finally:
+            seconds["lesson"] = self.name
             seconds[name] = round(seconds.get(name, 0) + time.monotonic() - began, 1)
             if finished:
                 seconds[f"{name}_done"] = True
@@ -146,7 +155,7 @@ class Demo:
                 self.heldout,
                 HELDOUT_SEED,
             )
-        seconds = {k: v for k, v in self._seconds().items() if not k.endswith("_done")}
+        seconds = {k: v for k, v in self._seconds().items() if not isinstance(v, bool | str)}
         result["seconds"] = {**seconds, "generation": result.pop("generation_seconds")}
         result["seeds"] = {"train_data": DATA_SEED, "heldout_data": HELDOUT_SEED, **result["seeds"]}
         result["shipped"] = json.loads((self.out / "shipped.json").read_text())

@@ -12,7 +12,7 @@ import torch
 
 from lightning_artv import pipelines
 from lightning_artv.checkpoints import file
-from lightning_artv.checkpoints.file import Weights, read_checkpoint
+from lightning_artv.checkpoints.file import Weights, read_checkpoint, take_weights, weights_for
 from lightning_artv.checkpoints.sharded import is_sharded
 from lightning_artv.errors import CorruptWeightsError, UserError
 from lightning_artv.pipelines.folder import INDEX, read_index
@@ -84,6 +84,24 @@ def is_exported(path: str | Path) -> bool:
     if (folder / INDEX).is_file() or not folder.is_dir():
         return folder.is_dir()
     return not is_sharded(folder) and not any(folder.rglob("*.ckpt"))
+
+
+def start_from(system: VideoSystem, path: str | Path) -> str:
+    """Start a training of `system` with the weights of a checkpoint or of an exported folder, as
+    far as it has them.
+
+    Returns:
+        a sentence that says how much was taken and what was not.
+
+    Raises:
+        UserError: nothing that can be used, see `take_weights`.
+    """
+    if not is_exported(path):
+        return take_weights(system, weights_for(system, path), path)
+    frozen = {name for name, p in system.named_parameters() if not p.requires_grad}
+    loaded = load_pipeline(path).to_system()
+    stored = {name: p for name, p in loaded.named_parameters() if name not in frozen}
+    return take_weights(system, stored, path)
 
 
 def trained_steps(path: str | Path) -> int | None:

@@ -18,12 +18,12 @@ from lightning_artv.checkpoints.file import (
     CONFIG_KEY,
     PREFIX,
     check_weights,
-    start_from,
     trainable_state,
 )
 from lightning_artv.checkpoints.sharding import shard
 from lightning_artv.diffusion.noise import generators_for, names_of
 from lightning_artv.errors import UserError
+from lightning_artv.pipelines.loading import start_from
 from lightning_artv.speed.blocks import compile_blocks, recompute_activations
 from lightning_artv.systems.base import Segment, VideoSystem
 from lightning_artv.training.bounds import accumulation_steps, bound_by_passes
@@ -74,8 +74,8 @@ class VideoModule(LightningModule):
             memory.
         gradient_checkpointing: recompute the U-Nets' activations instead of keeping them.
         compile: compile the U-Nets' blocks.
-        init_from: a checkpoint whose weights a new run starts with, as far as it has them; a run
-            that is resumed does not read it.
+        init_from: a checkpoint or an exported folder whose weights a new run starts with, as far as
+            it has them; a run that is resumed does not read it.
 
     Raises:
         UserError: a number outside its range.
@@ -170,7 +170,7 @@ class VideoModule(LightningModule):
         """Says what the weights start from.
 
         Raises:
-            UserError: see `checkpoint.start_from`.
+            UserError: see `start_from`.
         """
         if isinstance(self._start, UserError):
             raise self._start

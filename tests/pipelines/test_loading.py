@@ -22,6 +22,7 @@ from lightning_artv.pipelines.loading import (
     load_pipeline,
     load_system,
     pipeline_named,
+    start_from,
     trained_steps,
 )
 from lightning_artv.systems.artv.settings import ARTVSampling
@@ -35,6 +36,22 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def exported(checkpoint: Path) -> Path:
     return export(checkpoint, checkpoint.parent.parent / "exported")
+
+
+def test_a_training_starts_from_a_folder_as_from_its_checkpoint(
+    checkpoint: Path, exported: Path
+) -> None:
+    started = []
+    for path in (checkpoint, exported):
+        system = lightning_artv.load_system(checkpoint)
+        for parameter in system.parameters():
+            torch.nn.init.constant_(parameter, 7.0)
+        said = start_from(system, path)
+        number = len(system.trainable_parameters())
+        assert said == f"Starting from {number} of {number} weights of {path}."
+        started.append(system.trainable_parameters())
+    assert all(torch.equal(started[0][name], started[1][name]) for name in started[0])
+    assert not any((parameter == 7).all() for parameter in started[0].values())
 
 
 def test_a_checkpoint_and_its_folder_are_one_system(checkpoint: Path, exported: Path) -> None:

@@ -308,7 +308,7 @@ def test_the_end_of_another_process_is_one_sentence(text: str) -> None:
 
 def test_an_exported_folder_is_told_who_reads_it(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").touch()
-    with pytest.raises(UserError, match=r"it was exported, which generation and evaluation read"):
+    with pytest.raises(UserError, match=r"it was exported, which generation, evaluation and "):
         read_checkpoint(tmp_path)
 
 

@@ -17,9 +17,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from lightning_artv.checkpoints.file import (
     embedded_config,
     load_system,
-    start_from,
 )
 from lightning_artv.errors import UserError
+from lightning_artv.pipelines.loading import start_from
 from lightning_artv.training.ema import EMA
 from lightning_artv.training.module import VideoModule
 from lightning_artv.training.optim import adamw, learning_rates, parameter_groups

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from evaluation.options import INPUTS, build_parser
 from evaluation.protocols import PRESETS, get_protocol
@@ -15,6 +16,20 @@ from lightning_artv.exit_codes import exit_code
 from lightning_artv.given import check_given, check_weights_given
 
 STOPPED = "Stopped by Ctrl-C; what was finished is kept, and the same command goes on from there."
+
+
+ELSEWHERE = {
+    "run": "evaluation.commands.run",
+    "generate": "evaluation.commands.generate",
+    "score": "evaluation.commands.score",
+    "shapes": "evaluation.shapes.commands.benchmark",
+    "shapes-classifier": "evaluation.shapes.commands.classifier",
+    "ablations": "evaluation.studies.command.run",
+    "ablations-report": "evaluation.studies.command.report",
+    "ablations-shots": "evaluation.studies.command.shots",
+    "ablations-full": "evaluation.studies.full_size.run",
+}
+"""Command -> its code, imported only when it runs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,53 +45,32 @@ def dispatch(options: argparse.Namespace) -> int:
     """
     check_given(options, INPUTS.get(options.command, {}))
     check_weights_given(getattr(options, "first_frame_model", None), "text-to-image pipeline")
-    if options.command in ("run", "generate", "score"):
-        from evaluation import commands
+    if options.command in ELSEWHERE:
+        module, _, name = ELSEWHERE[options.command].rpartition(".")
+        run: Callable[[argparse.Namespace], int] = getattr(import_module(module), name)
+        return run(options)
+    print(_shown(options), end="")
+    return 0
 
-        run = {"run": commands.run, "generate": commands.generate, "score": commands.score}
-        return run[options.command](options)
-    if options.command in ("shapes", "shapes-classifier"):
-        from evaluation.shapes import commands as shapes
 
-        return {"shapes": shapes.benchmark, "shapes-classifier": shapes.classifier}[
-            options.command
-        ](options)
-    if options.command == "ablations":
-        from evaluation.studies import command
-
-        return command.run(options)
-    if options.command == "ablations-report":
-        from evaluation.studies import command
-
-        return command.report(options)
-    if options.command == "ablations-shots":
-        from evaluation.studies.shots import take
-        from evaluation.studies.study import find_study
-
-        take(options.out / "tensorboard", options.out / "shots", find_study(options.study))
-        return 0
-    if options.command == "ablations-full":
-        from evaluation.studies import full_size
-
-        return full_size.run(options)
+def _shown(options: argparse.Namespace) -> str:
+    """What the commands that only show something print."""
     if options.command == "compare":
         from evaluation.compare import compare
 
-        print(compare(options.results), end="")
-    elif options.command == "report":
+        return compare(options.results)
+    if options.command == "report":
         from evaluation.report.write import write_report
         from evaluation.result import Result
 
         results = [Result.load(path) for path in options.results]
-        for path in write_report(results, options.out, tensorboard=options.tensorboard):
-            print(path)
-    elif options.command == "weights":
+        paths = write_report(results, options.out, tensorboard=options.tensorboard)
+        return "".join(f"{path}\n" for path in paths)
+    if options.command == "weights":
         from evaluation.weights import describe
 
-        print(describe(options.weights))
-    else:
-        print(_protocols(options), end="")
-    return 0
+        return describe(options.weights)
+    return _protocols(options)
 
 
 def _protocols(options: argparse.Namespace) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from evaluation.shapes.options import add_commands as add_shapes_commands
@@ -71,6 +72,16 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--name", help="of the model, for tables (default: the folder's name)")
     score.add_argument("--out", type=Path, required=True, help="result file, such as result.json")
 
+    _add_shown(command)
+    add_shapes_commands(command)
+    ablations_full = add_ablation_commands(command)
+    for add in (_changes, _generation, _scoring):
+        add(ablations_full)
+    return parser
+
+
+def _add_shown(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """The commands that show what is there."""
     compare = command("compare", "a table of results; refuses those that do not compare")
     compare.add_argument("results", type=Path, nargs="+", help="files of the score command")
 
@@ -85,12 +96,6 @@ def build_parser() -> argparse.ArgumentParser:
     protocols = command("protocols", "list the protocols, or show one in full")
     protocols.add_argument("name", nargs="?", help="of a protocol")
     _changes(protocols)
-
-    add_shapes_commands(command)
-    ablations_full = add_ablation_commands(command)
-    for add in (_changes, _generation, _scoring):
-        add(ablations_full)
-    return parser
 
 
 def _protocol(parser: argparse.ArgumentParser) -> None:

@@ -108,14 +108,19 @@ def score(job: Scoring) -> Result:
             *_warnings(job, meters, manifest, len(found), len(reals), len(fakes)),
         ),
         versions=versions(),
-        run={
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - began, 1),
-            "device": str(job.device),
-            "real": str(job.real),
-            "fake": str(job.fake),
-        },
+        run=_run(job, began),
     )
+
+
+def _run(job: Scoring, began: float) -> dict[str, Any]:
+    """When, how long, where and of what."""
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - began, 1),
+        "device": str(job.device),
+        "real": str(job.real),
+        "fake": str(job.fake),
+    }
 
 
 _About = dict[str, str]

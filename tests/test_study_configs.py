@@ -11,8 +11,8 @@ import pytest
 import torch
 from frame_batch import frame_batch
 
-from evaluation.studies.artv import FULL_SIZE as VARIANTS_FULL_SIZE
-from evaluation.studies.artv import STUDY, VARIANTS
+from evaluation.studies.artv.study import FULL_SIZE as VARIANTS_FULL_SIZE
+from evaluation.studies.artv.study import STUDY, VARIANTS
 from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.systems.artv import ARTV
 from lightning_artv.training.command import VideoCLI, run

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from data_prep.engine import Job, attempt
+from data_prep.engine.job import Job, attempt
 from data_prep.tables import Row, TableReader
 from lightning_artv.errors import UserError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data_prep.engine import Job
+from data_prep.engine.job import Job
 from data_prep.engine.local import Pool
 from data_prep.options import EngineOptions
 from data_prep.tables import Row

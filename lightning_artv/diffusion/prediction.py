@@ -23,11 +23,6 @@ def eps_from_x0(y_t: Tensor, x0: Tensor, signal: Coefficient, noise: Coefficient
     return (y_t - signal * x0) / noise
 
 
-def v_from_x0_eps(x0: Tensor, eps: Tensor, signal: Coefficient, noise: Coefficient) -> Tensor:
-    """The velocity of a clean latent and a noise."""
-    return signal * eps - noise * x0
-
-
 def x0_from_v(y_t: Tensor, v: Tensor, signal: Coefficient, noise: Coefficient) -> Tensor:
     """The clean latent if `v` is the velocity at `y_t`."""
     return signal * y_t - noise * v

@@ -17,7 +17,7 @@ from transformers import CLIPTextModel
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
 from lightning_artv.networks import weight_files
-from lightning_artv.networks.pretrained import resolve
+from lightning_artv.networks.folders import resolve
 from lightning_artv.networks.weight_files import WeightFiles, check_complete
 
 ModelT = TypeVar("ModelT", bound=nn.Module)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar, get_type_hints
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -79,7 +80,26 @@ def _parsed(settings: Any, name: str, text: str) -> Any:
     try:
         return parser.parse_args([f"--value={text}"]).value
     except ArgumentError as error:
-        kind = next(field.type for field in dataclasses.fields(settings) if field.name == last)
-        raise UserError(
-            f"{name} cannot be '{text}': give a value of {kind}, as {getattr(settings, last)!r} is."
-        ) from error
+        kind = in_words(get_type_hints(type(settings))[last])
+        raise UserError(f"{name} cannot be '{text}': give {kind}.") from error
+
+
+def in_words(hint: Any) -> str:
+    """A type as a person would say it, such as "a whole number or null (none)"."""
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(in_words(kind) for kind in get_args(hint))
+    if get_origin(hint) in (list, tuple):
+        kinds = list(dict.fromkeys(in_words(k) for k in get_args(hint) if k is not ...))
+        return f"a list, each of it {' or '.join(kinds)}"
+    return _WORDS.get(hint, f"a value of {getattr(hint, '__name__', hint)}")
+
+
+_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    type(None): "null (none)",
+}

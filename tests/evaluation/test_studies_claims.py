@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_results import GUIDANCE, T_TEST, write_results
 
-from evaluation.studies.artv import GUIDED, OPTIMUM, STUDY
+from evaluation.studies.artv.study import GUIDED, OPTIMUM, STUDY
 from evaluation.studies.claims import findings
 from evaluation.studies.findings import Finding, compare
 from evaluation.studies.grid import BySeed, Grid, Run, read_grid, values

@@ -13,7 +13,7 @@ import pytest
 
 from evaluation.__main__ import main
 from evaluation.options import build_parser
-from evaluation.studies.artv import STUDY, VARIANTS
+from evaluation.studies.artv.study import STUDY, VARIANTS
 from evaluation.studies.budget import QUICK
 from evaluation.studies.plan import EARLIER, Plan, open_plan
 from evaluation.studies.plan import make_plan as make_study_plan

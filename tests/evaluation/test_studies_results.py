@@ -19,7 +19,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from evaluation.__main__ import main
 from evaluation.shapes.metrics_table import METRICS
 from evaluation.studies import figures
-from evaluation.studies.artv import mask_of, mask_pictures
+from evaluation.studies.artv.masks import mask_of, mask_pictures
 from evaluation.studies.board import HPARAM_METRICS
 from evaluation.studies.command import write
 from evaluation.studies.grid import Grid, read_grid, read_run

@@ -9,6 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
 from lightning_artv.networks.autoencoder import KLAutoencoder, PixelUnshuffleAutoencoder
@@ -16,7 +17,7 @@ from lightning_artv.networks.pretrained import sha256_of
 from lightning_artv.networks.text_encoder import ByteTextEncoder, CLIPTextEncoder
 from lightning_artv.networks.unet import PretrainedUNet, SmallUNet, UNetSource
 from lightning_artv.systems.artv.networks.anchor import AnchorEncoder, position_embedding_2d
-from lightning_artv.systems.artv.networks.unet import ConditionedUNet, parameter_counts
+from lightning_artv.systems.artv.networks.unet import ConditionedUNet
 
 SD21_BASE = {
     "sample_size": 64,
@@ -25,6 +26,25 @@ SD21_BASE = {
     "attention_head_dim": [5, 10, 20, 20],
     "use_linear_projection": True,
 }
+
+
+def parameter_counts(model: ConditionedUNet) -> dict[str, int]:
+    """Parameters by part: `unet` is what diffusers' own U-Net has; the rest is new."""
+
+    def count(module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    anchor_attention = sum(
+        count(p) for p in model.unet.attn_processors.values() if isinstance(p, nn.Module)
+    )
+    noise_level = count(model.unet.class_embedding)
+    return {
+        "unet": count(model.unet) - anchor_attention - noise_level,
+        "noise_level": noise_level,
+        "adapter": count(model.adapter.adapter),
+        "adapter_outputs": count(model.adapter) - count(model.adapter.adapter),
+        "anchor": anchor_attention + count(model.anchor_encoder),
+    }
 
 
 class _MetaSource(UNetSource):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -25,10 +25,11 @@ class Toy:
     rounds: int = 3
     inner: Inner = Inner()
     keep: bool = False
+    pace: Literal["slow", "fast"] = "slow"
 
 
 def test_names_are_those_of_the_system() -> None:
-    assert setting_names(Toy()) == ["rounds", "inner.depth", "inner.text", "keep"]
+    assert setting_names(Toy()) == ["rounds", "inner.depth", "inner.text", "keep", "pace"]
     assert "guidance.text" in setting_names(ARTVSampling())
 
 
@@ -64,10 +65,11 @@ def test_what_is_not_named_stays() -> None:
         ({"noise_level": 3}, "no setting 'noise_level': Toy has rounds, inner.depth, inner.text"),
         ({"inner": "3"}, "no setting 'inner'"),
         ({"inner.width": "3"}, "no setting 'inner.width'"),
-        ({"rounds": "many"}, "rounds cannot be 'many': give a value of int, as 3 is."),
+        ({"rounds": "many"}, "rounds cannot be 'many': give a whole number."),
         ({"rounds": "2.5"}, "rounds cannot be '2.5'"),
-        ({"inner.text": "warm"}, "inner.text cannot be 'warm'"),
-        ({"keep": "perhaps"}, "keep cannot be 'perhaps'"),
+        ({"inner.text": "warm"}, "inner.text cannot be 'warm': give a number or null (none)."),
+        ({"keep": "perhaps"}, "keep cannot be 'perhaps': give true or false."),
+        ({"pace": "brisk"}, "pace cannot be 'brisk': give slow or fast."),
     ],
 )
 def test_wrong_names_and_values_are_one_sentence(changes: dict[str, Any], words: str) -> None:

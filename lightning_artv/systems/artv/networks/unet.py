@@ -126,22 +126,3 @@ class ConditionedUNet(nn.Module):
         )[0]
         assert isinstance(output, Tensor)
         return output
-
-
-def parameter_counts(model: ConditionedUNet) -> dict[str, int]:
-    """Parameters by part: `unet` is what diffusers' own U-Net has; the rest is new."""
-
-    def count(module: nn.Module) -> int:
-        return sum(p.numel() for p in module.parameters())
-
-    anchor_attention = sum(
-        count(p) for p in model.unet.attn_processors.values() if isinstance(p, nn.Module)
-    )
-    noise_level = count(model.unet.class_embedding)
-    return {
-        "unet": count(model.unet) - anchor_attention - noise_level,
-        "noise_level": noise_level,
-        "adapter": count(model.adapter.adapter),
-        "adapter_outputs": count(model.adapter) - count(model.adapter.adapter),
-        "anchor": anchor_attention + count(model.anchor_encoder),
-    }

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.studies.artv.masks import FIG4, FIG9, mask_charts, mask_of, mask_pictures, masks_of
 from evaluation.studies.budget import LONG, QUICK, Spending
 from evaluation.studies.claims import BetterThanZero, Comparison, InteriorOptimum
 from evaluation.studies.findings import Arm, Finding, seed_test
-from evaluation.studies.grid import BySeed, Grid, Numbers, Run, numbers
+from evaluation.studies.grid import BySeed, Grid, Run
 from evaluation.studies.significance import spearman
 from evaluation.studies.study import BASE, Axis, Heading, Ranked, Section, Study
-from lightning_artv.pages.chart import Chart, heat
+from lightning_artv.pages.chart import Chart
 
 VARIANTS = (
     *(BASE, "no_mask", "no_anchor", "no_noise_augmentation", "noise_levels_550"),
@@ -128,17 +129,6 @@ GUIDED = tuple(
 )
 
 
-def mask_of(run: Run) -> dict[str, Numbers] | None:
-    """`timesteps` and `mean` `[steps]`, `histogram` `[steps, bins]`; None without a mask."""
-    mask = run.content.get("mask")
-    return None if mask is None else {name: numbers(cells) for name, cells in mask.items()}
-
-
-def masks_of(runs: BySeed) -> dict[int, dict[str, Numbers]]:
-    """The same by seed, where there is one."""
-    return {seed: mask for seed, run in runs.items() if (mask := mask_of(run)) is not None}
-
-
 def mask_rises(grid: Grid) -> list[Finding]:
     """Whether the `residual` form's mask opens from the first denoising step to the last."""
     claim, source = "the mask's mean rises along denoising (residual form)", "Sec. 4.2, Fig. 4"
@@ -238,58 +228,6 @@ class ARTVStudy(Study):
                 "No masks were kept.",
             ),
         ]
-
-
-FIG4 = (
-    "Blue: how often each value occurs (darker: more often); red: the mean. 1 copies the frame "
-    "before, 0 draws. What a mask\nof 1 copies depends on the form of the static noise: see "
-    "<code>docs/method.md</code>."
-)
-FIG9 = (
-    "The masks of frame 4, a row per clip, from the first denoising step (left) to the last; white "
-    "copies the frame before,\nblack draws."
-)
-
-
-def mask_charts(grid: Grid) -> dict[str, Chart]:
-    """Variant -> its mask's distribution and mean by step, over all seeds."""
-    charts = {}
-    for variant, runs in grid.variants.items():
-        masks = list(masks_of(runs).values())
-        if masks:
-            charts[variant] = heat(
-                f"mask values, {grid.titles[variant]}",
-                np.sum([mask["histogram"] for mask in masks], axis=0),
-                np.mean([mask["mean"] for mask in masks], axis=0),
-                masks[0]["timesteps"].tolist(),
-                "t of the denoising step (the last step is right)",
-            )
-    return charts
-
-
-def mask_pictures(grid: Grid) -> dict[str, NDArray[np.uint8]]:
-    """Variant -> its masks of one frame: a row per clip, a column per denoising step, white copies.
-
-    Returns:
-        uint8 `[H, W, 3]` each, of the first seed with samples; variants without a mask left out.
-    """
-    kept = {
-        v: [r.samples().get("masks") for r in runs.values()] for v, runs in grid.variants.items()
-    }
-    first = {v: next((m for m in masks if m is not None), None) for v, masks in kept.items()}
-    return {
-        variant: np.concatenate([_mask_row(masks[:, k]) for k in range(masks.shape[1])])
-        for variant, masks in first.items()
-        if masks is not None
-    }
-
-
-def _mask_row(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    import torch
-
-    from lightning_artv.systems.artv.figures import strip
-
-    return strip([torch.from_numpy(mask / 255.0) for mask in masks], scale=1)
 
 
 STUDY = ARTVStudy(

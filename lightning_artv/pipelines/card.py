@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +26,35 @@ lightning generate --checkpoint {name} --prompt "{prompt}" --output video.mp4
 """
 
 
-ABOUT = {
-    "ARTVPipeline": ("ART•V", "Auto-regressive text-to-video with masked diffusion (Weng et al.)"),
-    "VidRDPipeline": ("VidRD", "Text-to-video a clip at a time, reused and diffused (Gu et al.)"),
-}
-"""Pipeline -> the system's name, and what it is."""
+@dataclass(frozen=True)
+class About:
+    """What a pipeline's model cards say of its system.
+
+    Attributes:
+        system: its name.
+        text: what it is, in one sentence.
+    """
+
+    system: str
+    text: str
 
 
-def write_card(folder: Path, training: Mapping[str, Any], name: str | None = None) -> None:
+def write_card(
+    folder: Path, about: About, training: Mapping[str, Any], name: str | None = None
+) -> None:
     """Write `README.md` into an exported folder.
 
     Args:
         folder: with the weights and `sha256.txt`.
+        about: the pipeline's.
         training: `export.training_record`'s, or empty.
         name: what a user loads it by; None for the folder's own name.
     """
     kind = str(read_index(folder).get("_class_name"))
-    system, about = ABOUT[kind]
     sections = [
-        _header(training, system),
-        f"# {system} text-to-video\n",
-        f"{about[:-1]}, {system}), trained with lightning-artv.\n",
+        _header(training, about.system),
+        f"# {about.system} text-to-video\n",
+        f"{about.text} Trained with lightning-artv.\n",
         "## Use\n",
         USAGE.format(kind=kind, name=name or folder.name, prompt="what the video shows"),
         "## Training\n",

@@ -64,7 +64,7 @@ def export(
     with atomic_path(output) as temporary:
         with writing_to(output):
             pipeline.save_pretrained(temporary)
-            write_card(temporary, pipeline.config.training or {}, output.name)
+            write_card(temporary, pipeline.about, pipeline.config.training or {}, output.name)
         old = output.with_name(f".{output.name}.{os.getpid()}.old")
         if output.is_dir():
             os.replace(output, old)  # deleting takes time, in which half a folder would be there

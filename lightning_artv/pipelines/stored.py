@@ -13,7 +13,7 @@ from diffusers import DiffusionPipeline
 from torch import nn
 
 from lightning_artv.errors import CorruptWeightsError, UserError
-from lightning_artv.pipelines.card import write_card
+from lightning_artv.pipelines.card import About, write_card
 from lightning_artv.pipelines.folder import (
     Layout,
     check_tensors,
@@ -44,10 +44,12 @@ class StoredPipeline(DiffusionPipeline):
     """A pipeline whose `config.training` says what its model card tells of the training.
 
     Attributes:
+        about: what model cards say of the system.
         parts: module of the parts that are neither of diffusers nor of transformers.
         earlier_parts: where that module was in earlier versions.
     """
 
+    about: ClassVar[About]
     parts: ClassVar[str]
     earlier_parts: ClassVar[tuple[str, ...]] = ()
 
@@ -153,11 +155,11 @@ class StoredPipeline(DiffusionPipeline):
         folder = Path(save_directory)
         super().save_pretrained(str(folder), **kwargs)
         write_checksums(folder)
-        write_card(folder, self.config.training or {})
+        write_card(folder, self.about, self.config.training or {})
 
     def _upload_folder(self, working_dir: str | Path, repo_id: str, **kwargs: Any) -> Any:
         """Complete a folder before its upload: diffusers puts an empty card in place of ours."""
         folder = Path(working_dir)
         write_checksums(folder)
-        write_card(folder, self.config.training or {}, repo_id)
+        write_card(folder, self.about, self.config.training or {}, repo_id)
         return super()._upload_folder(working_dir, repo_id, **kwargs)

@@ -36,6 +36,7 @@ from lightning_artv.pipelines.artv.components import (
     vae_of,
 )
 from lightning_artv.pipelines.artv.schedulers import scheduler_of
+from lightning_artv.pipelines.card import About
 from lightning_artv.pipelines.stored import StoredPipeline
 from lightning_artv.systems.artv.figures import MaskedStep
 from lightning_artv.systems.artv.settings import ARTVSampling
@@ -83,6 +84,9 @@ class ARTVPipeline(StoredPipeline):
     `ARTVPipeline(**pipeline.components)` is `pipeline` again; else the paper's.
     """
 
+    about = About(
+        "ART•V", "Auto-regressive text-to-video with masked diffusion (Weng et al., ART•V)."
+    )
     parts = "lightning_artv.pipelines.artv.components"
     earlier_parts = ("lightning_artv.pipeline.components",)
 

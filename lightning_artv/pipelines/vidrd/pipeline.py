@@ -34,6 +34,7 @@ from lightning_artv.pipelines.artv.schedulers import (
     schedule_from,
     scheduler_for,
 )
+from lightning_artv.pipelines.card import About
 from lightning_artv.pipelines.stored import StoredPipeline
 from lightning_artv.pipelines.vidrd.components import TemporalLayers, plain_unet
 from lightning_artv.systems.base import Segment, VideoSystem
@@ -80,6 +81,9 @@ class VidRDPipeline(StoredPipeline):
     `VidRDPipeline(**pipeline.components)` is `pipeline` again; else the paper's.
     """
 
+    about = About(
+        "VidRD", "Text-to-video a clip at a time, reused and diffused (Gu et al., VidRD)."
+    )
     parts = "lightning_artv.pipelines.vidrd.components"
     earlier_parts = ("lightning_artv.pipelines.artv.components",)  # of the small models
 

@@ -50,21 +50,23 @@ class TemporalConv(nn.Module):
         self, channels: int, clip: Clip, layers: int = 4, groups: int = 32, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.clip = clip
+        self.clip, self.channels, self.depth = clip, channels, layers
+        convolutions = [
+            nn.Conv2d(channels, channels, (3, 1), padding=(1, 0)) for _ in range(layers)
+        ]
         self.layers = nn.Sequential(
             *(
                 nn.Sequential(
                     nn.GroupNorm(groups, channels),
                     nn.SiLU(),
                     nn.Dropout(dropout if index else 0.0),
-                    nn.Conv2d(channels, channels, (3, 1), padding=(1, 0)),
+                    convolution,
                 )
-                for index in range(layers)
+                for index, convolution in enumerate(convolutions)
             )
         )
-        last = self.layers[-1][-1]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        for zeroed in convolutions[-1].parameters():
+            nn.init.zeros_(zeroed)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B*F, C, h, w]` to the same shape."""
@@ -113,7 +115,7 @@ class ClipResnetBlock(ResnetBlock2D):
 
     def forward(self, input_tensor: Tensor, temb: Tensor | None = None) -> Tensor:
         """Map `[B*F, C, h, w]` to `[B*F, out_channels, h, w]`."""
-        return self.temporal(super().forward(input_tensor, temb))  # type: ignore[no-any-return]
+        return self.temporal(super().forward(input_tensor, temb))
 
 
 class ClipTransformerBlock(BasicTransformerBlock):

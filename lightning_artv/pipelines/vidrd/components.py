@@ -65,16 +65,15 @@ class TemporalLayers(ModelMixin, ConfigMixin):
     def of(cls, network: ClipUNet) -> TemporalLayers:
         """The layers of a network that is there; tensors are shared, not copied."""
         found = installed_layers(network.unet)
-        convolutions, attentions, depths = {}, {}, {4}
+        convolutions, attentions, depth = {}, {}, 4
         for name, layer in found.items():
             if isinstance(layer, TemporalConv):
-                convolutions[name] = layer.layers[0][0].num_channels
-                depths = {len(layer.layers)}
+                convolutions[name], depth = layer.channels, layer.depth
             else:
                 attentions[name] = [layer.attention.inner_dim, layer.attention.heads]
         groups = network.unet.config.norm_num_groups
         with torch.device("meta"):  # only the frame: its layers are replaced by the network's
-            part = cls(convolutions, attentions, groups, depths.pop())
+            part = cls(convolutions, attentions, groups, depth)
         for name, layer in found.items():
             part.layers[_key(name)] = layer
         part.clip = network.clip
@@ -82,8 +81,12 @@ class TemporalLayers(ModelMixin, ConfigMixin):
 
     def by_name(self) -> Layers:
         """As `networks.temporal.install` takes them."""
-        names = (*self.config.convolutions, *self.config.attentions)
-        return {name: self.layers[_key(name)] for name in names}
+        names = {_key(name): name for name in (*self.config.convolutions, *self.config.attentions)}
+        return {
+            names[key]: layer
+            for key, layer in self.layers.items()
+            if isinstance(layer, TemporalConv | TemporalAttention)
+        }
 
     def install(self, unet: UNet2DConditionModel) -> None:
         """Put the layers into `unet`, in place.

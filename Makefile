@@ -19,7 +19,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
 
-demo: $(STAMP)  ## make shapes, train, generate; results in outputs/demo
+demo: $(STAMP)  ## the model that ships, and what it learns in minutes; results in outputs/demo
 	$(BIN)/python -m lightning_artv.demo
 
 test: $(STAMP)  ## [ARGS="-k name"]: run the tests on all cores

@@ -1,5 +1,7 @@
-"""`python -m lightning_artv.demo`: the whole product in 12 to 35 minutes on two cores, without a
-download or a GPU.
+"""`python -m lightning_artv.demo`: the whole product, small, on two cores, without a download or a GPU.
+
+The model that ships learns a colour that it has never seen; `--scratch` trains one from random
+weights instead.
 
 Each stage is skipped where its result is there, so an interrupted demo goes on where it was.
 """

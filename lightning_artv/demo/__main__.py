@@ -1,4 +1,4 @@
-"""`python -m lightning_artv.demo`: the whole product, small, on two cores, without a download or a GPU.
+"""`python -m lightning_artv.demo`: the whole product, small, on two cores, with no download or GPU.
 
 The model that ships learns a colour that it has never seen; `--scratch` trains one from random
 weights instead.

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,6 +29,7 @@ from lightning_artv.generation.videos import (
     video_size,
 )
 from lightning_artv.media import read_image
+from lightning_artv.networks.preview import load_tiny, previewing
 from lightning_artv.pipelines.loading import load_system
 from lightning_artv.progress import Progress
 from lightning_artv.systems.artv.flags import given_settings
@@ -45,10 +46,12 @@ def run(options: argparse.Namespace) -> int:
         UserError: bad options or files, in one sentence.
         MissingWeightsError: weights that an option or the checkpoint names are not there.
     """
-    with ended_by_signals():
+    with ended_by_signals(), ExitStack() as ended:
         videos = plan(options)
         device = choose_device(options.device)
         system = load_system(options.checkpoint, options.weights, device)
+        tiny = None if options.preview is None else load_tiny(options.preview)
+        ended.enter_context(previewing(system, tiny))
         size = video_size(system, options.size)
         fps = options.fps if options.fps is not None else video_fps(system)
         settings = with_settings(system.sampling, given_settings(options, options.changes))

@@ -65,6 +65,11 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     add_set(sampling, "NAME=VALUE", "change settings of the system: steps=20 guidance.text=7 ...")
     add_flags(sampling)
     add("--weights", choices=["ema", "raw"], default="ema", help="which weights (default ema)")
+    add(
+        "--preview",
+        metavar="ID",
+        help="decode with a diffusers AutoencoderTiny (madebyollin/taesd): sooner, less exact",
+    )
     add("--device", default="auto", help="cpu, cuda, mps, ... (default: the best there is)")
     add(
         "--precision",

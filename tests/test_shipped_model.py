@@ -46,7 +46,7 @@ def test_a_held_out_first_frame_is_continued(system: VideoSystem) -> None:
     made = clips(system, truth[:, 0].permute(0, 3, 1, 2))
     found = figures(made, truth, SCENES)
     assert found["direction_accuracy"] == found["color_accuracy"] == 1
-    assert found["psnr"][14] > 29 and found["background_psnr"][14] > 36
+    assert found["psnr"][14] > 30.5 and found["background_psnr"][14] > 38
     assert found["psnr"][14] > found["psnr_copy"][14] + 8
 
 

@@ -15,6 +15,7 @@ from lightning_artv.checkpoints import file
 from lightning_artv.checkpoints.file import Weights, read_checkpoint, take_weights, weights_for
 from lightning_artv.checkpoints.sharded import is_sharded
 from lightning_artv.errors import CorruptWeightsError, UserError
+from lightning_artv.networks.pretrained import without_bars
 from lightning_artv.pipelines.folder import INDEX, read_index
 from lightning_artv.systems.base import VideoSystem
 
@@ -57,6 +58,7 @@ def load_pipeline(path: str | Path, weights: Weights = "ema") -> StoredPipeline:
     """
     if weights != "ema":
         raise UserError(f"{path} is an exported folder: --weights was chosen when it was made.")
+    without_bars()
     return pipeline_named(read_index(Path(path)).get("_class_name"), path).from_pretrained(path)
 
 

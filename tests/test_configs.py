@@ -60,7 +60,7 @@ def _overrides(configs: list[Path], sd_folder: Path, shards: Path, out: Path) ->
 
 def test_there_are_configs() -> None:
     artv, vidrd = ([p.stem for p in WHOLE if p.parent.name == name] for name in ("artv", "vidrd"))
-    assert artv == ["clips", "demo", "shapes", "train", "worlds"]
+    assert artv == ["clips", "color", "demo", "shapes", "train", "worlds"]
     assert vidrd == ["demo", "train", "worlds"]
     assert [path.stem for path in HARDWARE] == ["ddp", "fsdp", "low_memory", "slurm"]
 

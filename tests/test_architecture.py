@@ -140,11 +140,11 @@ def is_pure(name: str) -> bool:
     )
 
 
-CONTRACT = ("base", "request")
+CONTRACT = ("base", "latent", "request")
 
 
 def are_siblings(module: str, name: str) -> bool:
-    """Two different systems; the contract (`systems.base`, `request`) is nobody's sibling."""
+    """Two different systems; the contract (`systems.base`, `latent`, ...) is nobody's sibling."""
     mine, other = module.split("."), name.split(".")
     both_systems = mine[:2] == other[:2] == ["lightning_artv", "systems"]
     if not both_systems or len(mine) < 3 or len(other) < 3 or other[2] in CONTRACT:

@@ -24,6 +24,8 @@ from lightning_artv.networks.weight_files import (
 INDEX = "model_index.json"
 CARD = "README.md"
 CHECKSUMS = "sha256.txt"
+SHARED_PARTS = "lightning_artv.pipelines.artv.components"
+"""Where folders say that the small models' classes are (`parts.py`)."""
 
 _AGAIN = "export or download it again."
 
@@ -45,7 +47,9 @@ class Layout:
     @property
     def libraries(self) -> tuple[str, ...]:
         """Whose classes a folder may name."""
-        return ("diffusers", "transformers", self.parts, *self.earlier)
+        return tuple(
+            dict.fromkeys(("diffusers", "transformers", self.parts, SHARED_PARTS, *self.earlier))
+        )
 
     def today(self, index: Mapping[str, Any]) -> dict[str, Any]:
         """An index whose parts are named where they are now."""

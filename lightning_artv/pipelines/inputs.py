@@ -34,6 +34,31 @@ def prompts_of(prompt: str | Sequence[str], videos_per_prompt: int) -> tuple[str
     return tuple(text for text in prompts for _ in range(videos_per_prompt))
 
 
+def check_output(output_type: str) -> None:
+    """Raises:
+    UserError: a type of output that there is not.
+    """
+    if output_type not in ("pil", "np", "pt"):
+        raise UserError(f"output_type is {output_type!r}: choose pil, np or pt.")
+
+
+def size_of(
+    height: int | None, width: int | None, trained: Sequence[int] | None
+) -> tuple[int, int]:
+    """(height, width) in pixels: what is asked for, else as trained.
+
+    Raises:
+        UserError: neither says it, or no whole number.
+    """
+    trained = trained or (0, 0)
+    size = (height or trained[0], width or trained[1])
+    if 0 in size:
+        raise UserError("The model does not say its frame size: give height and width.")
+    check_whole("The height", size[0], 1)
+    check_whole("The width", size[1], 1)
+    return size
+
+
 def text_weight(guidance_scale: float) -> float:
     """Our weight of the text for a scale in which 1 is no guidance.
 

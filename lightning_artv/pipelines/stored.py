@@ -6,12 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 from diffusers import DiffusionPipeline
-from torch import nn
+from diffusers.utils import BaseOutput
+from PIL import Image
+from torch import Tensor, nn
 
+from lightning_artv.checkpoints.file import origin
 from lightning_artv.errors import CorruptWeightsError, UserError
 from lightning_artv.pipelines.card import About, write_card
 from lightning_artv.pipelines.folder import (
@@ -21,7 +26,7 @@ from lightning_artv.pipelines.folder import (
     variant_of,
     write_checksums,
 )
-from lightning_artv.systems.base import VideoSystem
+from lightning_artv.systems.base import Origin, VideoSystem
 
 FAILURES = (
     *(OSError, ValueError, RuntimeError, KeyError, TypeError),
@@ -35,6 +40,16 @@ def align(module: nn.Module) -> None:
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.data_ptr() % 64:
             tensor.data = tensor.data.clone()
+
+
+@dataclass
+class VideoPipelineOutput(BaseOutput):
+    """Attributes:
+    frames: of each video; a list of lists of PIL images, or an array `[B, T, H, W, 3]`, or a
+        tensor `[B, T, 3, H, W]`, both float32 in [0, 1].
+    """
+
+    frames: list[list[Image.Image]] | np.ndarray | Tensor
 
 
 Stored = TypeVar("Stored", bound="StoredPipeline")
@@ -74,6 +89,13 @@ class StoredPipeline(DiffusionPipeline):
     def to_system(self) -> VideoSystem:
         """The system of these parts."""
         raise NotImplementedError
+
+    def _origin(self, **described: Any) -> Origin:
+        """What the system of these parts says of itself; `described`: besides the scheduler."""
+        size, scheduler = self.config.frame_size, self.scheduler.config
+        kept = {name: value for name, value in scheduler.items() if not name.startswith("_")}
+        trained = None if size is None else (size[0], size[1])
+        return origin(trained, self.config.fps, kept | described)
 
     @classmethod
     def _layout(cls) -> Layout:

@@ -121,6 +121,10 @@ class Denoiser(nn.Module, ABC, Generic[Conditions, EncodedConditions]):
     def blocks(self) -> list[nn.Module]:
         """See `Trainable.blocks`."""
 
+    def shard_units(self) -> list[nn.Module]:
+        """See `Trainable.shard_units`."""
+        return [self]
+
 
 @dataclass(frozen=True)
 class Origin:

@@ -10,24 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
+from commands import SIZE, generate, pictures, write_scenes
 from miniature import write_ucf101
-from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import lightning_artv.systems
 from evaluation.__main__ import main as evaluate
 from lightning_artv import cli, load_system
-from lightning_artv.data.encode import encode_lossless
-from lightning_artv.data.tar import ShardWriter
-from lightning_artv.synthetic.scenes import scene_at
 from lightning_artv.training.command import run
 
 TOGETHER = "lightning_artv.systems.together"
-SIZE = 16
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -43,11 +38,7 @@ def added() -> Iterator[None]:
 def config(added: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps on scenes of 16x16 pixels, all that is logged on."""
     root = tmp_path_factory.mktemp("contract")
-    with ShardWriter(root / "shards") as writer:
-        for index in range(4):
-            scene = scene_at(index, 0, "train")
-            clip = np.ascontiguousarray(scene.video()[:10, ::2, ::2])
-            writer.write(f"clip{index}", encode_lossless(clip, 8), scene.caption(), {})
+    write_scenes(root / "shards", 4)
     callbacks: list[dict[str, Any]] = [
         {"class_path": "lightning_artv.training.ema.EMA", "init_args": {"decay": 0.5}},
         {
@@ -133,16 +124,6 @@ def test_it_predicts_frames_that_nobody_gave(config: Path, checkpoint: Path) -> 
     clips = module.predict_step(batch, 0)
     assert clips.shape == (len(batch), 11, 3, SIZE, SIZE)
     assert clips.dtype == torch.uint8
-
-
-def generate(checkpoint: Path, output: Path, *options: str) -> int:
-    named = ["--checkpoint", str(checkpoint), "--output", str(output), "--device", "cpu"]
-    return cli.main(["generate", *named, "--prompt", "a dog", *options])
-
-
-def pictures(folder: Path) -> np.ndarray:
-    """The frames in a folder `[T, H, W, 3]`."""
-    return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))])
 
 
 def test_it_generates_with_settings_of_its_own(checkpoint: Path, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +14,27 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from commands import SIZE, generate, pictures, write_scenes
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from waiting import GUARD
+from waiting import wait_until
 
 from lightning_artv import cli, load_system
 from lightning_artv.data.encode import encode_lossless
 from lightning_artv.data.tar import ShardWriter
 from lightning_artv.media import read_image
-from lightning_artv.synthetic.scenes import scene_at
 from lightning_artv.training.command import run
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "configs" / "vidrd" / "demo.yaml"
-STEPS, SIZE = 8, 16
+STEPS = 8
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six scenes of 16x16 pixels and 10 frames."""
     folder = tmp_path_factory.mktemp("vidrd") / "shards"
-    with ShardWriter(folder) as writer:
-        for index in range(6):
-            scene = scene_at(index, 0, "train")
-            clip = np.ascontiguousarray(scene.video()[:10, ::2, ::2])
-            writer.write(f"clip{index}", encode_lossless(clip, 8), scene.caption(), {})
+    write_scenes(folder, 6)
     return folder
 
 
@@ -117,9 +112,7 @@ def test_killed_and_resumed_it_goes_on_bit_for_bit(
     command = [sys.executable, "-m", "lightning_artv", *words]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        end = time.monotonic() + GUARD
-        while len(lines(folder)) < 5 and process.poll() is None and time.monotonic() < end:
-            time.sleep(0.01)
+        wait_until(lambda: len(lines(folder)) >= 5, "no five steps", process)
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert cli.main(["fit", *arguments(folder, shards, "--ckpt_path=last")]) == 0
@@ -156,15 +149,6 @@ def test_it_predicts_what_follows_the_given_frames(shards: Path, checkpoint: Pat
     clips = done.model.predict_step(batch, 0)
     assert clips.shape == (len(batch), 11, 3, SIZE, SIZE)
     assert torch.equal(clips[:, 0], batch.frames[:, 0])
-
-
-def generate(checkpoint: Path, output: Path, *options: str) -> int:
-    named = ["--checkpoint", str(checkpoint), "--output", str(output), "--device", "cpu"]
-    return cli.main(["generate", *named, "--prompt", "a dog", *options])
-
-
-def pictures(folder: Path) -> np.ndarray:
-    return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))])
 
 
 def test_it_generates_any_length_with_settings_of_its_own(checkpoint: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     PNDMScheduler,
+    SchedulerMixin,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,8 +22,14 @@ from tiny_systems import generate, small_system
 from lightning_artv import ARTVPipeline
 from lightning_artv.diffusion.schedule import NoiseSchedule
 from lightning_artv.errors import UserError
-from lightning_artv.pipelines.artv.schedulers import sampling_from, schedule_from, scheduler_of
+from lightning_artv.pipelines.schedulers import sampling_from, schedule_from, scheduler_for
+from lightning_artv.systems.artv import ARTV
 from lightning_artv.systems.artv.settings import ARTVSampling, Guidance
+
+
+def scheduler_of(system: ARTV) -> SchedulerMixin:
+    kind = system.denoiser.masking.prediction_type
+    return scheduler_for(system.denoiser.schedule, system.sampling, kind)
 
 
 @st.composite

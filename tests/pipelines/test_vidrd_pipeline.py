@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
+from small_checkpoints import SMALL as ARTV_SMALL
 from small_checkpoints import sd_config, write_checkpoint
 from torch import Tensor, nn
 
@@ -20,20 +21,7 @@ from lightning_artv.systems.base import Segment
 from lightning_artv.systems.vidrd import VidRD
 
 SIZE = (16, 16)
-PARTS = {
-    "unet": {
-        "class_path": "lightning_artv.networks.unet.SmallUNet",
-        "init_args": {"channels": [16, 32], "text_width": 16, "norm_groups": 8},
-    },
-    "autoencoder": {
-        "class_path": "lightning_artv.networks.autoencoder.PixelUnshuffleAutoencoder",
-        "init_args": {"factor": 2},
-    },
-    "text_encoder": {
-        "class_path": "lightning_artv.networks.text_encoder.ByteTextEncoder",
-        "init_args": {"width": 16},
-    },
-}
+PARTS = {n: ARTV_SMALL["init_args"][n] for n in ("unet", "autoencoder", "text_encoder")}
 SAMPLING = {"steps": 2, "prompt_frames": 2, "clip_latents": 1.0, "spacing": "trailing"}
 SMALL = {
     "class_path": "lightning_artv.systems.vidrd.VidRD.build",

@@ -15,8 +15,7 @@ from vidrd_parts import PLAIN, Mixing, Transparent, clips, latents_of, small_vid
 from lightning_artv.diffusion.noise import generators_for, randn
 from lightning_artv.errors import UserError
 from lightning_artv.systems.base import DenoisingStep, SamplingSettings, Segment
-from lightning_artv.systems.vidrd.settings import Guidance, VidRDSampling
-from lightning_artv.systems.vidrd.system import VidRDTraining
+from lightning_artv.systems.vidrd.settings import Guidance, VidRDSampling, VidRDTraining
 
 SHAPE = (8, 2, 3, 5)
 

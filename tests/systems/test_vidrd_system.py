@@ -21,7 +21,7 @@ from lightning_artv.networks.text_encoder import ByteTextEncoder, CLIPTextEncode
 from lightning_artv.networks.unet import PretrainedUNet, SmallUNet
 from lightning_artv.systems.vidrd import VidRD
 from lightning_artv.systems.vidrd.denoiser import DenoiserOptions, VidRDDenoiser
-from lightning_artv.systems.vidrd.system import VidRDTraining
+from lightning_artv.systems.vidrd.settings import VidRDTraining
 from lightning_artv.systems.vidrd.windows import ConsecutiveFrames
 
 KEYS = ("k0", "k1", "k2")

@@ -16,8 +16,7 @@ from lightning_artv.networks.unet import SmallUNet
 from lightning_artv.systems.base import Segment
 from lightning_artv.systems.vidrd import VidRD
 from lightning_artv.systems.vidrd.denoiser import DenoiserOptions, VidRDDenoiser
-from lightning_artv.systems.vidrd.settings import Guidance, VidRDSampling
-from lightning_artv.systems.vidrd.system import VidRDTraining
+from lightning_artv.systems.vidrd.settings import Guidance, VidRDSampling, VidRDTraining
 
 PLAIN = VidRDSampling(steps=4, guidance=Guidance(0.0))
 

@@ -10,23 +10,17 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from torch import nn
-from transformers import CLIPTokenizer
 
-from lightning_artv.checkpoints.file import origin
 from lightning_artv.errors import UserError
-from lightning_artv.networks.autoencoder import Autoencoder, DiffusersAutoencoder
-from lightning_artv.networks.text_encoder import TextEncoder, TransformersTextEncoder
 from lightning_artv.pipelines.artv.components import (
     DEFAULTS,
-    ByteTextModel,
     Conditioning,
-    PixelUnshuffleVAE,
-    TextModel,
-    Vae,
     cross_attention_widths,
     key,
 )
-from lightning_artv.pipelines.artv.schedulers import (
+from lightning_artv.pipelines.parts import autoencoder_from, text_encoder_from
+from lightning_artv.pipelines.schedulers import (
+    SAID,
     prediction_from,
     sampling_from,
     schedule_from,
@@ -37,7 +31,6 @@ from lightning_artv.systems.artv.networks.unet import ConditionedUNet
 from lightning_artv.systems.artv.settings import ARTVSampling, Guidance
 from lightning_artv.systems.artv.system import ARTV
 
-SAID_BY_SCHEDULER = ("sampler", "spacing", "clip_latents", "set_alpha_to_one")
 REQUIRED = ("vae", "text_encoder", "unet", "conditioning", "scheduler")
 
 
@@ -106,24 +99,6 @@ def install(unet: UNet2DConditionModel, conditioning: Conditioning) -> None:
     unet.register_to_config(class_embed_type="timestep")
 
 
-def autoencoder_from(vae: Vae) -> Autoencoder:
-    """A pipeline's `vae` as the system takes it."""
-    return vae if isinstance(vae, PixelUnshuffleVAE) else DiffusersAutoencoder(vae)
-
-
-def text_encoder_from(model: TextModel, tokenizer: CLIPTokenizer | None) -> TextEncoder:
-    """A pipeline's `text_encoder` and `tokenizer` as the system takes them.
-
-    Raises:
-        UserError: CLIP without its tokenizer.
-    """
-    if isinstance(model, ByteTextModel):
-        return model
-    if tokenizer is None:
-        raise UserError("The text encoder needs its tokenizer: give both.")
-    return TransformersTextEncoder(model, tokenizer)
-
-
 @contextmanager
 def assembled(pipeline: DiffusionPipeline) -> Iterator[ARTV]:
     """The system of a pipeline's current parts, in their precision; then they are as before.
@@ -184,16 +159,14 @@ def _assemble(pipeline: DiffusionPipeline) -> ARTV:
         text_encoder_from(pipeline.text_encoder, pipeline.tokenizer),
         sampling=sampling_from(scheduler, _sampling(config.sampling)),
     )
-    size = None if config.frame_size is None else (config.frame_size[0], config.frame_size[1])
-    kept = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
-    system.origin = origin(size, config.fps, kept | described)
+    system.origin = pipeline._origin(**described)
     return system.eval()
 
 
 def plain_sampling(settings: ARTVSampling) -> dict[str, Any]:
     """What a scheduler does not say of sampling settings, as plain data."""
     plain = dataclasses.asdict(settings)
-    return {name: value for name, value in plain.items() if name not in SAID_BY_SCHEDULER}
+    return {name: value for name, value in plain.items() if name not in SAID}
 
 
 def _sampling(plain: Mapping[str, Any] | None) -> ARTVSampling:

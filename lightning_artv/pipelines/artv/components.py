@@ -8,31 +8,22 @@ pipelines. diffusers finds these here by module and class name (`model_index.jso
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, ConfigMixin, ModelMixin, UNet2DConditionModel
+from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding
 from torch import nn
-from transformers import CLIPTextModel, CLIPTokenizer
 
-from lightning_artv.errors import UserError
-from lightning_artv.networks.autoencoder import (
-    Autoencoder,
-    DiffusersAutoencoder,
-    PixelUnshuffleAutoencoder,
-)
-from lightning_artv.networks.text_encoder import (
-    ByteTextEncoder,
-    TextEncoder,
-    TransformersTextEncoder,
-)
+from lightning_artv.pipelines.parts import ByteTextModel, PixelUnshuffleVAE
 from lightning_artv.systems.artv.denoiser import Masking
 from lightning_artv.systems.artv.networks.adapter import ReferenceAdapter
 from lightning_artv.systems.artv.networks.anchor import AnchorEncoder, DecoupledAttention
 from lightning_artv.systems.artv.networks.unet import ConditionedUNet
+
+__all__ = ["ByteTextModel", "Conditioning", "ModelMixin", "PixelUnshuffleVAE"]  # folders name these
 
 
 class Conditioning(ModelMixin, ConfigMixin):
@@ -125,57 +116,3 @@ def cross_attentions(unet: UNet2DConditionModel) -> dict[str, Attention]:
 def cross_attention_widths(unet: UNet2DConditionModel) -> dict[str, int]:
     """Name -> width of each cross attention of `unet`."""
     return {name: attention.inner_dim for name, attention in cross_attentions(unet).items()}
-
-
-class PixelUnshuffleVAE(PixelUnshuffleAutoencoder, ModelMixin, ConfigMixin):
-    """`PixelUnshuffleAutoencoder` as a part of a pipeline."""
-
-    @register_to_config
-    def __init__(self, factor: int = 2) -> None:
-        super().__init__(factor)
-        # to diffusers, a model without any tensor has no device and no file
-        self.register_buffer("placeholder", torch.zeros(1))
-
-
-class ByteTextModel(ByteTextEncoder, ModelMixin, ConfigMixin):
-    """`ByteTextEncoder` as a part of a pipeline."""
-
-    @register_to_config
-    def __init__(
-        self, width: int = 64, max_words: int = 24, max_bytes: int = 192, layers: int = 1
-    ) -> None:
-        super().__init__(width, max_words, max_bytes, layers)
-
-
-Vae: TypeAlias = AutoencoderKL | PixelUnshuffleVAE
-TextModel: TypeAlias = CLIPTextModel | ByteTextModel
-
-
-def vae_of(autoencoder: Autoencoder) -> Vae:
-    """The part that stands for a system's autoencoder.
-
-    Raises:
-        UserError: an autoencoder of another class.
-    """
-    if isinstance(autoencoder, DiffusersAutoencoder):
-        return autoencoder.vae
-    if isinstance(autoencoder, PixelUnshuffleAutoencoder):
-        return PixelUnshuffleVAE(autoencoder.factor).eval()
-    raise UserError(f"An autoencoder of class {type(autoencoder).__name__} cannot be exported.")
-
-
-def text_parts_of(encoder: TextEncoder) -> tuple[TextModel, CLIPTokenizer | None]:
-    """The text model and tokenizer that stand for a system's text encoder.
-
-    Raises:
-        UserError: a text encoder of another class.
-    """
-    if isinstance(encoder, TransformersTextEncoder):
-        return encoder.model, encoder.tokenizer
-    if not isinstance(encoder, ByteTextEncoder):
-        raise UserError(f"A text encoder of class {type(encoder).__name__} cannot be exported.")
-    layers = len(encoder.transformer.layers)
-    with torch.device("meta"):
-        model = ByteTextModel(encoder.width, encoder.max_words, encoder.max_bytes, layers)
-    model.load_state_dict(encoder.state_dict(keep_vars=True), assign=True)
-    return model.eval(), None

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal
 
 import diffusers
-import numpy as np
 import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
-from diffusers.utils import BaseOutput
-from PIL import Image
 from torch import Tensor
 from transformers import CLIPTokenizer
 
 from lightning_artv.diffusion.noise import Generators
-from lightning_artv.errors import UserError, check_whole
+from lightning_artv.errors import UserError
 from lightning_artv.media import Picture
 from lightning_artv.pipelines import inputs
 from lightning_artv.pipelines.artv.assembly import (
@@ -29,15 +25,12 @@ from lightning_artv.pipelines.artv.assembly import (
 from lightning_artv.pipelines.artv.components import (
     DEFAULTS,
     Conditioning,
-    TextModel,
-    Vae,
     conditioning_settings,
-    text_parts_of,
-    vae_of,
 )
-from lightning_artv.pipelines.artv.schedulers import scheduler_of
 from lightning_artv.pipelines.card import About
-from lightning_artv.pipelines.stored import StoredPipeline
+from lightning_artv.pipelines.parts import TextModel, Vae, text_parts_of, vae_of
+from lightning_artv.pipelines.schedulers import scheduler_for
+from lightning_artv.pipelines.stored import StoredPipeline, VideoPipelineOutput
 from lightning_artv.systems.artv.figures import MaskedStep
 from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.artv.system import ARTV
@@ -45,16 +38,6 @@ from lightning_artv.systems.base import DenoisingStep, Segment, VideoSystem
 from lightning_artv.systems.settings import with_settings
 
 OnStep = Callable[["ARTVPipeline", int, int, dict[str, Any]], object]
-
-
-@dataclass
-class ARTVPipelineOutput(BaseOutput):
-    """Attributes:
-    frames: of each video; a list of lists of PIL images, or an array `[B, T, H, W, 3]`, or a
-        tensor `[B, T, 3, H, W]`, both float32 in [0, 1].
-    """
-
-    frames: list[list[Image.Image]] | np.ndarray | Tensor
 
 
 class ARTVPipeline(StoredPipeline):
@@ -161,7 +144,7 @@ class ARTVPipeline(StoredPipeline):
             tokenizer=tokenizer,
             unet=plain_unet(denoiser.dynamic.unet),
             conditioning=Conditioning.of(denoiser.dynamic),
-            scheduler=scheduler_of(system),
+            scheduler=scheduler_for(denoiser.schedule, system.sampling, masking.prediction_type),
             mask_unet=None if denoiser.mask is None else plain_unet(denoiser.mask.unet),
             mask_conditioning=None if denoiser.mask is None else Conditioning.of(denoiser.mask),
             **{name: getattr(masking, name) for name in DEFAULTS},
@@ -190,7 +173,7 @@ class ARTVPipeline(StoredPipeline):
         output_type: Literal["pil", "np", "pt"] = "pil",
         return_dict: bool = True,
         callback_on_step_end: OnStep | None = None,
-    ) -> ARTVPipelineOutput | tuple[Any]:
+    ) -> VideoPipelineOutput | tuple[Any]:
         """Make one video a prompt; what is None is as the model was trained or configured.
 
         Args:
@@ -216,12 +199,11 @@ class ARTVPipeline(StoredPipeline):
         Raises:
             UserError: a request that cannot be served.
         """
-        if output_type not in ("pil", "np", "pt"):
-            raise UserError(f"output_type is {output_type!r}: choose pil, np or pt.")
+        inputs.check_output(output_type)
         if callback_on_step_end is not None and not callable(callback_on_step_end):
             raise UserError(f"callback_on_step_end is {callback_on_step_end!r}: give a function.")
         prompts = inputs.prompts_of(prompt, num_videos_per_prompt)
-        size = self._size(height, width)
+        size = inputs.size_of(height, width, self.config.frame_size)
         generators = inputs.generators_of(len(prompts), generator, seed)
         first = inputs.first_frames(image, len(prompts), size)
         with assembled(self) as system:
@@ -240,7 +222,7 @@ class ARTVPipeline(StoredPipeline):
                 system, segments, generators, size, first, settings, callback_on_step_end
             )
         output = inputs.as_output(frames, output_type)
-        return ARTVPipelineOutput(output) if return_dict else (output,)
+        return VideoPipelineOutput(output) if return_dict else (output,)
 
     def to_system(self) -> ARTV:
         """The system of these parts, for `generate_video`; the U-Nets are no longer plain."""
@@ -271,15 +253,6 @@ class ARTVPipeline(StoredPipeline):
 
             frames = system.generate(segments, generators, size, first, settings, observe)
             return torch.stack([frame.cpu() for frame in frames], dim=1)
-
-    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
-        trained = self.config.frame_size or (0, 0)
-        size = (height or trained[0], width or trained[1])
-        if 0 in size:
-            raise UserError("The model does not say its frame size: give height and width.")
-        check_whole("The height", size[0], 1)
-        check_whole("The width", size[1], 1)
-        return size
 
 
 # for `DiffusionPipeline.from_pretrained`, which looks there for the class that a folder names

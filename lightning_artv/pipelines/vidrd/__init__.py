@@ -1,5 +1,5 @@
 """VidRD in diffusers' form: a pipeline and its folder."""
 
-from lightning_artv.pipelines.vidrd.pipeline import VidRDPipeline, VidRDPipelineOutput
+from lightning_artv.pipelines.vidrd.pipeline import VidRDPipeline
 
-__all__ = ["VidRDPipeline", "VidRDPipelineOutput"]
+__all__ = ["VidRDPipeline"]

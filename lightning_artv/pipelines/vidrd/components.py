@@ -26,9 +26,6 @@ from lightning_artv.networks.temporal import (
     installed_layers,
     uninstall,
 )
-from lightning_artv.pipelines.artv.components import ByteTextModel, PixelUnshuffleVAE
-
-__all__ = ["ByteTextModel", "PixelUnshuffleVAE", "TemporalLayers"]  # what a folder may name
 
 
 class TemporalLayers(ModelMixin, ConfigMixin):

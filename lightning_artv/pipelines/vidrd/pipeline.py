@@ -5,56 +5,43 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import diffusers
-import numpy as np
 import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
-from diffusers.utils import BaseOutput
-from PIL import Image
-from torch import Tensor
 from transformers import CLIPTokenizer
 
-from lightning_artv.checkpoints.file import origin
-from lightning_artv.errors import UserError, check_whole
+from lightning_artv.errors import UserError
 from lightning_artv.media import Picture
 from lightning_artv.networks.temporal import ClipUNet
 from lightning_artv.pipelines import inputs
-from lightning_artv.pipelines.artv.assembly import (
-    SAID_BY_SCHEDULER,
+from lightning_artv.pipelines.card import About
+from lightning_artv.pipelines.parts import (
+    TextModel,
+    Vae,
     autoencoder_from,
     text_encoder_from,
+    text_parts_of,
+    vae_of,
 )
-from lightning_artv.pipelines.artv.components import TextModel, Vae, text_parts_of, vae_of
-from lightning_artv.pipelines.artv.schedulers import (
+from lightning_artv.pipelines.schedulers import (
+    SAID,
     prediction_from,
     sampling_from,
     schedule_from,
     scheduler_for,
 )
-from lightning_artv.pipelines.card import About
-from lightning_artv.pipelines.stored import StoredPipeline
+from lightning_artv.pipelines.stored import StoredPipeline, VideoPipelineOutput
 from lightning_artv.pipelines.vidrd.components import TemporalLayers, plain_unet
 from lightning_artv.systems.base import Segment, VideoSystem
 from lightning_artv.systems.settings import with_settings
 from lightning_artv.systems.vidrd.denoiser import VidRDDenoiser
-from lightning_artv.systems.vidrd.settings import Guidance, VidRDSampling
-from lightning_artv.systems.vidrd.system import VidRD, VidRDTraining
+from lightning_artv.systems.vidrd.settings import Guidance, VidRDSampling, VidRDTraining
+from lightning_artv.systems.vidrd.system import VidRD
 
 PARTS = ("vae", "text_encoder", "unet", "temporal", "scheduler")
 DEFAULTS = {"clip_frames": 8, "given_frames": 0.0, "most_given": 4}
-
-
-@dataclass
-class VidRDPipelineOutput(BaseOutput):
-    """Attributes:
-    frames: of each video; a list of lists of PIL images, or an array `[B, T, H, W, 3]`, or a
-        tensor `[B, T, 3, H, W]`, both float32 in [0, 1].
-    """
-
-    frames: list[list[Image.Image]] | np.ndarray | Tensor
 
 
 class VidRDPipeline(StoredPipeline):
@@ -85,7 +72,6 @@ class VidRDPipeline(StoredPipeline):
         "VidRD", "Text-to-video a clip at a time, reused and diffused (Gu et al., VidRD)."
     )
     parts = "lightning_artv.pipelines.vidrd.components"
-    earlier_parts = ("lightning_artv.pipelines.artv.components",)  # of the small models
 
     _optional_components = ["tokenizer"]  # noqa: RUF012
     _checked_parts = ("unet", "temporal")
@@ -154,7 +140,7 @@ class VidRDPipeline(StoredPipeline):
             clip_frames=denoiser.clip_frames,
             given_frames=system.training_options.given_frames,
             most_given=system.training_options.most_given,
-            sampling={n: value for n, value in plain.items() if n not in SAID_BY_SCHEDULER},
+            sampling={n: value for n, value in plain.items() if n not in SAID},
             frame_size=None if size is None else list(size),
             fps=system.origin.fps,
             training=None if training is None else dict(training),
@@ -176,7 +162,7 @@ class VidRDPipeline(StoredPipeline):
         seed: int | None = None,
         output_type: Literal["pil", "np", "pt"] = "pil",
         return_dict: bool = True,
-    ) -> VidRDPipelineOutput | tuple[Any]:
+    ) -> VideoPipelineOutput | tuple[Any]:
         """Make one video per prompt; what is None is as the model was trained or configured.
 
         Args:
@@ -198,10 +184,9 @@ class VidRDPipeline(StoredPipeline):
         Raises:
             UserError: a request that cannot be served.
         """
-        if output_type not in ("pil", "np", "pt"):
-            raise UserError(f"output_type is {output_type!r}: choose pil, np or pt.")
+        inputs.check_output(output_type)
         prompts = inputs.prompts_of(prompt, num_videos_per_prompt)
-        size = self._size(height, width)
+        size = inputs.size_of(height, width, self.config.frame_size)
         generators = inputs.generators_of(len(prompts), generator, seed)
         first = inputs.first_frames(image, len(prompts), size)
         changes = {
@@ -217,7 +202,7 @@ class VidRDPipeline(StoredPipeline):
             bar = self.progress_bar(frames, total=num_frames)
             video = torch.stack([frame.cpu() for frame in bar], dim=1)
         output = inputs.as_output(video, output_type)
-        return VidRDPipelineOutput(output) if return_dict else (output,)
+        return VideoPipelineOutput(output) if return_dict else (output,)
 
     def to_system(self) -> VidRD:
         """The system of these parts, for `generate_video`; the U-Net is no longer plain."""
@@ -251,19 +236,8 @@ class VidRDPipeline(StoredPipeline):
             VidRDTraining(given_frames=config.given_frames, most_given=config.most_given),
             sampling_from(scheduler, _sampling(config.sampling)),
         )
-        size = None if config.frame_size is None else (config.frame_size[0], config.frame_size[1])
-        kept = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
-        system.origin = origin(size, config.fps, kept)
+        system.origin = self._origin()
         return system.eval()
-
-    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
-        trained = self.config.frame_size or (0, 0)
-        size = (height or trained[0], width or trained[1])
-        if 0 in size:
-            raise UserError("The model does not say its frame size: give height and width.")
-        check_whole("The height", size[0], 1)
-        check_whole("The width", size[1], 1)
-        return size
 
 
 def _sampling(plain: Mapping[str, Any] | None) -> VidRDSampling:

@@ -7,8 +7,7 @@ from dataclasses import replace
 from itertools import cycle
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import Generators, rand
@@ -34,13 +33,13 @@ from lightning_artv.systems.base import (
     LossOutput,
     Observer,
     Request,
-    VideoSystem,
 )
+from lightning_artv.systems.latent import LatentSystem
 
 DENOISER, TRAINING, SAMPLING = DenoiserOptions(), ARTVTraining(), ARTVSampling()
 
 
-class ARTV(VideoSystem):
+class ARTV(LatentSystem[ARTVDenoiser]):
     """Auto-regressive text-to-video with masked diffusion.
 
     Args:
@@ -64,10 +63,7 @@ class ARTV(VideoSystem):
         training: ARTVTraining = TRAINING,
         sampling: ARTVSampling = SAMPLING,
     ) -> None:
-        super().__init__()
-        self.autoencoder = autoencoder
-        self.text_encoder = text_encoder
-        self.denoiser = denoiser
+        super().__init__(denoiser, autoencoder, text_encoder)
         self.training_options = training
         self._sampling = sampling
         self._flight: Flight | None = None
@@ -99,27 +95,6 @@ class ARTV(VideoSystem):
     def sampling(self) -> ARTVSampling:
         """The defaults of generation."""
         return self._sampling
-
-    @property
-    def size_multiple(self) -> int:
-        """The autoencoder's factor; the U-Nets take any latent size."""
-        return self.autoencoder.factor
-
-    def blocks(self) -> list[nn.Module]:
-        """The denoiser's."""
-        return self.denoiser.blocks()
-
-    def shard_units(self) -> list[nn.Module]:
-        """The denoiser's, and the text encoder where it is trained."""
-        units = self.denoiser.shard_units()
-        text_is_trained = any(p.requires_grad for p in self.text_encoder.parameters())
-        return [*units, self.text_encoder] if text_is_trained else units
-
-    def pixels(self, frames: Tensor) -> Tensor:
-        """A batch's frames `[M, ...]` as uint8 `[M, 3, H, W]`; stored latents are decoded."""
-        if frames.dtype == torch.uint8:
-            return frames
-        return self.autoencoder.decode(self.autoencoder.restore(frames))
 
     def given(self, batch: VideoBatch) -> Tensor:
         """The anchor frames."""

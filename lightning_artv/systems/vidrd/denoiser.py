@@ -66,6 +66,10 @@ class VidRDDenoiser(Denoiser[ClipConditions, ClipConditions]):
         """The U-Net's."""
         return self.network.blocks()
 
+    def shard_units(self) -> list[nn.Module]:
+        """The U-Net."""
+        return [self.network.unet]
+
     def encode(self, conditions: ClipConditions) -> ClipConditions:
         """There is nothing to compute once per clip."""
         return conditions

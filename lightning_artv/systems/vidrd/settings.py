@@ -1,10 +1,11 @@
-"""How VidRD samples; its fields are what `--set join=overlap` may name."""
+"""How VidRD is trained, and how it samples (what `--set join=overlap` may name)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from lightning_artv.diffusion.loss import Weighting
 from lightning_artv.diffusion.plan import Spacing
 from lightning_artv.diffusion.samplers import SAMPLERS, Sampler
 from lightning_artv.errors import UserError, check_number, check_whole
@@ -122,3 +123,31 @@ class VidRDSampling(SamplingSettings):
             self.clip_latents,
             eta=eta,
         )
+
+
+@dataclass(frozen=True)
+class VidRDTraining:
+    """How the loss is made of a batch.
+
+    Attributes:
+        text_dropout: probability of training without the text, for its guidance.
+        loss_weighting: `epsilon` is the paper's Eq. 3; see `diffusion.loss.loss_weights` for the
+            others.
+        given_frames: share of the samples whose first frames are given clean and have no loss, so
+            that the system learns to continue a picture or a clip. 0, the paper's, never: then no
+            first frame can be given.
+        most_given: they are the first 1 to this many frames.
+
+    Raises:
+        UserError: a share outside [0, 1], or no number of frames.
+    """
+
+    text_dropout: float = 0.1
+    loss_weighting: Weighting = "epsilon"
+    given_frames: float = 0.0
+    most_given: int = 4
+
+    def __post_init__(self) -> None:
+        check_number("text_dropout", self.text_dropout, 0, 1)
+        check_number("given_frames, a share of the samples,", self.given_frames, 0, 1)
+        check_whole("most_given", self.most_given, 1)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_artv.batch import VideoBatch
-from lightning_artv.diffusion.loss import Weighting, clean_error, loss_weights
+from lightning_artv.diffusion.loss import clean_error, loss_weights
 from lightning_artv.diffusion.noise import Generators, rand, randint, randn
-from lightning_artv.errors import UserError, check_number, check_whole
+from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
 from lightning_artv.networks.unet import UNetSource
@@ -20,8 +19,8 @@ from lightning_artv.systems.base import (
     LossOutput,
     Observer,
     Request,
-    VideoSystem,
 )
+from lightning_artv.systems.latent import LatentSystem
 from lightning_artv.systems.vidrd.denoiser import (
     ClipConditions,
     DenoiserOptions,
@@ -29,42 +28,13 @@ from lightning_artv.systems.vidrd.denoiser import (
     build_denoiser,
 )
 from lightning_artv.systems.vidrd.rollout import Parts, rollout
-from lightning_artv.systems.vidrd.settings import VidRDSampling
+from lightning_artv.systems.vidrd.settings import VidRDSampling, VidRDTraining
 from lightning_artv.systems.vidrd.windows import ConsecutiveFrames
-
-
-@dataclass(frozen=True)
-class VidRDTraining:
-    """How the loss is made of a batch.
-
-    Attributes:
-        text_dropout: probability of training without the text, for its guidance.
-        loss_weighting: `epsilon` is the paper's Eq. 3; see `diffusion.loss.loss_weights` for the
-            others.
-        given_frames: share of the samples whose first frames are given clean and have no loss, so
-            that the system learns to continue a picture or a clip. 0, the paper's, never: then no
-            first frame can be given.
-        most_given: they are the first 1 to this many frames.
-
-    Raises:
-        UserError: a share outside [0, 1], or no number of frames.
-    """
-
-    text_dropout: float = 0.1
-    loss_weighting: Weighting = "epsilon"
-    given_frames: float = 0.0
-    most_given: int = 4
-
-    def __post_init__(self) -> None:
-        check_number("text_dropout", self.text_dropout, 0, 1)
-        check_number("given_frames, a share of the samples,", self.given_frames, 0, 1)
-        check_whole("most_given", self.most_given, 1)
-
 
 DENOISER, TRAINING, SAMPLING = DenoiserOptions(), VidRDTraining(), VidRDSampling()
 
 
-class VidRD(VideoSystem):
+class VidRD(LatentSystem[VidRDDenoiser]):
     """Text-to-video a clip at a time, joined to any length.
 
     Args:
@@ -89,10 +59,7 @@ class VidRD(VideoSystem):
         training: VidRDTraining = TRAINING,
         sampling: VidRDSampling = SAMPLING,
     ) -> None:
-        super().__init__()
-        self.autoencoder = autoencoder
-        self.text_encoder = text_encoder
-        self.denoiser = denoiser
+        super().__init__(denoiser, autoencoder, text_encoder)
         self.training_options = training
         self._sampling = sampling
         self.continues = training.given_frames > 0
@@ -130,26 +97,6 @@ class VidRD(VideoSystem):
     def sampling(self) -> VidRDSampling:
         """The defaults of generation."""
         return self._sampling
-
-    @property
-    def size_multiple(self) -> int:
-        """The autoencoder's factor; the U-Net takes any latent size."""
-        return self.autoencoder.factor
-
-    def blocks(self) -> list[nn.Module]:
-        """The denoiser's."""
-        return self.denoiser.blocks()
-
-    def shard_units(self) -> list[nn.Module]:
-        """The U-Net, and the text encoder where it is trained."""
-        text_is_trained = any(p.requires_grad for p in self.text_encoder.parameters())
-        return [self.denoiser.network.unet, *[self.text_encoder] * text_is_trained]
-
-    def pixels(self, frames: Tensor) -> Tensor:
-        """A batch's frames `[M, ...]` as uint8 `[M, 3, H, W]`; stored latents are decoded."""
-        if frames.dtype == torch.uint8:
-            return frames
-        return self.autoencoder.decode(self.autoencoder.restore(frames))
 
     def given(self, batch: VideoBatch) -> Tensor | None:
         """The clips' first frames, where the system was trained to be given some."""

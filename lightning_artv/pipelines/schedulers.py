@@ -8,19 +8,33 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import Any, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 
 from lightning_artv.diffusion.schedule import NoiseSchedule
 from lightning_artv.errors import UserError
-from lightning_artv.systems.artv.denoiser import Prediction
-from lightning_artv.systems.artv.settings import ARTVSampling
-from lightning_artv.systems.artv.system import ARTV
-from lightning_artv.systems.vidrd.settings import VidRDSampling
 
-SettingsT = TypeVar("SettingsT", ARTVSampling, VidRDSampling)
+
+class Scheduled(Protocol):
+    """Sampling settings, a dataclass, of which a scheduler says these; None as in `Sampler`."""
+
+    @property
+    def sampler(self) -> str: ...
+    @property
+    def spacing(self) -> str: ...
+    @property
+    def clip_latents(self) -> float | None: ...
+    @property
+    def set_alpha_to_one(self) -> bool | None: ...
+
+
+SAID = ("sampler", "spacing", "clip_latents", "set_alpha_to_one")
+"""Names of these settings."""
+
+SettingsT = TypeVar("SettingsT", bound=Scheduled)
+Prediction = Literal["epsilon", "v_prediction", "residual"]
 
 SAMPLERS = {
     "DDIMScheduler": "ddim",
@@ -54,14 +68,8 @@ FIXED = {
 """Options that our samplers have in one form."""
 
 
-def scheduler_of(system: ARTV) -> DDIMScheduler | DPMSolverMultistepScheduler:
-    """The scheduler that says of `system` all that a scheduler can."""
-    denoiser = system.denoiser
-    return scheduler_for(denoiser.schedule, system.sampling, denoiser.masking.prediction_type)
-
-
 def scheduler_for(
-    schedule: NoiseSchedule, settings: SettingsT, kind: str
+    schedule: NoiseSchedule, settings: Scheduled, kind: str
 ) -> DDIMScheduler | DPMSolverMultistepScheduler:
     """The scheduler that says of any system all that a scheduler can.
 
@@ -110,7 +118,7 @@ def schedule_from(scheduler: SchedulerMixin) -> NoiseSchedule:
 
 
 def prediction_from(scheduler: SchedulerMixin) -> Prediction:
-    """What the U-Net predicts, in `ARTV`'s words.
+    """What the U-Net predicts, in our words.
 
     Raises:
         UserError: a prediction type that is neither.
@@ -149,7 +157,7 @@ def sampling_from(scheduler: SchedulerMixin, defaults: SettingsT) -> SettingsT:
     to_one = config.get("set_alpha_to_one", False)
     if SAMPLERS[name] == "dpm-solver++":
         to_one = config.get("final_sigmas_type", "zero") == "zero"
-    return dataclasses.replace(
+    return dataclasses.replace(  # type: ignore[type-var]  # a dataclass, which no Protocol says
         defaults,
         sampler=SAMPLERS[name],
         spacing=config.timestep_spacing,

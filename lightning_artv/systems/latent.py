@@ -1,0 +1,52 @@
+"""What systems over an autoencoder's latents share, whatever they make of them."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lightning_artv.networks.autoencoder import Autoencoder
+from lightning_artv.networks.text_encoder import TextEncoder
+from lightning_artv.systems.base import Denoiser, VideoSystem
+
+DenoiserT = TypeVar("DenoiserT", bound=Denoiser[Any, Any])
+
+
+class LatentSystem(VideoSystem, Generic[DenoiserT]):
+    """A denoiser between an autoencoder and a text encoder.
+
+    Args:
+        denoiser: what is trained.
+        autoencoder: pixels to latents.
+        text_encoder: captions to tokens.
+    """
+
+    def __init__(
+        self, denoiser: DenoiserT, autoencoder: Autoencoder, text_encoder: TextEncoder
+    ) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.text_encoder = text_encoder
+        self.denoiser = denoiser
+
+    @property
+    def size_multiple(self) -> int:
+        """The autoencoder's factor; U-Nets take any latent size."""
+        return self.autoencoder.factor
+
+    def blocks(self) -> list[nn.Module]:
+        """The denoiser's."""
+        return self.denoiser.blocks()
+
+    def shard_units(self) -> list[nn.Module]:
+        """The denoiser's, and the text encoder where it is trained."""
+        text_is_trained = any(p.requires_grad for p in self.text_encoder.parameters())
+        return [*self.denoiser.shard_units(), *[self.text_encoder] * text_is_trained]
+
+    def pixels(self, frames: Tensor) -> Tensor:
+        """A batch's frames `[M, ...]` as uint8 `[M, 3, H, W]`; stored latents are decoded."""
+        if frames.dtype == torch.uint8:
+            return frames
+        return self.autoencoder.decode(self.autoencoder.restore(frames))

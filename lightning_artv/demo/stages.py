@@ -119,13 +119,13 @@ class Demo:
         """What the model in `models/` makes of captions alone, before anything is trained."""
         self.out.mkdir(parents=True, exist_ok=True)
         result = evaluate.shipped(self.model, self.out, HELDOUT_SEED)
+        print(f"{self.model}, from captions alone: {self.out / 'shipped.gif'}", flush=True)
         if self.lesson.color is not None:
             before = evaluate.word(
                 self.model, self.out / "before.gif", self.lesson.color, self.heldout, HELDOUT_SEED
             )
             result["new"] = before
         write_atomically(self.out / "shipped.json", json.dumps(result, indent=1).encode())
-        print(f"{self.model}, from captions alone: {self.out / 'shipped.gif'}", flush=True)
 
     def _make_shards(self) -> None:
         train = (self.lesson.clips, DATA_SEED, "train")

@@ -140,18 +140,20 @@ def sampling_from(scheduler: SchedulerMixin, defaults: SettingsT) -> SettingsT:
     name, config = type(scheduler).__name__, scheduler.config
     if name not in SAMPLERS:
         raise UserError(
-            f"ART•V does not sample with {name}: use DDIMScheduler or DPMSolverMultistepScheduler "
-            f"(.from_config(scheduler.config))."
+            f"This pipeline does not sample with {name}: use DDIMScheduler or "
+            f"DPMSolverMultistepScheduler (.from_config(scheduler.config))."
         )
     if name == "PNDMScheduler":
-        warnings.warn("ART•V samples with DDIM on PNDMScheduler's noise schedule.", stacklevel=2)
+        warnings.warn(
+            "This pipeline samples with DDIM on PNDMScheduler's noise schedule.", stacklevel=2
+        )
     required = dict(FIXED)
     if config.timestep_spacing == "leading":
         required["steps_offset"] = 1
     for option, value in required.items():
         if config.get(option, value) != value:
             raise UserError(
-                f"ART•V does not sample with {option}={config[option]} of {name}: "
+                f"This pipeline does not sample with {option}={config[option]} of {name}: "
                 f"set it to {value}."
             )
     to_one = config.get("set_alpha_to_one", False)

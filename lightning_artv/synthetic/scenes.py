@@ -83,8 +83,9 @@ class Scene(Torus):
 
     def caption(self) -> str:
         """Such as "a red circle moves right slowly on a grey background"."""
+        article = "an" if self.color == "orange" else "a"
         return (
-            f"a {self.color} {self.shape} moves {self.direction} {self.speed} "
+            f"{article} {self.color} {self.shape} moves {self.direction} {self.speed} "
             f"on a {self.background} background"
         )
 

@@ -140,7 +140,7 @@ def curves(
         x: `[N]`, rising.
         lines: name -> curve of that length.
         x_label: text below the axis.
-        dots: mark the points: for few of them.
+        dots: mark the points: for few of them; a single one is marked anyway.
         limits: range of y; None for the data's.
 
     Raises:
@@ -153,7 +153,7 @@ def curves(
         for index, line in enumerate(lines.values()):
             color = line.color or COLORS[index % len(COLORS)]
             y = np.asarray(line.y, np.float64)
-            axes.plot(x, y, "s-" if dots else "-", color=color, ms=5, lw=2)
+            axes.plot(x, y, "s-" if dots or len(x) == 1 else "-", color=color, ms=5, lw=2)
             if line.spread is not None and np.any(line.spread):
                 spread = np.nan_to_num(line.spread)
                 axes.fill_between(x, y - spread, y + spread, color=color, alpha=0.13, lw=0)

@@ -59,6 +59,14 @@ def test_a_gap_is_left_where_there_is_no_number() -> None:
     assert path.count("M") == 2 and path.count("L") == 2 and "nan" not in svg
 
 
+def test_a_curve_of_one_value_is_seen() -> None:
+    def marks(x: list[float]) -> int:
+        line = Line([0.5] * len(x))
+        return curves("t", x, {"a": line}, "x", limits=(0, 1)).svg().count(f"fill: {COLORS[0]}")
+
+    assert marks([0.0, 1.0]) == 0 and marks([0.0]) >= 1
+
+
 def test_every_curve_has_its_name_and_colour() -> None:
     lines = {"a < b": Line([1, 2, 3]), "_$y$": Line([3, 3, 3], color="#888888"), "c": Line([0] * 3)}
     svg = curves("T & t", [1, 2, 3], lines, "frame").svg()

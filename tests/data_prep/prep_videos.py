@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -67,6 +67,21 @@ def map_here(
     work, reader = job.open(), TableReader(table)
     for start in range(0, len(numbers), job.batch):
         yield from attempt(work, [reader.row(n) for n in numbers[start : start + job.batch]])
+
+
+def stops_after(rows: int) -> Callable[..., Iterator[Row]]:
+    """`map_here`, interrupted after so many rows."""
+
+    def stopping(
+        job: Job, table: Path, numbers: Sequence[int], options: EngineOptions
+    ) -> Iterator[Row]:
+        for count, row in enumerate(map_here(job, table, numbers, options)):
+            if count == rows:
+                break
+            yield row
+        raise KeyboardInterrupt
+
+    return stopping
 
 
 def tree(folder: Path, without: str = ".log.json") -> dict[str, bytes]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from prep_jobs import Lengths
-from prep_videos import listing, map_here
+from prep_videos import listing, map_here, stops_after
 
 from data_prep.measure import columns as steps
 from data_prep.measure.columns import add_columns
@@ -65,13 +65,7 @@ def test_an_interrupted_run_goes_on_after_its_last_part(
     marks = tmp_path / "marks"
     marks.mkdir()
 
-    def stops(job, table, numbers, options):
-        for count, row in enumerate(map_here(job, table, numbers, options)):
-            if count == 6:
-                raise KeyboardInterrupt
-            yield row
-
-    monkeypatch.setattr(steps, "map_rows", stops)
+    monkeypatch.setattr(steps, "map_rows", stops_after(6))
     with pytest.raises(KeyboardInterrupt):
         add(tmp_path, marks=str(marks))
     assert not (tmp_path / "out.parquet").exists()

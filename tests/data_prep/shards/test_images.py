@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from prep_videos import map_here, tree
+from prep_videos import map_here, stops_after, tree
 
 from data_prep import commands
 from data_prep.__main__ import main
@@ -185,14 +185,8 @@ def test_a_killed_run_goes_on_and_broken_shards_are_made_again(
 ) -> None:
     commands.images(source, tmp_path / "whole", SMALL, ENGINE)
 
-    def dies(job, table, numbers, options):
-        for count, row in enumerate(map_here(job, table, numbers, options)):
-            if count == 6:
-                raise KeyboardInterrupt
-            yield row
-
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(write_module, "map_rows", dies)
+        patch.setattr(write_module, "map_rows", stops_after(6))
         commands.images(source, tmp_path / "out", SMALL, ENGINE)
     assert len(list((tmp_path / "out" / "train").glob("*.tar"))) == 1
     commands.images(source, tmp_path / "out", SMALL, ENGINE)

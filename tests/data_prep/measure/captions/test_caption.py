@@ -12,7 +12,7 @@ from caption_models import save_blip2, save_chat
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from prep_videos import listing, map_here, moving, tree
+from prep_videos import listing, map_here, moving, stops_after, tree
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from data_prep.__main__ import main
@@ -168,14 +168,8 @@ def test_a_killed_run_goes_on_with_the_same_result(
     monkeypatch.setattr(columns, "map_rows", map_here)
     captioned(table, tmp_path / "whole", captioner=str(chat))
 
-    def dies(job, source, numbers, options):
-        for count, row in enumerate(map_here(job, source, numbers, options)):
-            if count == 3:
-                raise KeyboardInterrupt
-            yield row
-
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(columns, "map_rows", dies)
+        patch.setattr(columns, "map_rows", stops_after(3))
         captioned(table, tmp_path / "out", captioner=str(chat))
     asked: list[str] = []
     answer = Answerer.answer

@@ -13,7 +13,7 @@ import torch
 from caption_models import save_chat
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prep_videos import h264, map_here
+from prep_videos import h264, map_here, stops_after
 
 from data_prep import commands
 from data_prep.__main__ import main
@@ -292,12 +292,8 @@ def test_a_killed_run_goes_on_with_the_same_result(
     monkeypatch.setattr(columns, "map_rows", map_here)
     segmented(table, tmp_path / "whole.parquet")
 
-    def dies(job, source, numbers, options):
-        yield next(map_here(job, source, numbers, options))
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(columns, "map_rows", dies)
+        patch.setattr(columns, "map_rows", stops_after(1))
         segmented(table, tmp_path / "out.parquet")
     segmented(table, tmp_path / "out.parquet")
     whole = (tmp_path / "whole.parquet").read_bytes()

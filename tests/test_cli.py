@@ -156,7 +156,7 @@ def test_a_misspelt_key_names_itself_and_suggests(
         (["--model.betas", "3"], ["model.betas must be a list, got 3."]),
         (["--model.betas", "[1]"], ["model.betas must be a list of 2 elements, got [1]."]),
         (["--trainer.logger", "5"], ["trainer.logger must be a class (class_path: ", "got 5."]),
-        (["--model.system", "torch.nn.Linear"], ["must be a VideoSystem, got torch.nn.Linear."]),
+        (["--model.system", "torch.nn.Linear"], ["must be a Trainable, got torch.nn.Linear."]),
         (
             ["--trainer.callbacks", "[{class_path: torch.nn.Linear}]"],
             ["trainer.callbacks must be a Callback, got torch.nn.Linear."],

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lightning_artv.systems.artv import earlier as artv
-from lightning_artv.systems.base import VideoSystem
+from lightning_artv.systems.base import Trainable
 
 _OPTION = re.compile(r"--model\.system\.(?:init_args\.)?(?P<name>\w+)(?P<rest>(?:[.=].*)?)", re.S)
 _DATA = re.compile(r"--data\.(?P<name>\w+)(?P<rest>(?:=.*)?)", re.S)
@@ -89,7 +89,7 @@ def arguments(word: str) -> list[str]:
     return [word]
 
 
-def rename_weights(checkpoint: Mapping[str, Any], system: VideoSystem, prefix: str) -> None:
+def rename_weights(checkpoint: Mapping[str, Any], system: Trainable, prefix: str) -> None:
     """Give the weights in a checkpoint, raw and averaged, today's names, in place.
 
     Args:
@@ -110,7 +110,7 @@ def step_output(output: Mapping[str, Any]) -> dict[str, Any]:
     return artv.step_output(output)
 
 
-def weight_names(system: VideoSystem, name: str) -> Iterator[str]:
+def weight_names(system: Trainable, name: str) -> Iterator[str]:
     """Every name that a checkpoint may hold the weight `name` under, today's first."""
     yield name
     for old, new in system.renamed.items():

@@ -24,7 +24,7 @@ from lightning_artv.checkpoints.sharded import is_sharded, read_meta
 from lightning_artv.checkpoints.sharded import read as read_sharded
 from lightning_artv.errors import UserError
 from lightning_artv.networks.lora import merge_lora
-from lightning_artv.systems.base import Origin, VideoSystem
+from lightning_artv.systems.base import Origin, Trainable, VideoSystem
 
 CONFIG_KEY = "lightning_artv"
 EMA_KEY = "ema"
@@ -67,10 +67,26 @@ def load_system(
         trusted_packages: packages besides `lightning_artv` whose classes the checkpoint may name.
 
     Raises:
-        UserError: no such file, not a checkpoint (or a truncated one), another architecture, or no
-            such weights.
+        UserError: no such file, not a checkpoint (or a truncated one), another architecture, no
+            such weights, or a part that makes no videos alone.
         MissingWeightsError: a folder of frozen weights that the checkpoint names is not there.
     """
+    system = load_part(path, weights, device, trusted_packages)
+    if not isinstance(system, VideoSystem):
+        raise UserError(
+            f"'{path}' holds the part {system.part!r} of a system, which makes no videos alone: "
+            "give the checkpoint of a whole system."
+        )
+    return system
+
+
+def load_part(
+    path: str | Path,
+    weights: Weights = "ema",
+    device: str | torch.device = "cpu",
+    trusted_packages: Sequence[str] = (),
+) -> Trainable:
+    """What a checkpoint holds, a whole system or a part of one; else as `load_system`."""
     checkpoint = read_checkpoint(path)
     config = checkpoint.get(CONFIG_KEY)
     if not isinstance(config, dict):
@@ -148,7 +164,7 @@ def check_checkpoint(path: str | Path) -> None:
 
 @torch.no_grad()
 def restore_weights(
-    system: VideoSystem, checkpoint: Mapping[str, Any], weights: Weights, name: str
+    system: Trainable, checkpoint: Mapping[str, Any], weights: Weights, name: str
 ) -> None:
     """Copy a checkpoint's weights into `system`; `name` is for messages.
 
@@ -171,7 +187,7 @@ def restore_weights(
         parameter.copy_(average[key])
 
 
-def weights_for(system: VideoSystem, path: str | Path) -> Mapping[str, Tensor]:
+def weights_for(system: Trainable, path: str | Path) -> Mapping[str, Tensor]:
     """A checkpoint's weights under the names that `system` has today: the averaged ones, if any.
 
     Raises:
@@ -184,7 +200,7 @@ def weights_for(system: VideoSystem, path: str | Path) -> Mapping[str, Tensor]:
 
 
 @torch.no_grad()
-def take_weights(system: VideoSystem, stored: Mapping[str, Tensor], path: str | Path) -> str:
+def take_weights(system: Trainable, stored: Mapping[str, Tensor], path: str | Path) -> str:
     """Copy the trainable weights that `system` has in common with others.
 
     A variant can so start from another one's training, as the paper's start from Stable Diffusion:
@@ -250,7 +266,7 @@ def check_weights(
         )
 
 
-def trainable_state(system: VideoSystem, state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def trainable_state(system: Trainable, state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """What of `state` training changes: trainable weights, and buffers outside frozen networks."""
     frozen = {f"{prefix}{name}" for name, p in system.named_parameters() if not p.requires_grad}
     frozen |= {f"{prefix}{name}" for name in _frozen_buffers(system)}

@@ -14,13 +14,13 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from lightning_artv.checkpoints.earlier import system_settings
 from lightning_artv.errors import UserError
-from lightning_artv.systems.base import VideoSystem
+from lightning_artv.systems.base import Trainable
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
-def instantiate_system(config: Any, trusted_packages: Sequence[str] = ()) -> VideoSystem:
-    """The system that `config` describes.
+def instantiate_system(config: Any, trusted_packages: Sequence[str] = ()) -> Trainable:
+    """The system, or the part of one, that `config` describes.
 
     Args:
         config: `{"class_path": ..., "init_args": {...}}`, nested as deep as needed.
@@ -39,7 +39,7 @@ def instantiate_system(config: Any, trusted_packages: Sequence[str] = ()) -> Vid
             )
     config = system_settings(config) if isinstance(config, dict) else config
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(VideoSystem, "system", required=True)
+    parser.add_subclass_arguments(Trainable, "system", required=True)
     try:
         system = parser.instantiate_classes(parser.parse_object({"system": config})).system
     except (ArgumentError, TypeError, ValueError, ImportError) as error:
@@ -47,7 +47,7 @@ def instantiate_system(config: Any, trusted_packages: Sequence[str] = ()) -> Vid
             raise error.__cause__ from None
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"The checkpoint's system cannot be built: {reason}.") from error
-    if not isinstance(system, VideoSystem):
+    if not isinstance(system, Trainable):
         raise UserError("The checkpoint's configuration does not describe a system.")
     return system
 

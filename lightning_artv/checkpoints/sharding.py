@@ -8,10 +8,10 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from lightning_artv.systems.base import VideoSystem
+from lightning_artv.systems.base import Trainable
 
 
-def shard(system: VideoSystem, mesh: DeviceMesh, compute: torch.dtype = torch.float32) -> None:
+def shard(system: Trainable, mesh: DeviceMesh, compute: torch.dtype = torch.float32) -> None:
     """Cut the parameters of a system's blocks and shard units along their first axis, in place.
 
     Parameters, gradients and what the optimiser and the EMA make of them stay float32; gradients

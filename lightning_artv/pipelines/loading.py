@@ -17,7 +17,7 @@ from lightning_artv.checkpoints.sharded import is_sharded
 from lightning_artv.errors import CorruptWeightsError, UserError
 from lightning_artv.networks.pretrained import without_bars
 from lightning_artv.pipelines.folder import INDEX, read_index
-from lightning_artv.systems.base import VideoSystem
+from lightning_artv.systems.base import Trainable, VideoSystem
 
 if TYPE_CHECKING:  # diffusers takes long to import, and a checkpoint may need nothing of it
     from lightning_artv.pipelines.stored import StoredPipeline
@@ -88,7 +88,7 @@ def is_exported(path: str | Path) -> bool:
     return not is_sharded(folder) and not any(folder.rglob("*.ckpt"))
 
 
-def start_from(system: VideoSystem, path: str | Path) -> str:
+def start_from(system: Trainable, path: str | Path) -> str:
     """Start a training of `system` with the weights of a checkpoint or of an exported folder, as
     far as it has them.
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lightning_artv.errors import UserError
-from lightning_artv.systems.base import VideoSystem
+from lightning_artv.systems.base import Trainable
 
 _CODES = 64
 
 
-def recompute_activations(system: VideoSystem) -> None:
+def recompute_activations(system: Trainable) -> None:
     """Blocks keep no activations inside: less memory, a third more compute.
 
     A block that has diffusers' switches recomputes its layers one at a time, another one the whole.
@@ -38,7 +38,7 @@ def _recomputed(call: Callable[..., Tensor], *arguments: Any, **options: Any) ->
     return result
 
 
-def _blocks(system: VideoSystem, option: str) -> list[nn.Module]:
+def _blocks(system: Trainable, option: str) -> list[nn.Module]:
     blocks = system.blocks()
     if not blocks:
         raise UserError(
@@ -48,7 +48,7 @@ def _blocks(system: VideoSystem, option: str) -> list[nn.Module]:
     return blocks
 
 
-def compile_blocks(system: VideoSystem, backend: str = "inductor") -> None:
+def compile_blocks(system: Trainable, backend: str = "inductor") -> None:
     """Compile each block of a system as one graph, in place; a graph break is an error.
 
     It is the block's `forward` that is replaced, so that the names of weights stay and FSDP2's

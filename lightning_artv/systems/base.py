@@ -145,12 +145,19 @@ class Trainable(nn.Module, ABC):
     """What training needs of a model: its loss, and which modules and parameters it has.
 
     Attributes:
+        part: which part of a system it is, where one consists of several that are trained alone;
+            `whole` where it is all.
         windows: class of the training windows that the system understands; its defaults serve
             where `data.windows` names none.
+        origin: what its checkpoint says of it; empty where it was made by hand.
         renamed: how names of weights in earlier checkpoints begin -> how they begin now.
     """
 
+    part: str = "whole"
+
     windows: ClassVar[type[Windows]]
+
+    origin: Origin = Origin()
 
     renamed: ClassVar[Mapping[str, str]] = {}
 
@@ -166,6 +173,14 @@ class Trainable(nn.Module, ABC):
 
     def carry(self, state: Mapping[str, Any]) -> None:
         """Go on with what `carried` gave; with nothing, if that is empty."""
+
+    def preview(self, batch: VideoBatch, generators: Generators) -> dict[str, Tensor]:
+        """What TensorBoard shows of a part that makes no videos alone, by name.
+
+        Returns:
+            uint8 pictures `[N, 3, H, W]` or clips `[N, T, 3, H, W]`; nothing to show in most.
+        """
+        return {}
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Name -> parameter, for the optimiser and the EMA."""

@@ -18,7 +18,7 @@ from lightning_artv.checkpoints import sharded as sharded_checkpoint
 from lightning_artv.checkpoints.earlier import weight_names
 from lightning_artv.checkpoints.file import EMA_KEY, PREFIX, read_checkpoint
 from lightning_artv.checkpoints.sharding import sharded_like
-from lightning_artv.systems.base import VideoSystem
+from lightning_artv.systems.base import Trainable
 from lightning_artv.training.run_folder import newest_named
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -78,7 +78,7 @@ class FSDP2(ModelParallelStrategy):
         path = Path(self.broadcast(str(checkpoint_path)))
         assert self.lightning_module is not None
         system = self.lightning_module.system
-        assert isinstance(system, VideoSystem)
+        assert isinstance(system, Trainable)
         state = {
             f"{PREFIX}{earlier}": tensor
             for name, tensor in self.lightning_module.state_dict().items()

@@ -1,4 +1,4 @@
-"""The only LightningModule: it trains any `VideoSystem` and knows nothing of how one works."""
+"""The only LightningModule: it trains any `Trainable` and knows nothing of how one works."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lightning_artv.diffusion.noise import generators_for, names_of
 from lightning_artv.errors import UserError
 from lightning_artv.pipelines.loading import start_from
 from lightning_artv.speed.blocks import compile_blocks, recompute_activations
-from lightning_artv.systems.base import Segment, VideoSystem
+from lightning_artv.systems.base import Generative, Segment, Trainable
 from lightning_artv.training.bounds import accumulation_steps, bound_by_passes
 from lightning_artv.training.guards import StepGuard
 from lightning_artv.training.optim import (
@@ -83,7 +83,7 @@ class VideoModule(LightningModule):
 
     def __init__(
         self,
-        system: VideoSystem,
+        system: Trainable,
         lr: float = 1e-5,
         weight_decay: float = 1e-2,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -229,7 +229,13 @@ class VideoModule(LightningModule):
         self._evaluate(batch, "test/loss")
 
     def predict_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
-        """Clips that begin with the batch's given frames, uint8 `[B, T, 3, H, W]`."""
+        """Clips that begin with the batch's given frames, uint8 `[B, T, 3, H, W]`.
+
+        Raises:
+            UserError: a part of a system, which makes no videos alone.
+        """
+        if not isinstance(self.system, Generative):
+            raise UserError(f"{type(self.system).__name__} makes no videos alone to predict.")
         frames = self.system.generate(
             [Segment(batch.captions, self.predict_frames)],
             generators_for(self.seed, [f"predict:{key}" for key in batch.keys]),

@@ -26,7 +26,7 @@ def parameter_groups(
 
     Args:
         module: the module that owns the parameters; its embeddings are found by type.
-        trainable: name -> parameter, as `VideoSystem.trainable_parameters()` gives it.
+        trainable: name -> parameter, as `Trainable.trainable_parameters()` gives it.
         weight_decay: for the first group.
     """
     embeddings = {

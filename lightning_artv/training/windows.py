@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from lightning_artv.data.datamodule import VideoDataModule
 from lightning_artv.errors import UserError
-from lightning_artv.systems.base import VideoSystem
+from lightning_artv.systems.base import Trainable
 
 
-def choose_windows(data: object, system: VideoSystem) -> None:
+def choose_windows(data: object, system: Trainable) -> None:
     """Give a data module the system's own windows where it names none.
 
     Raises:

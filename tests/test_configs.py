@@ -21,7 +21,7 @@ TRAIN = ROOT / "configs" / "artv" / "train.yaml"
 HARDWARE = sorted((ROOT / "configs" / "hardware").glob("*.yaml"))
 WHOLE = [
     path
-    for system in ("artv", "vidrd")
+    for system in ("artv", "vidrd", "videogen")
     for path in sorted((ROOT / "configs" / system).glob("*.yaml"))
     if path.stem != "study"
 ]
@@ -47,8 +47,9 @@ def _overrides(configs: list[Path], sd_folder: Path, shards: Path, out: Path) ->
     options = [f"--data.train={shards}", f"--data.val={shards}"]
     options += [f"--trainer.default_root_dir={out}", "--trainer.accelerator=cpu"]
     options += ["--trainer.fast_dev_run=true", "--data.num_workers=0"]
-    bases = {source.path.name for config in configs for source in chain(config)}
-    if "train.yaml" in bases:
+    sources = [source.path for config in configs for source in chain(config)]
+    bases = {path.name for path in sources}
+    if any("stable-diffusion" in path.read_text() for path in sources):
         options.append(f"--model.system.init_args.unet.init_args.pretrained={sd_folder}")
         options += ["--data.size=32", "--data.batch_size=2"]
     if "slurm.yaml" in bases:
@@ -59,9 +60,11 @@ def _overrides(configs: list[Path], sd_folder: Path, shards: Path, out: Path) ->
 
 
 def test_there_are_configs() -> None:
-    artv, vidrd = ([p.stem for p in WHOLE if p.parent.name == name] for name in ("artv", "vidrd"))
+    names = ("artv", "vidrd", "videogen")
+    artv, vidrd, videogen = ([p.stem for p in WHOLE if p.parent.name == name] for name in names)
     assert artv == ["clips", "color", "demo", "shapes", "train", "worlds"]
     assert vidrd == ["demo", "train", "worlds"]
+    assert {"demo_tsr", "tsr"} <= set(videogen)
     assert [path.stem for path in HARDWARE] == ["ddp", "fsdp", "low_memory", "slurm"]
 
 

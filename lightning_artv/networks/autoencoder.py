@@ -31,6 +31,21 @@ class Autoencoder(nn.Module, ABC):
     channels: int
     factor: int
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Channels of `to_grid`'s pictures, and how many pixels one of theirs is wide."""
+        return self.channels, self.factor
+
+    def to_grid(self, latents: Tensor) -> Tensor:
+        """Latents as pictures in which things move as in the frames, for warps and resizing: folded
+        pixels side by side again, other latents as they are.
+        """
+        return latents
+
+    def from_grid(self, pictures: Tensor) -> Tensor:
+        """The latents of `to_grid`'s pictures."""
+        return pictures
+
     @abstractmethod
     def moments(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Mean and standard deviation of the latents of `pixels`; no deviation where encoding is
@@ -103,6 +118,19 @@ class PixelUnshuffleAutoencoder(Autoencoder):
         super().__init__()
         self.factor = factor
         self.channels = 3 * factor**2
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """The pixels themselves."""
+        return 3, 1
+
+    def to_grid(self, latents: Tensor) -> Tensor:
+        """Unfolded."""
+        return F.pixel_shuffle(latents, self.factor)
+
+    def from_grid(self, pictures: Tensor) -> Tensor:
+        """Folded."""
+        return F.pixel_unshuffle(pictures, self.factor)
 
     def moments(self, pixels: Tensor) -> tuple[Tensor, None]:
         """Latents in [-1, 1]; exact."""

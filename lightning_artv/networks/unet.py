@@ -141,6 +141,25 @@ class PretrainedUNet(UNetSource):
 
 
 @torch.no_grad()
+def widen_input(unet: UNet2DConditionModel, more: int, silent: bool) -> None:
+    """Let `unet` read `more` channels beside its own, in place.
+
+    Args:
+        silent: they start at zero, so that the untrained `unet` is as it was; else at random.
+    """
+    old = unet.conv_in
+    wide = nn.Conv2d(
+        old.in_channels + more, old.out_channels, old.kernel_size, old.stride, old.padding
+    ).to(old.weight)
+    wide.weight[:, : old.in_channels] = old.weight
+    if silent:
+        nn.init.zeros_(wide.weight[:, old.in_channels :])
+    wide.bias.copy_(old.bias)
+    unet.conv_in = wide
+    unet.register_to_config(in_channels=wide.in_channels)
+
+
+@torch.no_grad()
 def start_loud(unet: UNet2DConditionModel) -> None:
     """Start a U-Net with random weights so that it predicts 0 and hears the text from the start.
 

@@ -24,6 +24,8 @@ ELSEWHERE = {
     "score": "evaluation.commands.score",
     "shapes": "evaluation.shapes.commands.benchmark",
     "shapes-classifier": "evaluation.shapes.commands.classifier",
+    "tsr": "evaluation.parts.tsr.command",
+    "decoder": "evaluation.parts.decoder.command",
     "ablations": "evaluation.studies.command.run",
     "ablations-report": "evaluation.studies.command.report",
     "ablations-shots": "evaluation.studies.command.shots",

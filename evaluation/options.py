@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from evaluation.parts.options import add_commands as add_parts_commands
 from evaluation.shapes.options import add_commands as add_shapes_commands
 from evaluation.studies.options import add_commands as add_ablation_commands
 from lightning_artv.options import Parser, add_set, positive, size
@@ -25,6 +26,8 @@ INPUTS: dict[str, dict[str, str]] = {
     "compare": _RESULTS,
     "report": _RESULTS,
     "shapes": {"checkpoint": "checkpoint"},
+    "tsr": {"checkpoint": "checkpoint", "data": "folder of videos"},
+    "decoder": {"checkpoint": "checkpoint", "data": "folder of videos"},
     "ablations": {"config": "configuration file"},
     "ablations-report": _GRID,
     "ablations-shots": _GRID,
@@ -74,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_shown(command)
     add_shapes_commands(command)
+    add_parts_commands(command)
     ablations_full = add_ablation_commands(command)
     for add in (_changes, _generation, _scoring):
         add(ablations_full)

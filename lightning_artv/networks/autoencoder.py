@@ -56,6 +56,16 @@ class Autoencoder(nn.Module, ABC):
     def decode(self, latents: Tensor) -> Tensor:
         """Latents to uint8 pixels."""
 
+    def decode_clip(self, latents: Tensor, before: Tensor | None = None) -> Tensor:
+        """Clips' latents `[B, F, C, h, w]` to uint8 pixels `[B, F, 3, H, W]`.
+
+        Args:
+            latents: of frames that follow each other.
+            before: latents of frames before them `[B, K, C, h, w]`, which a decoder that sees
+                frames together looks at; a picture decoder decodes each frame alone.
+        """
+        return self.decode(latents.flatten(0, 1)).unflatten(0, latents.shape[:2])
+
     def encode(self, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
         """Latents of `pixels`: the mean, or with `noise` (standard normal, of the latents' shape)
         a sample.

@@ -1,4 +1,4 @@
-"""Layers over time in a diffusers image U-Net (VidRD Sec. 4.1, Fig. 2-3).
+"""Layers over time in a diffusers image model (VidRD Sec. 4.1, Fig. 2-3; VideoGen Sec. 3.2).
 
 They end in zeros, so that the untrained whole equals the image model bit for bit, frame by frame.
 They are children of the layers that they follow: every weight of the image model keeps its name,
@@ -7,7 +7,7 @@ and the new ones are those with `.temporal.` in theirs.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -70,10 +70,15 @@ class TemporalConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B*F, C, h, w]` to the same shape."""
-        clips = x.unflatten(0, (-1, self.clip.frames)).transpose(1, 2).flatten(3)
-        clips = clips.contiguous()  # channels last, after frozen layers, torch's CPU kernel crashes
-        change = self.layers(clips).unflatten(3, x.shape[2:]).transpose(1, 2).flatten(0, 1)
-        return x + change
+        return x + _over_time(self.layers, x, self.clip.frames)
+
+
+def _over_time(layers: nn.Module, x: Tensor, frames: int) -> Tensor:
+    """What convolutions over `[B, C, F, h*w]` make of `x` `[B*F, C, h, w]`, in its shape."""
+    clips = x.unflatten(0, (-1, frames)).transpose(1, 2).flatten(3)
+    clips = clips.contiguous()  # channels last, after frozen layers, torch's CPU kernel crashes
+    change: Tensor = layers(clips)
+    return change.unflatten(3, x.shape[2:]).transpose(1, 2).flatten(0, 1)
 
 
 class TemporalAttention(nn.Module):
@@ -104,7 +109,30 @@ class TemporalAttention(nn.Module):
         return x + change.unflatten(0, (-1, pixels)).transpose(1, 2).flatten(0, 1)
 
 
-Layers = dict[str, TemporalConv | TemporalAttention]
+class FrameMix(nn.Module):
+    """`x + C x` over time; C is a convolution of 3 frames that starts at zero (VideoGen Sec. 3.2).
+
+    It is the paper's convolution that starts as the identity, but weight decay pulls it to that.
+
+    Args:
+        channels: of `x`.
+        clip: shared with the other layers.
+    """
+
+    def __init__(self, channels: int, clip: Clip) -> None:
+        super().__init__()
+        self.clip = clip
+        self.convolution = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0))
+        for zeroed in self.convolution.parameters():
+            nn.init.zeros_(zeroed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[B*F, C, h, w]` to the same shape."""
+        return x + _over_time(self.convolution, x, self.clip.frames)
+
+
+TemporalLayer = TemporalConv | TemporalAttention | FrameMix
+Layers = dict[str, TemporalLayer]
 """Name of the block that they follow -> layers over time of a network."""
 
 
@@ -143,6 +171,38 @@ class ClipTransformerBlock(BasicTransformerBlock):
         return x
 
 
+class ClipConv2d(nn.Conv2d):
+    """A convolution, then a `FrameMix`."""
+
+    temporal: FrameMix
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map `[B*F, C, h, w]` to `[B*F, out_channels, h', w']`."""
+        return self.temporal(super().forward(input))
+
+
+class ClipSpatialAttention(Attention):
+    """diffusers' attention over the pixels of a picture, then a `TemporalAttention`."""
+
+    temporal: TemporalAttention
+
+    def forward(self, hidden_states: Tensor, *others: Any, **more: Any) -> Tensor:
+        """Map `[B*F, C, h, w]` to the same shape; the other arguments are diffusers'."""
+        x = super().forward(hidden_states, *others, **more)
+        pixels = self.temporal(x.flatten(2).transpose(1, 2))
+        return pixels.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+_CLIP: dict[type, type] = {
+    ResnetBlock2D: ClipResnetBlock,
+    BasicTransformerBlock: ClipTransformerBlock,
+    nn.Conv2d: ClipConv2d,
+    Attention: ClipSpatialAttention,
+}
+"""Class of a block -> what it becomes with a layer over time behind it."""
+_PLAIN = {clip: plain for plain, clip in _CLIP.items()}
+
+
 def new_layers(unet: UNet2DConditionModel, clip: Clip, dropout: float = 0.0) -> Layers:
     """A `TemporalConv` for each residual block of `unet`, a `TemporalAttention` for each
     transformer block; by the block's name.
@@ -162,30 +222,28 @@ def new_layers(unet: UNet2DConditionModel, clip: Clip, dropout: float = 0.0) -> 
     return layers
 
 
-def install(unet: UNet2DConditionModel, layers: Layers) -> None:
-    """Put layers where `new_layers` named them, in place: the blocks become ones that use them."""
+def install(network: nn.Module, layers: Layers) -> None:
+    """Put layers where they are named, in place: the blocks become ones that use them."""
     for name, layer in layers.items():
-        block = unet.get_submodule(name)
-        is_conv = isinstance(layer, TemporalConv)
-        block.__class__ = ClipResnetBlock if is_conv else ClipTransformerBlock
+        block = network.get_submodule(name)
+        block.__class__ = _CLIP.get(type(block), type(block))
         block.temporal = layer.to(next(block.parameters()).device)
 
 
-def uninstall(unet: UNet2DConditionModel) -> None:
-    """Make `unet` the image model again, in place."""
-    for block in unet.modules():
-        if isinstance(block, ClipResnetBlock | ClipTransformerBlock):
+def uninstall(network: nn.Module) -> None:
+    """Make `network` the image model again, in place."""
+    for block in [*network.modules()]:
+        if type(block) in _PLAIN:
             del block.temporal
-            is_conv = isinstance(block, ClipResnetBlock)
-            block.__class__ = ResnetBlock2D if is_conv else BasicTransformerBlock
+            block.__class__ = _PLAIN[type(block)]
 
 
-def installed_layers(unet: UNet2DConditionModel) -> Layers:
-    """The layers that are in `unet`, as `install` takes them."""
+def installed_layers(network: nn.Module) -> Layers:
+    """The layers that are in `network`, as `install` takes them."""
     return {
-        name: block.temporal
-        for name, block in unet.named_modules()
-        if isinstance(block, ClipResnetBlock | ClipTransformerBlock)
+        name: block.temporal  # type: ignore[misc]
+        for name, block in network.named_modules()
+        if type(block) in _PLAIN
     }
 
 

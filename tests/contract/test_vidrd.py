@@ -228,7 +228,7 @@ def test_a_picture_is_refused_where_none_was_given_in_training(
         (
             "--data.windows=lightning_artv.systems.artv.windows.NextFrame",
             2,
-            "set data.windows.class_path to lightning_artv.systems.vidrd.windows.ConsecutiveFrames",
+            "set data.windows.class_path to lightning_artv.data.windows.ConsecutiveFrames",
         ),
         ("--data.windows.init_args.frames=0", 2, "number of frames must be a whole number from 1"),
         ("--model.system.init_args.denoiser.clip_frames=3", 2, "do not fit in clips of 3 frames"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from vidrd_parts import PLAIN, Mixing, clips, small_vidrd, transparent
 
 from lightning_artv.batch import VideoBatch
+from lightning_artv.data.windows import ConsecutiveFrames
 from lightning_artv.diffusion.noise import generators_for, rand, randint, randn
 from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import KLAutoencoder, PixelUnshuffleAutoencoder
@@ -22,7 +23,6 @@ from lightning_artv.networks.unet import PretrainedUNet, SmallUNet
 from lightning_artv.systems.vidrd import VidRD
 from lightning_artv.systems.vidrd.denoiser import DenoiserOptions, VidRDDenoiser
 from lightning_artv.systems.vidrd.settings import VidRDTraining
-from lightning_artv.systems.vidrd.windows import ConsecutiveFrames
 
 KEYS = ("k0", "k1", "k2")
 

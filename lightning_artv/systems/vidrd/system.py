@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_artv.batch import VideoBatch
+from lightning_artv.data.windows import ConsecutiveFrames
 from lightning_artv.diffusion.loss import clean_error, loss_weights
 from lightning_artv.diffusion.noise import Generators, rand, randint, randn
 from lightning_artv.errors import UserError
@@ -29,7 +30,6 @@ from lightning_artv.systems.vidrd.denoiser import (
 )
 from lightning_artv.systems.vidrd.rollout import Parts, rollout
 from lightning_artv.systems.vidrd.settings import VidRDSampling, VidRDTraining
-from lightning_artv.systems.vidrd.windows import ConsecutiveFrames
 
 DENOISER, TRAINING, SAMPLING = DenoiserOptions(), VidRDTraining(), VidRDSampling()
 

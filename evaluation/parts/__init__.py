@@ -1,0 +1,1 @@
+"""Parts of a system measured alone: temporal super-resolution and video decoders."""

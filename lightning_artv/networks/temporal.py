@@ -70,10 +70,10 @@ class TemporalConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B*F, C, h, w]` to the same shape."""
-        return x + _over_time(self.layers, x, self.clip.frames)
+        return x + over_time(self.layers, x, self.clip.frames)
 
 
-def _over_time(layers: nn.Module, x: Tensor, frames: int) -> Tensor:
+def over_time(layers: nn.Module, x: Tensor, frames: int) -> Tensor:
     """What convolutions over `[B, C, F, h*w]` make of `x` `[B*F, C, h, w]`, in its shape."""
     clips = x.unflatten(0, (-1, frames)).transpose(1, 2).flatten(3)
     clips = clips.contiguous()  # channels last, after frozen layers, torch's CPU kernel crashes
@@ -109,7 +109,7 @@ class TemporalAttention(nn.Module):
         return x + change.unflatten(0, (-1, pixels)).transpose(1, 2).flatten(0, 1)
 
 
-class FrameMix(nn.Module):
+class TemporalKernel(nn.Module):
     """`x + C x` over time; C is a convolution of 3 frames that starts at zero (VideoGen Sec. 3.2).
 
     It is the paper's convolution that starts as the identity, but weight decay pulls it to that.
@@ -121,18 +121,18 @@ class FrameMix(nn.Module):
 
     def __init__(self, channels: int, clip: Clip) -> None:
         super().__init__()
-        self.clip = clip
+        self.clip, self.channels = clip, channels
         self.convolution = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0))
         for zeroed in self.convolution.parameters():
             nn.init.zeros_(zeroed)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B*F, C, h, w]` to the same shape."""
-        return x + _over_time(self.convolution, x, self.clip.frames)
+        return x + over_time(self.convolution, x, self.clip.frames)
 
 
-TemporalLayer = TemporalConv | TemporalAttention | FrameMix
-Layers = dict[str, TemporalLayer]
+Layer = TemporalConv | TemporalAttention | TemporalKernel
+Layers = dict[str, Layer]
 """Name of the block that they follow -> layers over time of a network."""
 
 
@@ -172,9 +172,9 @@ class ClipTransformerBlock(BasicTransformerBlock):
 
 
 class ClipConv2d(nn.Conv2d):
-    """A convolution, then a `FrameMix`."""
+    """A convolution, then a `TemporalKernel`."""
 
-    temporal: FrameMix
+    temporal: TemporalKernel
 
     def forward(self, input: Tensor) -> Tensor:
         """Map `[B*F, C, h, w]` to `[B*F, out_channels, h', w']`."""

@@ -19,10 +19,10 @@ from lightning_artv.networks.autoencoder import DiffusersAutoencoder, to_uint8
 from lightning_artv.networks.temporal import (
     TEMPORAL,
     Clip,
-    FrameMix,
     Layers,
     TemporalAttention,
     TemporalConv,
+    TemporalKernel,
     install,
 )
 
@@ -50,7 +50,7 @@ def decoder_layers(decoder: Decoder, place: Place, clip: Clip) -> Layers:
     layers: Layers = {}
     for name, module in decoder.named_modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
-            layers[name] = FrameMix(module.out_channels, clip)
+            layers[name] = TemporalKernel(module.out_channels, clip)
         elif isinstance(module, Attention):
             layers[name] = TemporalAttention(module.inner_dim, module.heads, clip)
     return layers

@@ -21,6 +21,10 @@ from lightning_artv.errors import UserError
 Trained = Literal["all", "transformers", "temporal"]
 """What is trained: everything; layers over time and spatial transformer blocks; only the former."""
 
+Every = Literal["block", "conv"]
+"""What convolutions over time follow: each residual block (VidRD), or each 3x3 convolution, where
+attention over time is between spatial and cross attention instead of behind both (VideoGen)."""
+
 TEMPORAL = ".temporal."
 
 _ATTENDED = 2**15
@@ -88,11 +92,12 @@ class TemporalAttention(nn.Module):
         width: of `x`.
         heads: as many as the spatial attention has.
         clip: shared with the other layers.
+        early: in a transformer block, before the cross attention instead of behind it.
     """
 
-    def __init__(self, width: int, heads: int, clip: Clip) -> None:
+    def __init__(self, width: int, heads: int, clip: Clip, early: bool = False) -> None:
         super().__init__()
-        self.clip = clip
+        self.clip, self.early = clip, early
         self.norm = nn.LayerNorm(width)
         self.attention = Attention(width, heads=heads, dim_head=width // heads)
         nn.init.zeros_(self.attention.to_out[0].weight)
@@ -147,7 +152,7 @@ class ClipResnetBlock(ResnetBlock2D):
 
 
 class ClipTransformerBlock(BasicTransformerBlock):
-    """diffusers' transformer block with a `TemporalAttention` after the cross attention."""
+    """diffusers' transformer block with a `TemporalAttention` beside the cross attention."""
 
     temporal: TemporalAttention
 
@@ -164,8 +169,9 @@ class ClipTransformerBlock(BasicTransformerBlock):
         """Map `[B*F, n, D]` to the same shape; the arguments are diffusers'."""
         x, text, more = hidden_states, encoder_hidden_states, cross_attention_kwargs or {}
         x = x + self.attn1(self.norm1(x), attention_mask=attention_mask, **more)
+        x = self.temporal(x) if self.temporal.early else x
         x = x + self.attn2(self.norm2(x), text, encoder_attention_mask, **more)
-        x = self.temporal(x)
+        x = x if self.temporal.early else self.temporal(x)
         x = x + self.ff(self.norm3(x))
         assert isinstance(x, Tensor)
         return x
@@ -203,22 +209,27 @@ _CLIP: dict[type, type] = {
 _PLAIN = {clip: plain for plain, clip in _CLIP.items()}
 
 
-def new_layers(unet: UNet2DConditionModel, clip: Clip, dropout: float = 0.0) -> Layers:
-    """A `TemporalConv` for each residual block of `unet`, a `TemporalAttention` for each
-    transformer block; by the block's name.
+def new_layers(
+    unet: UNet2DConditionModel, clip: Clip, dropout: float = 0.0, every: Every = "block"
+) -> Layers:
+    """Convolutions over time, and a `TemporalAttention` for each transformer block; by the name of
+    what they follow.
 
     Raises:
         UserError: a U-Net of another kind than Stable Diffusion's.
     """
     layers: Layers = {}
     for name, block in unet.named_modules():
-        if isinstance(block, ResnetBlock2D):
+        if isinstance(block, ResnetBlock2D) and every == "block":
             groups = unet.config.norm_num_groups
             layers[name] = TemporalConv(block.out_channels, clip, groups=groups, dropout=dropout)
+        elif isinstance(block, nn.Conv2d) and every == "conv" and block.kernel_size == (3, 3):
+            layers[name] = FrameMix(block.out_channels, clip)
         elif isinstance(block, BasicTransformerBlock):
             if block.norm_type != "layer_norm" or block.attn2 is None:
                 raise UserError("Layers over time fit U-Nets of Stable Diffusion's kind only.")
-            layers[name] = TemporalAttention(block.attn1.inner_dim, block.attn1.heads, clip)
+            width, heads = block.attn1.inner_dim, block.attn1.heads
+            layers[name] = TemporalAttention(width, heads, clip, early=every == "conv")
     return layers
 
 
@@ -247,12 +258,15 @@ def installed_layers(network: nn.Module) -> Layers:
     }
 
 
-def add_temporal_layers(unet: UNet2DConditionModel, dropout: float = 0.0) -> Clip:
+def add_temporal_layers(
+    unet: UNet2DConditionModel, dropout: float = 0.0, every: Every = "block"
+) -> Clip:
     """Give `unet` new layers over time, in place.
 
     Args:
         unet: not compiled yet; LoRA, where it is wanted, is in it already.
-        dropout: of the convolutions (0.1 in the paper's code).
+        dropout: of the convolutions after residual blocks (0.1 in VidRD's code).
+        every: what the convolutions follow.
 
     Returns:
         what tells them how many frames there are.
@@ -261,7 +275,7 @@ def add_temporal_layers(unet: UNet2DConditionModel, dropout: float = 0.0) -> Cli
         UserError: a U-Net of another kind than Stable Diffusion's.
     """
     clip = Clip()
-    install(unet, new_layers(unet, clip, dropout))
+    install(unet, new_layers(unet, clip, dropout, every))
     return clip
 
 
@@ -274,47 +288,3 @@ def freeze_all_but(unet: UNet2DConditionModel, trained: Trained) -> None:
         in_transformer = trained == "transformers" and ".transformer_blocks." in name
         if trained != "all" and TEMPORAL not in name and not in_transformer:
             parameter.requires_grad_(False)
-
-
-class ClipUNet(nn.Module):
-    """A U-Net over the frames of clips together.
-
-    Args:
-        unet: with layers over time in it.
-        clip: what `add_temporal_layers` answered.
-    """
-
-    def __init__(self, unet: UNet2DConditionModel, clip: Clip) -> None:
-        super().__init__()
-        self.unet, self.clip = unet, clip
-
-    @classmethod
-    def around(
-        cls, unet: UNet2DConditionModel, trained: Trained = "all", dropout: float = 0.0
-    ) -> ClipUNet:
-        """An image U-Net with layers over time put in it, in place."""
-        clip = add_temporal_layers(unet, dropout)
-        freeze_all_but(unet, trained)
-        return cls(unet, clip)
-
-    def blocks(self) -> list[nn.Module]:
-        """The U-Net's blocks, in the order of its `forward`."""
-        return [*self.unet.down_blocks, self.unet.mid_block, *self.unet.up_blocks]
-
-    def forward(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        """Map clips `z_t` `[B, F, C, h, w]` at steps `t` `[B, F]` to the same shape.
-
-        Args:
-            z_t: noisy latents.
-            t: int64, one per frame.
-            text: tokens `[B, L, D]`.
-        """
-        self.clip.frames = z_t.shape[1]
-        output = self.unet(
-            z_t.flatten(0, 1),
-            t.flatten(),
-            encoder_hidden_states=text.repeat_interleave(z_t.shape[1], dim=0),
-            return_dict=False,
-        )[0]
-        assert isinstance(output, Tensor)
-        return output.unflatten(0, z_t.shape[:2])

@@ -12,10 +12,10 @@ from diffusers.models.resnet import TemporalConvLayer
 from torch import Tensor, nn
 
 from lightning_artv.errors import UserError
+from lightning_artv.networks.clip_unet import ClipUNet
 from lightning_artv.networks.lora import add_lora
 from lightning_artv.networks.temporal import (
     Clip,
-    ClipUNet,
     TemporalAttention,
     TemporalConv,
     add_temporal_layers,

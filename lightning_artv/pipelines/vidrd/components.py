@@ -15,10 +15,10 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from lightning_artv.errors import UserError
+from lightning_artv.networks.clip_unet import ClipUNet
 from lightning_artv.networks.temporal import (
     TEMPORAL,
     Clip,
-    ClipUNet,
     Layers,
     TemporalAttention,
     TemporalConv,

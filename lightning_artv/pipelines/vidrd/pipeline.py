@@ -14,7 +14,7 @@ from transformers import CLIPTokenizer
 
 from lightning_artv.errors import UserError
 from lightning_artv.media import Picture
-from lightning_artv.networks.temporal import ClipUNet
+from lightning_artv.networks.clip_unet import ClipUNet
 from lightning_artv.pipelines import inputs
 from lightning_artv.pipelines.card import About
 from lightning_artv.pipelines.parts import (

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from lightning_artv.diffusion.prediction import x0_from_eps, x0_from_v
 from lightning_artv.diffusion.schedule import NoiseSchedule
 from lightning_artv.errors import UserError, check_number, check_whole
-from lightning_artv.networks.temporal import ClipUNet, Trained
+from lightning_artv.networks.clip_unet import ClipUNet
+from lightning_artv.networks.temporal import Trained
 from lightning_artv.networks.unet import UNetSource, start_loud
 from lightning_artv.systems.base import Denoised, Denoiser
 

@@ -5,6 +5,7 @@ change is tested in test_ablation_configs.py.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,8 +50,12 @@ def _overrides(configs: list[Path], sd_folder: Path, shards: Path, out: Path) ->
     options += ["--trainer.fast_dev_run=true", "--data.num_workers=0"]
     sources = [source.path for config in configs for source in chain(config)]
     bases = {path.name for path in sources}
+    for part in ("unet", "autoencoder"):
+        named = f"      {part}:\n.*\n        init_args: {{pretrained: sd2-"
+        if any(re.search(named, path.read_text()) for path in sources):
+            where = f"model.system.init_args.{part}.init_args.pretrained"
+            options.append(f"--{where}={sd_folder}")
     if any("stable-diffusion" in path.read_text() for path in sources):
-        options.append(f"--model.system.init_args.unet.init_args.pretrained={sd_folder}")
         options += ["--data.size=32", "--data.batch_size=2"]
     if "slurm.yaml" in bases:
         options += ["--trainer.num_nodes=1", "--trainer.devices=1"]
@@ -63,8 +68,8 @@ def test_there_are_configs() -> None:
     names = ("artv", "vidrd", "videogen")
     artv, vidrd, videogen = ([p.stem for p in WHOLE if p.parent.name == name] for name in names)
     assert artv == ["clips", "color", "demo", "shapes", "train", "worlds"]
-    assert vidrd == ["demo", "train", "worlds"]
-    assert {"demo_tsr", "tsr"} <= set(videogen)
+    assert vidrd == ["decoder", "demo", "train", "worlds"]
+    assert {"decoder", "demo_tsr", "tsr"} <= set(videogen)
     assert [path.stem for path in HARDWARE] == ["ddp", "fsdp", "low_memory", "slurm"]
 
 

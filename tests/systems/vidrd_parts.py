@@ -107,4 +107,5 @@ def latents_of(
     autoencoder.decoded.clear()
     segments = [Segment(("",) * len(keys), frames)]
     list(system.generate(segments, generators_for(0, keys), size, first_frame, settings))
-    return torch.cat([x.unflatten(0, (len(keys), -1)) for x in autoencoder.decoded], dim=1)
+    decoded = torch.cat([x.unflatten(0, (len(keys), -1)) for x in autoencoder.decoded], dim=1)
+    return decoded[:, :frames]  # the last clip is decoded whole

@@ -22,7 +22,7 @@ from lightning_artv.networks.temporal_decoder import (
     TemporalDecoder,
     VideoAutoencoder,
 )
-from lightning_artv.systems.base import LossOutput, Trainable
+from lightning_artv.systems.base import LossOutput, Trainable, VideoSystem
 from lightning_artv.systems.decoder.degradations import degrade_clips
 
 
@@ -140,6 +140,20 @@ class VideoDecoder(Trainable):
         """The decoder's."""
         return self.decoder.blocks()
 
+    def attach(self, system: VideoSystem) -> None:
+        """Let a system decode with this, in place.
+
+        Raises:
+            UserError: a system whose latents are of another autoencoder.
+        """
+        own = getattr(system, "autoencoder", None)
+        if not isinstance(own, DiffusersAutoencoder) or not _same_latents(own, self.autoencoder):
+            raise UserError(
+                f"The decoder was trained on the latents of another autoencoder than "
+                f"{type(system).__name__} makes: give the decoder that belongs to it."
+            )
+        system.autoencoder = self.video_autoencoder()
+
     def video_autoencoder(self) -> VideoAutoencoder:
         """What systems decode with in the place of the image model; networks are shared."""
         return VideoAutoencoder(
@@ -203,3 +217,17 @@ class VideoDecoder(Trainable):
         latents = self.autoencoder.encode_clips(seen, generators)
         shown["image_decoder"] = self.autoencoder.decode_clip(latents)
         return {**shown, "decoder": to_uint8(self.decoder(latents).float())}
+
+
+def _same_latents(one: DiffusersAutoencoder, other: DiffusersAutoencoder) -> bool:
+    """Whether two image models encode alike: the decoders need not be the same."""
+    scales = {a.vae.config.scaling_factor for a in (one, other)}
+    states = [
+        {n: x for n, x in a.vae.state_dict().items() if n.startswith(("encoder.", "quant_conv."))}
+        for a in (one, other)
+    ]
+    return (
+        len(scales) == 1
+        and states[0].keys() == states[1].keys()
+        and all(torch.equal(x.cpu(), states[1][n].cpu()) for n, x in states[0].items())
+    )

@@ -1,6 +1,7 @@
 """Generation clip by clip (paper Sec. 4.3, Alg. 1): any length, constant memory.
 
-Kept of a clip for the next one are its first noise and, for the steps that guide, its last frames.
+Kept of a clip for the next one are its first noise, its latents and, for the steps that guide, its
+last frames.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class _Rollout:
         share = settings.guided_share if settings.guides else 0.0
         self.guidance = StagedGuidance(settings.steps, settings.prompt_frames, share)
         self.noise: Tensor | None = None  # of the clip before, the first of its denoising
+        self.shown: Tensor | None = None  # its latents, for a decoder that looks back
 
     @torch.no_grad()
     def frames(self) -> Iterator[Tensor]:
@@ -78,9 +80,10 @@ class _Rollout:
             text = self.parts.text_encoder(self._prompts(made))
             latents = self._clip(held, text, null_text, made)
             old = held.shape[1] if made and held is not None else 0
-            new = latents[:, old : old + total - made]
-            pictures = self.parts.autoencoder.decode(new.flatten(0, 1))
-            yield from pictures.unflatten(0, new.shape[:2]).unbind(1)
+            new = latents[:, old:]  # whole: a decoder may look ahead of the last frame wanted
+            pictures = self.parts.autoencoder.decode_clip(new, self.shown)
+            yield from pictures[:, : total - made].unbind(1)
+            self.shown = new
             made += new.shape[1]
             held = latents[:, -self.settings.prompt_frames :] if self.overlaps else None
 

@@ -224,7 +224,7 @@ def new_layers(
             groups = unet.config.norm_num_groups
             layers[name] = TemporalConv(block.out_channels, clip, groups=groups, dropout=dropout)
         elif isinstance(block, nn.Conv2d) and every == "conv" and block.kernel_size == (3, 3):
-            layers[name] = FrameMix(block.out_channels, clip)
+            layers[name] = TemporalKernel(block.out_channels, clip)
         elif isinstance(block, BasicTransformerBlock):
             if block.norm_type != "layer_norm" or block.attn2 is None:
                 raise UserError("Layers over time fit U-Nets of Stable Diffusion's kind only.")

@@ -17,6 +17,7 @@ from lightning_artv.networks.pretrained import sha256_of
 from lightning_artv.networks.text_encoder import ByteTextEncoder, CLIPTextEncoder
 from lightning_artv.networks.unet import PretrainedUNet, SmallUNet, UNetSource
 from lightning_artv.systems.artv.networks.anchor import AnchorEncoder, position_embedding_2d
+from lightning_artv.systems.artv.networks.tokens import Tokens
 from lightning_artv.systems.artv.networks.unet import ConditionedUNet
 
 SD21_BASE = {
@@ -153,7 +154,7 @@ def test_decoupled_attention_is_the_sum_of_two_plain_attentions() -> None:
         attend(attention.to_k(text), attention.to_v(text))
         + attend(processor.to_k_anchor(anchor), processor.to_v_anchor(anchor))
     )
-    torch.testing.assert_close(attention(x, text, anchor_tokens=anchor), expected)
+    torch.testing.assert_close(attention(x, text, anchor=Tokens(anchor)), expected)
 
 
 def test_positions_differ_everywhere_and_prefix_at_other_resolutions() -> None:

@@ -15,7 +15,12 @@ from flat_artv import full_size
 from lightning_artv.diffusion.noise import generators_for, randn
 from lightning_artv.errors import UserError
 from lightning_artv.systems.artv import ARTV
-from lightning_artv.systems.artv.references import without_anchor, without_references
+from lightning_artv.systems.artv.guided import GuidedDenoiser
+from lightning_artv.systems.artv.references import (
+    FrameConditions,
+    without_anchor,
+    without_references,
+)
 from lightning_artv.systems.artv.settings import ARTVSampling, Guidance
 from lightning_artv.systems.base import DenoisingStep, Segment
 
@@ -67,8 +72,6 @@ def test_a_closed_mask_and_one_text_weight_is_plain_stable_diffusion(sd_folder: 
 def test_guided_prediction_is_the_formula_over_separate_evaluations(
     make_system: MakeSystem,
 ) -> None:
-    from lightning_artv.systems.artv.rollout import _GuidedDenoiser
-
     system = make_system(opened=True)
     weights = {"references": 0.25, "anchor": 0.5, "text": 2.0}
     level, y, t = torch.tensor([30, 30]), torch.randn(2, 12, 8, 8), 500
@@ -90,7 +93,10 @@ def test_guided_prediction_is_the_formula_over_separate_evaluations(
             + 0.5 * (base - eps(without_anchor(conditions, drop), text))
             + 2.0 * (base - eps(conditions, null))
         )
-        guided = _GuidedDenoiser(system.denoiser, conditions, text, null, weights)(y, t)
+        given = system.denoiser.encode((conditions, text))
+        nothing = FrameConditions.blank(conditions.y_ref, level)
+        blank = system.denoiser.encode((nothing, null))
+        guided = GuidedDenoiser(system.denoiser, given, lambda: blank, weights)(y, t)
     torch.testing.assert_close(guided, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -119,7 +125,8 @@ def test_adapters_and_anchors_run_once_a_frame_and_zero_weights_cost_nothing(
         unets.clear()
         settings = dataclasses.replace(FAST, steps=3, guidance=guidance)
         _frames(system, ("a", "b"), 5, first_frame=first, settings=settings)
-        assert adapters == [2 * branches] * 4 * 4  # 4 generated frames, 4 modules
+        blanks = 1 if branches > 1 else 0  # once per video
+        assert adapters == [2] * (4 + blanks) * 4  # 4 generated frames, 4 modules
         assert unets == [2 * branches] * 4 * 3 * 2  # frames, steps, networks
 
 

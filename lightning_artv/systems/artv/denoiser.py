@@ -5,7 +5,8 @@ It knows latents and tokens, neither pixels nor captions; training, rollout and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -22,6 +23,7 @@ from lightning_artv.systems.artv.masking import (
     mask_from_logits,
     static_clean,
 )
+from lightning_artv.systems.artv.networks.tokens import Tokens
 from lightning_artv.systems.artv.networks.unet import ConditionedUNet, EncodedConditions
 from lightning_artv.systems.artv.references import FrameConditions
 from lightning_artv.systems.base import Denoised, Denoiser
@@ -74,6 +76,31 @@ class Encoded:
     y_ref: Tensor
     has_reference: Tensor
 
+    @classmethod
+    def joined(cls, parts: Sequence[Encoded]) -> Encoded:
+        """The rows of several, one below the other."""
+        masks = [part.mask for part in parts if part.mask is not None]
+        return cls(
+            EncodedConditions.joined([part.dynamic for part in parts]),
+            EncodedConditions.joined(masks) if masks else None,
+            torch.cat([part.y_ref for part in parts]),
+            torch.cat([part.has_reference for part in parts]),
+        )
+
+    def without(self, condition: str, blank: Encoded) -> Encoded:
+        """The same with `references`, `anchor` or `text` as they are in `blank`."""
+        field = _ENCODED[condition]
+        dynamic = replace(self.dynamic, **{field: getattr(blank.dynamic, field)})
+        mask = self.mask
+        if mask is not None:
+            mask = replace(mask, **{field: getattr(blank.mask, field)})
+        known = blank.has_reference if condition == "references" else self.has_reference
+        return Encoded(dynamic, mask, self.y_ref, known)
+
+
+_ENCODED = {"references": "features", "anchor": "anchor", "text": "text"}
+"""Condition -> what of `EncodedConditions` it is."""
+
 
 @dataclass(frozen=True)
 class Masked(Denoised):
@@ -86,7 +113,7 @@ class Masked(Denoised):
     mask: Tensor | None = None
 
 
-class ARTVDenoiser(Denoiser[tuple[FrameConditions, Tensor], Encoded]):
+class ARTVDenoiser(Denoiser[tuple[FrameConditions, Tensor | Tokens], Encoded]):
     """The dynamic-noise network, the mask network and what turns them into one prediction.
 
     Args:
@@ -137,11 +164,12 @@ class ARTVDenoiser(Denoiser[tuple[FrameConditions, Tensor], Encoded]):
         everywhere = torch.ones(len(level), dtype=torch.bool, device=level.device)
         return FrameConditions(noised[:, :2], noised_anchor, level, references[:, 0], everywhere)
 
-    def encode(self, conditions: tuple[FrameConditions, Tensor]) -> Encoded:
+    def encode(self, conditions: tuple[FrameConditions, Tensor | Tokens]) -> Encoded:
         """Run the adapters and anchor encoders of both networks, once per frame.
 
         Args:
-            conditions: what conditions the frame, and its text tokens `[B, L, D]`.
+            conditions: what conditions the frame, and its text tokens `[B, L, D]`; frames that are
+                given the same `Tokens` make keys and values of them once.
         """
         frames, text = conditions
         inputs = (frames.references, frames.anchor, text, frames.noise_level)

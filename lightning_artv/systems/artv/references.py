@@ -30,6 +30,13 @@ class FrameConditions:
     y_ref: Tensor
     has_reference: Tensor
 
+    @classmethod
+    def blank(cls, latents: Tensor, level: Tensor) -> FrameConditions:
+        """Neither references nor anchor, for frames of the shape of `latents` `[B, C, h, w]`."""
+        nothing = torch.zeros_like(latents)
+        nowhere = torch.zeros(len(level), dtype=torch.bool, device=level.device)
+        return cls(torch.stack([nothing, nothing], dim=1), nothing, level, nothing, nowhere)
+
 
 def without_references(conditions: FrameConditions, drop: Tensor) -> FrameConditions:
     """Blank the references of the rows where `drop` (bool `[B]`) is True, and close their mask."""

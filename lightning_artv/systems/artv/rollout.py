@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from lightning_artv.diffusion.guidance import branches, combine
 from lightning_artv.diffusion.noise import randn
 from lightning_artv.diffusion.samplers import Sampled
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
-from lightning_artv.systems.artv.denoiser import ARTVDenoiser
+from lightning_artv.systems.artv.denoiser import ARTVDenoiser, Encoded
 from lightning_artv.systems.artv.figures import MaskedStep
+from lightning_artv.systems.artv.guided import GuidedDenoiser
+from lightning_artv.systems.artv.networks.tokens import Tokens
 from lightning_artv.systems.artv.references import (
     FrameConditions,
     History,
@@ -62,25 +64,24 @@ class _Rollout:
         """Yield every frame of the storyboard, uint8 `[B, 3, H, W]`."""
         history: History | None = None
         first_frame = self.request.first_frame
-        null_text = self.text_encoder([""] * len(self.generators))
         for segment in self.request.segments:
-            text = self.text_encoder(segment.prompts)
+            text = Tokens(self.text_encoder(segment.prompts))
             if history is not None and self.settings.segment_anchor:
                 history = history.anchored_on_last()
             for _ in range(segment.frames):
                 if history is not None:
-                    latents = self._next(history, text, null_text)
+                    latents = self._next(history, text)
                     history = history.push(latents)
                 elif first_frame is not None:
                     latents = self.autoencoder.encode(first_frame.to(self.device))
                     history = History.start(latents)
                 else:
-                    latents = self._first(text, null_text)
+                    latents = self._first(text)
                     history = History.start(latents)
                 yield self.autoencoder.decode(latents)
                 self.frame += 1
 
-    def _first(self, text: Tensor, null_text: Tensor) -> Tensor:
+    def _first(self, text: Tokens) -> Tensor:
         """ART•V's own first frame: text-to-image with references and anchor left blank (Sec.
         4.1).
         """
@@ -88,27 +89,38 @@ class _Rollout:
         everything = torch.ones(len(blank), dtype=torch.bool, device=self.device)
         conditions = self._conditions(History.start(blank))
         conditions = without_references(without_anchor(conditions, everything), everything)
-        return self._sample(conditions, text, null_text, self.settings.first_weights(), first=True)
+        return self._sample(conditions, text, self.settings.first_weights(), first=True)
 
-    def _next(self, history: History, text: Tensor, null_text: Tensor) -> Tensor:
+    def _next(self, history: History, text: Tokens) -> Tensor:
         guidance = dataclasses.asdict(self.settings.guidance)
         if not self.denoiser.masking.use_anchor:
             guidance["anchor"] = 0.0
-        return self._sample(self._conditions(history), text, null_text, guidance)
+        return self._sample(self._conditions(history), text, guidance)
+
+    @cached_property
+    def blank(self) -> Encoded:
+        """What stands in for conditions that guidance leaves out, in every frame of the video."""
+        videos = len(self.generators)
+        nothing = torch.zeros(videos, *self.latent_shape, device=self.device)
+        conditions = FrameConditions.blank(nothing, self._level())
+        return self.denoiser.encode((conditions, self.text_encoder([""] * videos)))
+
+    def _level(self) -> Tensor:
+        return torch.full((len(self.generators),), self.settings.noise_level, device=self.device)
 
     def _conditions(self, history: History) -> FrameConditions:
-        level = torch.full((len(self.generators),), self.settings.noise_level, device=self.device)
-        return self.denoiser.condition(history.references(), history.anchor, level, self.generators)
+        references, anchor = history.references(), history.anchor
+        return self.denoiser.condition(references, anchor, self._level(), self.generators)
 
     def _sample(
         self,
         conditions: FrameConditions,
-        text: Tensor,
-        null_text: Tensor,
+        text: Tokens,
         weights: Mapping[str, float],
         first: bool = False,
     ) -> Tensor:
-        guided = _GuidedDenoiser(self.denoiser, conditions, text, null_text, weights)
+        given = self.denoiser.encode((conditions, text))
+        guided = GuidedDenoiser(self.denoiser, given, lambda: self.blank, weights)
 
         def observe(step: Sampled) -> None:
             if self.observer is not None:
@@ -119,46 +131,3 @@ class _Rollout:
         noise = randn(self.generators, self.latent_shape, self.device)
         solver = self.settings.solver(first)
         return solver.sample(guided, noise, self.denoiser.schedule, on_step=observe)
-
-
-class _GuidedDenoiser:
-    """Eq. 7 under guidance: every branch in one batched call; adapters and anchor encoders run
-    once, here.
-    """
-
-    def __init__(
-        self,
-        denoiser: ARTVDenoiser,
-        conditions: FrameConditions,
-        text: Tensor,
-        null_text: Tensor,
-        weights: Mapping[str, float],
-    ) -> None:
-        self.denoiser, self.weights = denoiser, weights
-        self.names = branches(weights)
-        variants = [_leave_out(conditions, name) for name in self.names]
-        texts = [null_text if name == "text" else text for name in self.names]
-        self.encoded = denoiser.encode((_stack(variants), torch.cat(texts)))
-        self.last_mask: Tensor | None = None
-
-    def __call__(self, y_t: Tensor, t: int) -> Tensor:
-        stacked = y_t.repeat(len(self.names), 1, 1, 1)
-        timesteps = torch.full((len(stacked),), t, device=y_t.device)
-        denoised = self.denoiser.denoise(stacked, timesteps, self.encoded)
-        if denoised.mask is not None:
-            self.last_mask = denoised.mask[: len(y_t)]  # of "all conditions"
-        return combine(denoised.clean, self.weights)
-
-
-def _leave_out(conditions: FrameConditions, name: str | None) -> FrameConditions:
-    everything = torch.ones_like(conditions.has_reference)
-    if name == "references":
-        return without_references(conditions, everything)
-    if name == "anchor":
-        return without_anchor(conditions, everything)
-    return conditions
-
-
-def _stack(variants: Sequence[FrameConditions]) -> FrameConditions:
-    fields = [field.name for field in dataclasses.fields(FrameConditions)]
-    return FrameConditions(**{f: torch.cat([getattr(v, f) for v in variants]) for f in fields})

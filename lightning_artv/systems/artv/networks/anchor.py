@@ -6,11 +6,18 @@ IP-Adapter. Beside a trained U-Net the anchor's values start at zero, so that it
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import count
+
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
+
+from lightning_artv.systems.artv.networks.tokens import KeysValues, Tokens
+
+_NUMBERS = count()
 
 
 def position_embedding_2d(height: int, width: int, dim: int, device: torch.device) -> Tensor:
@@ -56,7 +63,7 @@ class AnchorEncoder(nn.Module):
 
 
 class SelfAttention(AttnProcessor2_0):
-    """diffusers' attention, told that it may be handed anchor tokens, which it has no use for."""
+    """diffusers' attention, told that it may be handed tokens, which it has no use for."""
 
     def __call__(
         self,
@@ -64,7 +71,8 @@ class SelfAttention(AttnProcessor2_0):
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        anchor_tokens: Tensor | None = None,
+        text: Tokens | None = None,
+        anchor: Tokens | None = None,
     ) -> Tensor:
         return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask)
 
@@ -82,6 +90,7 @@ class DecoupledAttention(nn.Module):
         super().__init__()
         self.to_k_anchor = nn.Linear(token_dim, hidden_size, bias=False)
         self.to_v_anchor = nn.Linear(token_dim, hidden_size, bias=False)
+        self.number = next(_NUMBERS)
         if silent:
             nn.init.zeros_(self.to_v_anchor.weight)
 
@@ -93,28 +102,42 @@ class DecoupledAttention(nn.Module):
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        anchor_tokens: Tensor | None = None,
+        text: Tokens | None = None,
+        anchor: Tokens | None = None,
     ) -> Tensor:
-        """Attend from `hidden_states` `[B, N, C]` to `encoder_hidden_states` `[B, L, D]` and
-        `anchor_tokens`.
+        """Attend from `hidden_states` `[B, N, C]` to the text and the anchor.
+
+        Args:
+            attn: whose processor this is.
+            hidden_states: `[B, N, C]`.
+            encoder_hidden_states: the text's tokens `[B, L, D]`, where `text` is None.
+            attention_mask: None.
+            text: the text's tokens.
+            anchor: the anchor's tokens; None for none.
         """
         if encoder_hidden_states is None or attention_mask is not None:
             raise ValueError("DecoupledAttention is a cross attention without mask.")
-
-        def heads(x: Tensor) -> Tensor:
-            return x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-
-        query = heads(attn.to_q(hidden_states))
-        out = F.scaled_dot_product_attention(
-            query, heads(attn.to_k(encoder_hidden_states)), heads(attn.to_v(encoder_hidden_states))
-        )
-        if anchor_tokens is not None:
-            key, value = self.to_k_anchor(anchor_tokens), self.to_v_anchor(anchor_tokens)
-            out = out + F.scaled_dot_product_attention(query, heads(key), heads(value))
+        text = Tokens(encoder_hidden_states) if text is None else text
+        query = _heads(attn.to_q(hidden_states), attn.heads)
+        to_text = _keys_values(attn.to_k, attn.to_v, attn.heads)
+        out = F.scaled_dot_product_attention(query, *text.keys_values(self.number, to_text))
+        if anchor is not None:
+            to_anchor = _keys_values(self.to_k_anchor, self.to_v_anchor, attn.heads)
+            pair = anchor.keys_values(self.number, to_anchor)
+            out = out + F.scaled_dot_product_attention(query, *pair)
         out = out.transpose(1, 2).flatten(2)
         projected = attn.to_out[1](attn.to_out[0](out))  # linear, dropout
         assert isinstance(projected, Tensor)
         return projected
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    """`[B, L, C]` to `[B, heads, L, C / heads]`."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _keys_values(to_k: nn.Module, to_v: nn.Module, heads: int) -> Callable[[Tensor], KeysValues]:
+    return lambda tokens: (_heads(to_k(tokens), heads), _heads(to_v(tokens), heads))
 
 
 def add_anchor_attention(unet: UNet2DConditionModel, silent: bool) -> None:

@@ -6,8 +6,10 @@ What is added to a trained U-Net starts at zero, so that the untrained whole equ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.embeddings import TimestepEmbedding
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from lightning_artv.networks.unet import start_loud
 from lightning_artv.systems.artv.networks.adapter import ReferenceAdapter
 from lightning_artv.systems.artv.networks.anchor import AnchorEncoder, add_anchor_attention
+from lightning_artv.systems.artv.networks.tokens import Joined, Tokens
 
 
 def add_noise_level(unet: UNet2DConditionModel, silent: bool) -> None:
@@ -43,10 +46,20 @@ class EncodedConditions:
         noise_level: int64 `[B]`.
     """
 
-    text: Tensor
+    text: Tokens
     features: tuple[Tensor, ...]
-    anchor: Tensor
+    anchor: Tokens
     noise_level: Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence[EncodedConditions]) -> EncodedConditions:
+        """The rows of several, one below the other."""
+        return cls(
+            Joined.of([part.text for part in parts]),
+            tuple(torch.cat(level) for level in zip(*(p.features for p in parts), strict=True)),
+            Joined.of([part.anchor for part in parts]),
+            torch.cat([part.noise_level for part in parts]),
+        )
 
 
 class ConditionedUNet(nn.Module):
@@ -91,7 +104,7 @@ class ConditionedUNet(nn.Module):
         return cls(unet, adapter, AnchorEncoder(latent_channels, tokens, anchor_patch))
 
     def encode(
-        self, references: Tensor, anchor: Tensor, text: Tensor, noise_level: Tensor
+        self, references: Tensor, anchor: Tensor, text: Tensor | Tokens, noise_level: Tensor
     ) -> EncodedConditions:
         """Compute once per frame what no denoising step changes.
 
@@ -101,8 +114,9 @@ class ConditionedUNet(nn.Module):
             text: `[B, L, D]`.
             noise_level: the level of noise that references and anchor carry, int64 `[B]`.
         """
-        features = self.adapter(references.flatten(1, 2))
-        return EncodedConditions(text, tuple(features), self.anchor_encoder(anchor), noise_level)
+        features = tuple(self.adapter(references.flatten(1, 2)))
+        text = text if isinstance(text, Tokens) else Tokens(text)
+        return EncodedConditions(text, features, Tokens(self.anchor_encoder(anchor)), noise_level)
 
     def blocks(self) -> list[nn.Module]:
         """The U-Net's blocks, in the order of its `forward`."""
@@ -117,9 +131,9 @@ class ConditionedUNet(nn.Module):
         output = self.unet(
             y_t,
             t,
-            encoder_hidden_states=conditions.text,
+            encoder_hidden_states=conditions.text.values,
             class_labels=conditions.noise_level,
-            cross_attention_kwargs={"anchor_tokens": conditions.anchor},
+            cross_attention_kwargs={"text": conditions.text, "anchor": conditions.anchor},
             # a fresh list at each call: diffusers pops from it
             down_intrablock_additional_residuals=list(conditions.features),
             return_dict=False,

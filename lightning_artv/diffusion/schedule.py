@@ -14,8 +14,8 @@ from torch import Tensor
 class NoiseSchedule:
     """Variance-preserving diffusion: `y_t = signal * y0 + noise * eps`, `signal^2 + noise^2 = 1`.
 
-    The tables stay in float64 on the CPU; `signal`, `noise` and `snr` gather from them in float32
-    on the device of `t`.
+    The tables stay in float64 on the CPU; `signal`, `noise` and `snr` gather in float32 on the
+    device of `t`, from copies that are made once per device.
 
     Attributes:
         betas: float64 `[N]`, each in (0, 1).
@@ -37,19 +37,19 @@ class NoiseSchedule:
         cls, steps: int = 1000, start: float = 0.00085, end: float = 0.012
     ) -> NoiseSchedule:
         """Stable Diffusion's schedule: the square roots of the betas are linear."""
-        return cls(torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64).square())
+        return cls(_linspace(start**0.5, end**0.5, steps).square())
 
     @classmethod
     def linear(cls, steps: int = 1000, start: float = 1e-4, end: float = 0.02) -> NoiseSchedule:
         """Linear betas (Ho et al. 2020)."""
-        return cls(torch.linspace(start, end, steps, dtype=torch.float64))
+        return cls(_linspace(start, end, steps))
 
     @classmethod
     def cosine(
         cls, steps: int = 1000, offset: float = 0.008, max_beta: float = 0.999
     ) -> NoiseSchedule:
         """Squared-cosine alpha_bar (Nichol & Dhariwal 2021, Eq. 17); betas clip at `max_beta`."""
-        time = torch.arange(steps + 1, dtype=torch.float64) / steps
+        time = _linspace(0, steps, steps + 1) / steps
         alpha_bar = torch.cos((time + offset) / (1 + offset) * math.pi / 2).square()
         return cls((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=max_beta))
 
@@ -63,15 +63,41 @@ class NoiseSchedule:
 
     def signal(self, t: Tensor) -> Tensor:
         """`sqrt(alpha_bar_t)`, the paper's sigma; float32 of the shape and on the device of `t`."""
-        return _gather(self.alpha_bar.sqrt(), t)
+        return self._gather("signal", t)
 
     def noise(self, t: Tensor) -> Tensor:
         """`sqrt(1 - alpha_bar_t)`, the paper's lambda; float32 like `signal`."""
-        return _gather((1 - self.alpha_bar).sqrt(), t)
+        return self._gather("noise", t)
 
     def snr(self, t: Tensor) -> Tensor:
         """Signal-to-noise ratio `alpha_bar_t / (1 - alpha_bar_t)`; float32 like `signal`."""
-        return _gather(self.alpha_bar / (1 - self.alpha_bar), t)
+        return self._gather("snr", t)
+
+    def _table(self, name: str) -> Tensor:
+        """A table by its name, float64 `[N]` on the CPU."""
+        if name == "signal":
+            return self.alpha_bar.sqrt()
+        if name == "noise":
+            return (1 - self.alpha_bar).sqrt()
+        return self.alpha_bar / (1 - self.alpha_bar)
+
+    @cached_property
+    def _copies(self) -> dict[tuple[str, torch.device], Tensor]:
+        """Float32 tables by name and device."""
+        return {}
+
+    def _gather(self, name: str, t: Tensor) -> Tensor:
+        """A table at `t`, float32 on its device; no GPU waits for `t` or for a table to arrive."""
+        is_here = t.device.type == "cpu" and t.numel()
+        if is_here and (int(t.min()) < 0 or int(t.max()) >= len(self)):
+            raise ValueError(
+                f"Timesteps must lie in [0, {len(self)}), got {int(t.min())} to {int(t.max())}."
+            )
+        key = (name, t.device)
+        if key not in self._copies:
+            with torch.inference_mode(False):
+                self._copies[key] = self._table(name).to(device=t.device, dtype=torch.float32)
+        return self._copies[key][t]
 
     def add_noise(self, y0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """Eq. 3: `y_t = sigma * y0 + lambda * eps`, always computed and returned in float32.
@@ -96,10 +122,5 @@ def broadcast(per_sample: Tensor, like: Tensor) -> Tensor:
     return per_sample.reshape(-1, *[1] * (like.dim() - 1))
 
 
-def _gather(table: Tensor, t: Tensor) -> Tensor:
-    """`table[t]`, float32 on the device of `t`: the table travels, so that no GPU waits for `t`."""
-    if t.device.type == "cpu" and t.numel() and (int(t.min()) < 0 or int(t.max()) >= len(table)):
-        raise ValueError(
-            f"Timesteps must lie in [0, {len(table)}), got {int(t.min())} to {int(t.max())}."
-        )
-    return table.to(device=t.device, dtype=torch.float32)[t]
+def _linspace(start: float, end: float, steps: int) -> Tensor:
+    return torch.linspace(start, end, steps, dtype=torch.float64, device="cpu")

@@ -96,7 +96,7 @@ def test_guided_prediction_is_the_formula_over_separate_evaluations(
         given = system.denoiser.encode((conditions, text))
         nothing = FrameConditions.blank(conditions.y_ref, level)
         blank = system.denoiser.encode((nothing, null))
-        guided = GuidedDenoiser(system.denoiser, given, lambda: blank, weights)(y, t)
+        guided = GuidedDenoiser(system.denoiser, given, lambda: blank, weights, FAST)(y, t)
     torch.testing.assert_close(guided, expected, rtol=1e-4, atol=1e-5)
 
 

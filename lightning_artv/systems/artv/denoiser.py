@@ -23,6 +23,7 @@ from lightning_artv.systems.artv.masking import (
     mask_from_logits,
     static_clean,
 )
+from lightning_artv.systems.artv.networks.shallow import DeepBlocks
 from lightning_artv.systems.artv.networks.tokens import Tokens
 from lightning_artv.systems.artv.networks.unet import ConditionedUNet, EncodedConditions
 from lightning_artv.systems.artv.references import FrameConditions
@@ -176,14 +177,17 @@ class ARTVDenoiser(Denoiser[tuple[FrameConditions, Tensor | Tokens], Encoded]):
         mask = None if self.mask is None else self.mask.encode(*inputs)
         return Encoded(self.dynamic.encode(*inputs), mask, frames.y_ref, frames.has_reference)
 
-    def denoise(self, y_t: Tensor, t: Tensor, encoded: Encoded) -> Masked:
+    def denoise(self, y_t: Tensor, t: Tensor, encoded: Encoded, deep: DeepBlocks = "run") -> Masked:
         """Eq. 7 for `y_t` `[B, C, h, w]` at steps `t` `[B]`, as clean latents.
 
         Its two sides are noises; at one `y_t` the clean latents that they imply blend alike.
+
+        Args:
+            deep: whether the U-Nets run their deep blocks; see `ConditionedUNet.forward`.
         """
         signal = broadcast(self.schedule.signal(t), y_t)
         noise = broadcast(self.schedule.noise(t), y_t)
-        dynamic = self.dynamic(y_t, t, encoded.dynamic)
+        dynamic = self.dynamic(y_t, t, encoded.dynamic, deep)
         if self.masking.prediction_type == "epsilon":
             dynamic = x0_from_eps(y_t, dynamic, signal, noise)
         elif self.masking.prediction_type == "v_prediction":
@@ -192,7 +196,8 @@ class ARTVDenoiser(Denoiser[tuple[FrameConditions, Tensor | Tokens], Encoded]):
             dynamic = encoded.y_ref * broadcast(encoded.has_reference, y_t) + dynamic
         if self.mask is None or encoded.mask is None:
             return Masked(dynamic)
-        mask = mask_from_logits(self.mask(y_t, t, encoded.mask), self.masking.mask_bias)
+        logits = self.mask(y_t, t, encoded.mask, deep)
+        mask = mask_from_logits(logits, self.masking.mask_bias)
         mask = mask * broadcast(encoded.has_reference, mask)
         static = static_clean(self.masking.static_noise, y_t, encoded.y_ref, signal, noise)
         return Masked(blend(mask, static, dynamic), mask)

@@ -65,5 +65,5 @@ def mask_from_logits(logits: Tensor, closed_at: float) -> Tensor:
     model thus equals the plain U-Net to rounding, and the mask opens by learning: at 0 the
     gradient passes.
     """
-    closed = torch.sigmoid(torch.as_tensor(closed_at, dtype=torch.float32, device=logits.device))
+    closed = float(torch.sigmoid(torch.tensor(closed_at, device="cpu")))  # float32's
     return ((torch.sigmoid(logits.float()) - closed) / (1 - closed)).clamp(min=0.0)

@@ -120,7 +120,8 @@ class _Rollout:
         first: bool = False,
     ) -> Tensor:
         given = self.denoiser.encode((conditions, text))
-        guided = GuidedDenoiser(self.denoiser, given, lambda: self.blank, weights)
+        settings = self.settings
+        guided = GuidedDenoiser(self.denoiser, given, lambda: self.blank, weights, settings)
 
         def observe(step: Sampled) -> None:
             if self.observer is not None:
@@ -129,5 +130,5 @@ class _Rollout:
                 )
 
         noise = randn(self.generators, self.latent_shape, self.device)
-        solver = self.settings.solver(first)
+        solver = settings.solver(first)
         return solver.sample(guided, noise, self.denoiser.schedule, on_step=observe)

@@ -46,6 +46,11 @@ class ARTVSampling(SamplingSettings):
         first_steps: denoising steps of a first frame that is made from the text; None: `steps`.
         first_guidance: weight of the text for that frame, of which there is one, so that a large
             one adds up to nothing; None: `guidance.text`.
+        guided_from, guided_to: guidance is applied while t / N, of N timesteps of the schedule, is
+            in [guided_from, guided_to]; outside, one branch is evaluated (Kynkäänniemi et al.
+            2024).
+        deep_every: the U-Nets run their deep blocks at every so many denoising steps and take over
+            what those answered in between (DeepCache, Ma et al. 2024); 1, the paper's, at all.
     """
 
     steps: int = 50
@@ -58,6 +63,9 @@ class ARTVSampling(SamplingSettings):
     segment_anchor: bool = False
     first_steps: int | None = None
     first_guidance: float | None = None
+    guided_from: float = 0.0
+    guided_to: float = 1.0
+    deep_every: int = 1
 
     def __post_init__(self) -> None:
         check_whole(f"{self.steps} steps: the number of denoising steps", self.steps, 1)
@@ -68,6 +76,13 @@ class ARTVSampling(SamplingSettings):
         check_whole("The noise level", self.noise_level, 0)
         if self.clip_latents is not None:
             check_number("The clamp of the latents", self.clip_latents, 1e-6)
+        check_number("guided_from", self.guided_from, 0, 1)
+        check_number("guided_to", self.guided_to, self.guided_from, 1)
+        check_whole("deep_every", self.deep_every, 1)
+
+    def guides_at(self, level: float) -> bool:
+        """Whether guidance is applied at a noise level, t as a share of the schedule."""
+        return self.guided_from <= level <= self.guided_to
 
     def solver(self, first: bool = False) -> Sampler:
         """The sampler of a frame; `first`: of a first frame that is made from the text."""

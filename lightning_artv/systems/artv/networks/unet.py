@@ -7,7 +7,8 @@ What is added to a trained U-Net starts at zero, so that the untrained whole equ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from lightning_artv.networks.unet import start_loud
 from lightning_artv.systems.artv.networks.adapter import ReferenceAdapter
 from lightning_artv.systems.artv.networks.anchor import AnchorEncoder, add_anchor_attention
+from lightning_artv.systems.artv.networks.shallow import DeepBlocks, keeping, shallow
 from lightning_artv.systems.artv.networks.tokens import Joined, Tokens
 
 
@@ -44,12 +46,14 @@ class EncodedConditions:
         features: the adapter's feature maps, one a level.
         anchor: anchor tokens `[B, N, D]`.
         noise_level: int64 `[B]`.
+        deep: what the U-Net's deep blocks answered in the last step that kept it; at most one.
     """
 
     text: Tokens
     features: tuple[Tensor, ...]
     anchor: Tokens
     noise_level: Tensor
+    deep: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def joined(cls, parts: Sequence[EncodedConditions]) -> EncodedConditions:
@@ -126,17 +130,32 @@ class ConditionedUNet(nn.Module):
         """See `VideoSystem.shard_units`."""
         return [self.unet, self.adapter, self.anchor_encoder]
 
-    def forward(self, y_t: Tensor, t: Tensor, conditions: EncodedConditions) -> Tensor:
-        """Map `y_t` `[B, C, h, w]` at steps `t` `[B]` to `[B, out_channels, h, w]`."""
-        output = self.unet(
-            y_t,
-            t,
-            encoder_hidden_states=conditions.text.values,
-            class_labels=conditions.noise_level,
-            cross_attention_kwargs={"text": conditions.text, "anchor": conditions.anchor},
-            # a fresh list at each call: diffusers pops from it
-            down_intrablock_additional_residuals=list(conditions.features),
-            return_dict=False,
-        )[0]
+    def forward(
+        self, y_t: Tensor, t: Tensor, conditions: EncodedConditions, deep: DeepBlocks = "run"
+    ) -> Tensor:
+        """Map `y_t` `[B, C, h, w]` at steps `t` `[B]` to `[B, out_channels, h, w]`.
+
+        Args:
+            deep: `keep` keeps what the deep blocks answer, `reuse` takes what was kept instead of
+                running them (`shallow.py`).
+        """
+        unet = self.unet
+        inputs = {
+            "encoder_hidden_states": conditions.text.values,
+            "cross_attention_kwargs": {"text": conditions.text, "anchor": conditions.anchor},
+        }
+        if deep == "reuse" and conditions.deep:
+            level, first = conditions.noise_level, conditions.features[0]
+            return shallow(unet, y_t, t, level, first, conditions.deep[0], **inputs)
+        with keeping(unet, conditions.deep) if deep == "keep" else nullcontext():
+            output = unet(
+                y_t,
+                t,
+                class_labels=conditions.noise_level,
+                # a fresh list at each call: diffusers pops from it
+                down_intrablock_additional_residuals=list(conditions.features),
+                return_dict=False,
+                **inputs,
+            )[0]
         assert isinstance(output, Tensor)
         return output

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from lightning_artv.systems.artv.networks.tokens import KeysValues, Tokens
 
@@ -119,16 +120,37 @@ class DecoupledAttention(nn.Module):
             raise ValueError("DecoupledAttention is a cross attention without mask.")
         text = Tokens(encoder_hidden_states) if text is None else text
         query = _heads(attn.to_q(hidden_states), attn.heads)
-        to_text = _keys_values(attn.to_k, attn.to_v, attn.heads)
-        out = F.scaled_dot_product_attention(query, *text.keys_values(self.number, to_text))
+        out = F.scaled_dot_product_attention(query, *self.of_text(attn, text))
         if anchor is not None:
-            to_anchor = _keys_values(self.to_k_anchor, self.to_v_anchor, attn.heads)
-            pair = anchor.keys_values(self.number, to_anchor)
-            out = out + F.scaled_dot_product_attention(query, *pair)
+            out = out + F.scaled_dot_product_attention(query, *self.of_anchor(attn, anchor))
         out = out.transpose(1, 2).flatten(2)
         projected = attn.to_out[1](attn.to_out[0](out))  # linear, dropout
         assert isinstance(projected, Tensor)
         return projected
+
+    def of_text(self, attn: Attention, text: Tokens) -> KeysValues:
+        """Keys and values of the text."""
+        return text.keys_values(self.number, _keys_values(attn.to_k, attn.to_v, attn.heads))
+
+    def of_anchor(self, attn: Attention, anchor: Tokens) -> KeysValues:
+        """Keys and values of the anchor."""
+        to_anchor = _keys_values(self.to_k_anchor, self.to_v_anchor, attn.heads)
+        return anchor.keys_values(self.number, to_anchor)
+
+
+def keep_keys_values(unet: nn.Module, text: Tokens, anchor: Tokens) -> None:
+    """Have all cross attentions of `unet` make keys and values before its blocks ask for them, so
+    that one compiled graph of a block serves all denoising steps.
+
+    Those of sharded blocks, whose weights are not whole yet, make theirs when they are asked.
+    """
+    for module in unet.modules():
+        processor = module.processor if isinstance(module, Attention) else None
+        if isinstance(processor, DecoupledAttention):
+            if any(isinstance(weight, DTensor) for weight in module.parameters()):
+                return
+            processor.of_text(module, text)
+            processor.of_anchor(module, anchor)
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

@@ -15,8 +15,7 @@ KeysValues = tuple[Tensor, Tensor]
 class Tokens:
     """Tokens of a frame's text or anchor, which no denoising step changes.
 
-    Nor do their keys and values change: without gradients each attention makes its own once, in
-    its first call, so that sharded and compiled blocks need no call but their own.
+    Nor do their keys and values change: without gradients each attention makes its own once.
 
     Attributes:
         values: `[B, L, D]`.

@@ -17,7 +17,11 @@ from torch import Tensor, nn
 
 from lightning_artv.networks.unet import start_loud
 from lightning_artv.systems.artv.networks.adapter import ReferenceAdapter
-from lightning_artv.systems.artv.networks.anchor import AnchorEncoder, add_anchor_attention
+from lightning_artv.systems.artv.networks.anchor import (
+    AnchorEncoder,
+    add_anchor_attention,
+    keep_keys_values,
+)
 from lightning_artv.systems.artv.networks.shallow import DeepBlocks, keeping, shallow
 from lightning_artv.systems.artv.networks.tokens import Joined, Tokens
 
@@ -140,6 +144,8 @@ class ConditionedUNet(nn.Module):
                 running them (`shallow.py`).
         """
         unet = self.unet
+        if not torch.is_grad_enabled() and not conditions.anchor.kept:
+            keep_keys_values(unet, conditions.text, conditions.anchor)
         inputs = {
             "encoder_hidden_states": conditions.text.values,
             "cross_attention_kwargs": {"text": conditions.text, "anchor": conditions.anchor},

@@ -30,6 +30,7 @@ class VideoBatch:
             what the roles are only the system knows (`data.windows`).
         captions: one string a window; an empty string means "no text".
         keys: the sample's name in its shard, one a window, for messages and randomness.
+        rates: frames per second of each window's frames, float32 `[N]`; None where nobody says it.
         position: how many samples of its rank's stream are taken once this batch is, unusable ones
             included; None for a batch that comes from no stream.
         padding: whether it only keeps this rank in step with others, and counts for nothing.
@@ -39,6 +40,7 @@ class VideoBatch:
     choice: Tensor
     captions: tuple[str, ...]
     keys: tuple[str, ...]
+    rates: Tensor | None = None
     position: int | None = None
     padding: bool = False
 
@@ -67,13 +69,14 @@ class VideoBatch:
             torch.cat([batch.choice for batch in batches]),
             tuple(caption for batch in batches for caption in batch.captions),
             tuple(key for batch in batches for key in batch.keys),
+            _joined([batch.rates for batch in batches]),
         )
 
     def __getitem__(self, windows: slice) -> VideoBatch:
         """Some windows, not copied; they come from no stream any more."""
-        return VideoBatch(
-            self.frames[windows], self.choice[windows], self.captions[windows], self.keys[windows]
-        )
+        captions, keys = self.captions[windows], self.keys[windows]
+        rates = None if self.rates is None else self.rates[windows]
+        return VideoBatch(self.frames[windows], self.choice[windows], captions, keys, rates)
 
     def __len__(self) -> int:
         """Training examples, `B = N * K`."""
@@ -104,4 +107,10 @@ class VideoBatch:
         return self._map(lambda x: x.pin_memory())
 
     def _map(self, f) -> VideoBatch:  # type: ignore[no-untyped-def]
-        return dataclasses.replace(self, frames=f(self.frames), choice=f(self.choice))
+        rates = None if self.rates is None else f(self.rates)
+        return dataclasses.replace(self, frames=f(self.frames), choice=f(self.choice), rates=rates)
+
+
+def _joined(rates: Sequence[Tensor | None]) -> Tensor | None:
+    known = [rate for rate in rates if rate is not None]
+    return torch.cat(known) if known and len(known) == len(rates) else None

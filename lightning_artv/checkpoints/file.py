@@ -219,6 +219,8 @@ def take_weights(system: Trainable, stored: Mapping[str, Tensor], path: str | Pa
     """
     parameters = system.trainable_parameters()
     shared = [name for name in parameters if name in stored]
+    wider = {n: system.widen(n, stored[n], parameters[n]) for n in shared}
+    stored = {**stored, **{n: w for n, w in wider.items() if w is not None}}
     differing = [n for n in shared if stored[n].shape != parameters[n].shape]
     if differing or not shared:
         reason = "no weight in common" if not shared else "another architecture"

@@ -28,7 +28,7 @@ from lightning_artv.data.mix import Mix, Part, Shards, sets_of
 from lightning_artv.data.position import order
 from lightning_artv.data.stats import Fate, Outcome, Problem, Stats
 from lightning_artv.data.tar import RawSample, expand
-from lightning_artv.data.timeline import timeline
+from lightning_artv.data.timeline import own_rate, timeline
 from lightning_artv.data.windows import Windows
 from lightning_artv.errors import DataError
 
@@ -42,12 +42,14 @@ class Sample:
         choice: int64 `[K, R]`.
         caption: empty for "no text".
         key: the sample's name in its shard.
+        rate: frames per second of its frames; 0 where it cannot be told.
     """
 
     frames: Tensor
     choice: Tensor
     caption: str
     key: str
+    rate: float = 0.0
 
 
 def require_one_kind(windows: Sequence[Tensor]) -> None:
@@ -77,6 +79,7 @@ def collate(samples: Sequence[Sample]) -> VideoBatch:
         choice=torch.stack([s.choice for s in samples]),
         captions=tuple(s.caption for s in samples),
         keys=tuple(s.key for s in samples),
+        rates=torch.tensor([s.rate for s in samples]),
     )
 
 
@@ -267,7 +270,8 @@ def decode_example(
             return None
         window = clips.windows.choose(len(ticks), rng)
         frames = source.frames([ticks[index] for index in window.frames], square(clips.size))
-    return Sample(frames, torch.tensor(window.choice), caption, raw.key)
+        rate = (clips.fps or own_rate(source.timestamps)) / window.spacing
+    return Sample(frames, torch.tensor(window.choice), caption, raw.key, rate)
 
 
 def open_frames(raw: RawSample) -> Video | StoredLatents:

@@ -26,6 +26,12 @@ def timeline(timestamps: Sequence[float], fps: float | None) -> list[int]:
     return [_nearest(timestamps, start + tick / fps) for tick in range(ticks)]
 
 
+def own_rate(timestamps: Sequence[float]) -> float:
+    """Frames per second of the source, a mean; 0 of a single frame."""
+    span = timestamps[-1] - timestamps[0]
+    return (len(timestamps) - 1) / span if span > 0 else 0.0
+
+
 def _nearest(timestamps: Sequence[float], time: float) -> int:
     after = min(bisect_left(timestamps, time), len(timestamps) - 1)
     if after > 0 and time - timestamps[after - 1] <= timestamps[after] - time + 1e-9:

@@ -20,10 +20,12 @@ class Window:
     Attributes:
         frames: indices on the clip's timeline `[F]`, repetitions included.
         choice: positions in `frames` of each example's frames, one per role, `[K, R]`.
+        spacing: ticks of the timeline between neighbouring frames, for rules that draw it.
     """
 
     frames: tuple[int, ...]
     choice: tuple[tuple[int, ...], ...]
+    spacing: float = 1.0
 
 
 class Windows(ABC):

@@ -147,6 +147,8 @@ class Trainable(nn.Module, ABC):
     Attributes:
         part: which part of a system it is, where one consists of several that are trained alone;
             `whole` where it is all.
+        whole: dotted path of the class that a part's checkpoint is composed into with others; None
+            where there is none.
         windows: class of the training windows that the system understands; its defaults serve
             where `data.windows` names none.
         origin: what its checkpoint says of it; empty where it was made by hand.
@@ -154,6 +156,8 @@ class Trainable(nn.Module, ABC):
     """
 
     part: str = "whole"
+
+    whole: ClassVar[str | None] = None
 
     windows: ClassVar[type[Windows]]
 
@@ -181,6 +185,10 @@ class Trainable(nn.Module, ABC):
             uint8 pictures `[N, 3, H, W]` or clips `[N, T, 3, H, W]`; nothing to show in most.
         """
         return {}
+
+    def widen(self, name: str, stored: Tensor, parameter: Tensor) -> Tensor | None:
+        """A weight to start with, from another training's that has another shape; None for none."""
+        return None
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Name -> parameter, for the optimiser and the EMA."""
@@ -210,7 +218,10 @@ class Generative(ABC):
             system that has none.
         origin: what a checkpoint or an exported folder says of itself; empty for a system that was
             made by hand.
+        note: what a user is told of the videos it makes, in one sentence; empty for nothing.
     """
+
+    note: str = ""
 
     continues: bool = False
 

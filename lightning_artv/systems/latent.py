@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
-from lightning_artv.systems.base import Denoiser, VideoSystem
+from lightning_artv.systems.base import Denoiser, Trainable, VideoSystem
 
 DenoiserT = TypeVar("DenoiserT", bound=Denoiser[Any, Any])
 
 
-class LatentSystem(VideoSystem, Generic[DenoiserT]):
-    """A denoiser between an autoencoder and a text encoder.
+class LatentTrainable(Trainable, Generic[DenoiserT]):
+    """A denoiser between an autoencoder and a text encoder, whether or not it makes videos alone.
 
     Args:
         denoiser: what is trained.
@@ -31,11 +31,6 @@ class LatentSystem(VideoSystem, Generic[DenoiserT]):
         self.text_encoder = text_encoder
         self.denoiser = denoiser
 
-    @property
-    def size_multiple(self) -> int:
-        """The autoencoder's factor; U-Nets take any latent size."""
-        return self.autoencoder.factor
-
     def blocks(self) -> list[nn.Module]:
         """The denoiser's."""
         return self.denoiser.blocks()
@@ -44,6 +39,15 @@ class LatentSystem(VideoSystem, Generic[DenoiserT]):
         """The denoiser's, and the text encoder where it is trained."""
         text_is_trained = any(p.requires_grad for p in self.text_encoder.parameters())
         return [*self.denoiser.shard_units(), *[self.text_encoder] * text_is_trained]
+
+
+class LatentSystem(LatentTrainable[DenoiserT], VideoSystem):
+    """A whole system of these."""
+
+    @property
+    def size_multiple(self) -> int:
+        """The autoencoder's factor; U-Nets take any latent size."""
+        return self.autoencoder.factor
 
     def pixels(self, frames: Tensor) -> Tensor:
         """A batch's frames `[M, ...]` as uint8 `[M, 3, H, W]`; stored latents are decoded."""

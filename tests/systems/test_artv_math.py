@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightning_artv.diffusion.augment import augment
 from lightning_artv.diffusion.prediction import x0_from_eps
 from lightning_artv.diffusion.schedule import NoiseSchedule
-from lightning_artv.systems.artv.augmentation import augment
 from lightning_artv.systems.artv.masking import (
     blend,
     mask_from_logits,

@@ -12,11 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_artv.diffusion.augment import augment
 from lightning_artv.diffusion.noise import Generators, randn
 from lightning_artv.diffusion.prediction import x0_from_eps, x0_from_v
 from lightning_artv.diffusion.schedule import NoiseSchedule, broadcast
 from lightning_artv.errors import UserError
-from lightning_artv.systems.artv.augmentation import augment
 from lightning_artv.systems.artv.masking import (
     StaticNoise,
     blend,

@@ -1,4 +1,4 @@
-"""Which frames train temporal super-resolution: two ends and their middle (Sec. 3.5); pure."""
+"""Which frames train VideoGen: clips at any rate; two ends and their middle; pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_artv.data.windows import Window, Windows
-from lightning_artv.errors import UserError, check_whole
+from lightning_artv.errors import UserError, check_number, check_whole
 
 
 @dataclass(frozen=True)
@@ -40,3 +40,41 @@ class TripletWindow(Windows):
         gap = rng.choice([gap for gap in self.gaps if 2 * gap < count])
         start = rng.randint(0, count - 2 * gap - 1)
         return Window((start, start + gap, start + 2 * gap), ((0, 1, 2),))
+
+
+@dataclass(frozen=True)
+class SpacedFrames(Windows):
+    """Evenly spaced frames of a clip, whose rate is drawn evenly between two (METHOD: f).
+
+    Args:
+        frames: T; as many as the system's clips have.
+        closest: least ticks of the clip's timeline (`data.fps`) between neighbouring frames.
+        farthest: most of them, as far as the clip has room; at `data.fps` 30, 15 is a rate of 2.
+
+    Raises:
+        UserError: numbers that are none.
+    """
+
+    frames: int = 16
+    closest: float = 1.0
+    farthest: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_whole("data.windows: the number of frames", self.frames, 1)
+        check_number("data.windows: closest", self.closest, 1)
+        check_number("data.windows: farthest", self.farthest, self.closest)
+
+    @property
+    def least(self) -> int:
+        """Ticks that the closest frames span."""
+        return round((self.frames - 1) * self.closest) + 1
+
+    def choose(self, count: int, rng: random.Random) -> Window:
+        """`frames` indices, one role each, at a random rate from a random start."""
+        gaps = max(1, self.frames - 1)
+        farthest = max(self.closest, min(self.farthest, (count - 1) / gaps))
+        spacing = 1 / rng.uniform(1 / farthest, 1 / self.closest)
+        offsets = [round(index * spacing) for index in range(self.frames)]
+        start = rng.randint(0, max(0, count - 1 - offsets[-1]))
+        chosen = tuple(start + offset for offset in offsets)
+        return Window(chosen, (tuple(range(self.frames)),), spacing)

@@ -1,0 +1,270 @@
+"""Generation: picture, stages, passes of temporal super-resolution, decoder (paper Fig. 2).
+
+A clip is made whole; the next one's reference is its last frame (ours). Memory does not grow with
+the number of clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lightning_artv.diffusion.augment import augment
+from lightning_artv.diffusion.guidance import branches, combine
+from lightning_artv.diffusion.noise import Generators, randn
+from lightning_artv.diffusion.samplers import Denoise, Sampled
+from lightning_artv.errors import UserError
+from lightning_artv.systems.base import DenoisingStep, Observer, Request
+from lightning_artv.systems.videogen.cascade import doubled, resized
+from lightning_artv.systems.videogen.denoiser import StageConditions, StageDenoiser
+from lightning_artv.systems.videogen.interpolation import frames_after
+from lightning_artv.systems.videogen.parts import DecodesClips, Doubles
+from lightning_artv.systems.videogen.settings import VideoGenSampling
+
+if TYPE_CHECKING:
+    from lightning_artv.systems.videogen.system import Stage
+
+PASSES = 3
+"""Of temporal super-resolution, where there is one: 16 -> 31 -> 61 -> 121 frames."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What generates.
+
+    Attributes:
+        stages: the base and those above it, in order.
+        decoder: latents to frames; an image decoder where no video decoder is there.
+        tsr: temporal super-resolution, or None.
+        has_decoder: whether `decoder` is a video decoder.
+    """
+
+    stages: tuple[Stage, ...]
+    decoder: DecodesClips
+    tsr: Doubles | None = None
+    has_decoder: bool = False
+
+
+def went_without(parts: Parts) -> str:
+    """In one sentence what of VideoGen is not there; empty where nothing is missing."""
+    missing = ["the cascade"] * (len(parts.stages) == 1)
+    missing += ["temporal super-resolution"] * (parts.tsr is None)
+    missing += ["the video decoder"] * (not parts.has_decoder)
+    return f"Made without {', '.join(missing)}: give their checkpoints too." if missing else ""
+
+
+def passes_of(parts: Parts, settings: VideoGenSampling) -> int:
+    """Passes of temporal super-resolution."""
+    if settings.passes is not None:
+        return settings.passes
+    return 0 if parts.tsr is None else PASSES
+
+
+def check(parts: Parts, request: Request) -> None:
+    """Say what is wrong for these parts.
+
+    Raises:
+        UserError: a request that cannot be served, in one sentence.
+    """
+    settings = request.settings
+    if not isinstance(settings, VideoGenSampling):
+        raise UserError(
+            f"{type(settings).__name__} are no settings of VideoGen: give VideoGenSampling."
+        )
+    if request.first_frame is None and not settings.without_reference:
+        raise UserError(
+            "VideoGen starts from a picture: give one (--image) or a text-to-image model "
+            "(--reference-model), or set without_reference=true for a system trained without."
+        )
+    there, stages = len(parts.stages), settings.stages or len(parts.stages)
+    if stages > there:
+        raise UserError(f"stages is {stages}, but there are {there}: give more checkpoints.")
+    if settings.passes and parts.tsr is None:
+        raise UserError("passes need temporal super-resolution: give its checkpoint too.")
+    multiple = parts.stages[0].autoencoder.factor * 2 ** (stages - 1)
+    if any(side % multiple for side in request.size):
+        raise UserError(
+            f"Size {request.size[0]}x{request.size[1]} does not fit {stages} stages: choose sides "
+            f"divisible by {multiple}."
+        )
+    for stage, steps in zip(parts.stages, (settings.steps, settings.upper.steps), strict=False):
+        if steps > len(stage.denoiser.schedule):
+            raise UserError(f"{steps} steps: choose 1 to {len(stage.denoiser.schedule)}.")
+    _check_length(parts, request, settings)
+
+
+def _check_length(parts: Parts, request: Request, settings: VideoGenSampling) -> None:
+    most = frames_after(parts.stages[0].denoiser.clip_frames, passes_of(parts, settings))
+    total = sum(segment.frames for segment in request.segments)
+    if total > most and settings.continuation == "none":
+        raise UserError(
+            f"{total} frames are more than the {most} of a clip: lower --frames or set "
+            "continuation=last_frame."
+        )
+    if total > most == 1:
+        raise UserError("Clips of 1 frame cannot be continued: ask for 1 frame.")
+
+
+def rollout(parts: Parts, request: Request, observer: Observer | None) -> Iterator[Tensor]:
+    """Yield frames as they are made; see `Generative.generate`. The request is checked before."""
+    return _Rollout(parts, request, observer).frames()
+
+
+class _Rollout:
+    """One batch of videos being generated."""
+
+    def __init__(self, parts: Parts, request: Request, observer: Observer | None) -> None:
+        settings = request.settings
+        assert isinstance(settings, VideoGenSampling)  # `check` has seen to it
+        self.request, self.settings, self.observer = request, settings, observer
+        self.parts = replace(parts, stages=parts.stages[: settings.stages])
+        self.device = next(parts.stages[0].denoiser.parameters()).device
+        self.text_encoder = parts.stages[0].text_encoder
+        self.autoencoder = parts.stages[0].autoencoder
+
+    @torch.no_grad()
+    def frames(self) -> Iterator[Tensor]:
+        """Yield every frame of the storyboard, uint8 `[B, 3, H, W]`."""
+        total = sum(segment.frames for segment in self.request.segments)
+        first = self.request.first_frame
+        picture = None if first is None else first.to(self.device)
+        made = 0
+        while made < total:
+            old = 1 if made else 0
+            clip = self._clip(picture, made - old)[:, : total - made + old]
+            yield from clip[:, old:].unbind(1)
+            made += clip.shape[1] - old
+            picture = clip[:, -1]
+
+    def _clip(self, picture: Tensor | None, start: int) -> Tensor:
+        """Frames `[B, F, 3, H, W]` of a clip that begins at frame `start` with the picture."""
+        videos = len(self.request.generators)
+        text = self.text_encoder(list(_prompts(self.request, start + bool(start))))
+        null_text = self.text_encoder([""] * videos)
+        latents: Tensor | None = None
+        for index, stage in enumerate(self.parts.stages):
+            reference = self._reference(picture, index)
+            lower, level = self._lower(stage, latents)
+            fps = torch.full((videos,), self.settings.fps, device=self.device)
+            conditions = StageConditions(text, fps, reference, lower, level)
+            observe = self._observe(start)
+            latents = make_clip(
+                stage, conditions, null_text, self.settings, self.request.generators, observe
+            )
+            if self.settings.keep_reference and picture is not None:
+                latents[:, 0] = reference
+        assert latents is not None
+        if self.parts.tsr is not None:
+            for _ in range(passes_of(self.parts, self.settings)):
+                latents = self.parts.tsr.double(latents, self.request.generators)
+        clip = self.parts.decoder.decode_clip(latents)
+        if self.settings.keep_reference and picture is not None:
+            clip[:, 0] = picture
+        return clip
+
+    def _reference(self, picture: Tensor | None, stage: int) -> Tensor:
+        """The picture's latents `[B, C, h, w]` at a stage's size; zeros for none."""
+        scale = 2 ** (len(self.parts.stages) - 1 - stage)
+        size = (self.request.size[0] // scale, self.request.size[1] // scale)
+        if picture is not None:
+            return self.autoencoder.encode(resized(picture, size))
+        factor, channels = self.autoencoder.factor, self.autoencoder.channels
+        shape = (len(self.request.generators), channels, size[0] // factor, size[1] // factor)
+        return torch.zeros(shape, device=self.device)
+
+    def _lower(self, stage: Stage, latents: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """U of the clip's latents so far, and the level of its noise."""
+        if latents is None:
+            return None, None
+        lower = doubled(stage.autoencoder, latents, stage.upsampling)  # type: ignore[attr-defined]
+        level = torch.full((len(lower),), self.settings.upper.noise, device=self.device)
+        noise = randn(self.request.generators, lower.shape[1:], self.device)
+        return augment(stage.denoiser.schedule, lower, noise, level), level
+
+    def _observe(self, start: int) -> Callable[[Sampled], None] | None:
+        observer = self.observer
+        if observer is None:
+            return None
+        return lambda step: observer(DenoisingStep(start, step.index, step.timestep, step.clean))
+
+
+def make_clip(
+    stage: Stage,
+    conditions: StageConditions,
+    null_text: Tensor,
+    settings: VideoGenSampling,
+    generators: Generators,
+    observe: Callable[[Sampled], None] | None = None,
+) -> Tensor:
+    """Clean latents `[B, T, C, h, w]` of one stage.
+
+    Args:
+        stage: the base where `conditions` have no `lower`.
+        conditions: of the clips; a `lower` without `level` has no noise.
+        null_text: tokens of no text.
+        settings: of sampling.
+        generators: one per clip.
+        observe: called after each denoising step.
+    """
+    denoiser, lower, level = stage.denoiser, conditions.lower, conditions.level
+    if lower is not None and level is None:
+        level = torch.zeros(len(lower), dtype=torch.int64, device=lower.device)
+        conditions = replace(conditions, level=level)
+    guidance = settings.guidance if lower is None else settings.upper.guidance
+    denoise = _guided(denoiser, conditions, null_text, guidance.weights())
+    shape = (denoiser.clip_frames, *conditions.reference.shape[1:])
+    noise = randn(generators, shape, conditions.reference.device)
+    solver = settings.solver(stage=0 if lower is None else 1)
+    return solver.sample(denoise, noise, denoiser.schedule, generators, observe)
+
+
+def _guided(
+    denoiser: StageDenoiser,
+    conditions: StageConditions,
+    null_text: Tensor,
+    weights: Mapping[str, float],
+) -> Denoise:
+    """The denoiser under guidance: all branches in one batched call."""
+    names = branches(weights)
+    parts = [_without(conditions, name, null_text) for name in names]
+    encoded = denoiser.encode(_stacked(parts))
+
+    def denoise(y_t: Tensor, t: int) -> Tensor:
+        stacked = torch.cat([y_t] * len(names))
+        timesteps = torch.full((len(stacked),), t, device=y_t.device)
+        return combine(denoiser.denoise(stacked, timesteps, encoded).clean, weights)
+
+    return denoise
+
+
+def _without(conditions: StageConditions, name: str | None, null_text: Tensor) -> StageConditions:
+    if name == "text":
+        return replace(conditions, text=null_text)
+    if name == "reference":
+        return replace(conditions, reference=torch.zeros_like(conditions.reference))
+    return conditions
+
+
+def _stacked(parts: Sequence[StageConditions]) -> StageConditions:
+    lower = [part.lower for part in parts if part.lower is not None]
+    level = [part.level for part in parts if part.level is not None]
+    return StageConditions(
+        torch.cat([part.text for part in parts]),
+        torch.cat([part.fps for part in parts]),
+        torch.cat([part.reference for part in parts]),
+        torch.cat(lower) if lower else None,
+        torch.cat(level) if level else None,
+    )
+
+
+def _prompts(request: Request, frame: int) -> tuple[str, ...]:
+    """The prompts that hold at a frame."""
+    for segment in request.segments:
+        if frame < segment.frames:
+            break
+        frame -= segment.frames
+    return segment.prompts

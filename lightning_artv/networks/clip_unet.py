@@ -50,7 +50,7 @@ class ClipUNet(nn.Module):
             z_t: noisy latents, and what else the U-Net reads on channels.
             t: int64, one per frame.
             text: tokens `[B, L, D]`.
-            labels: `[B, D]`, what the U-Net's class embedding reads, if it has one.
+            labels: `[B, F, D]`, what the U-Net's class embedding reads, if it has one.
         """
         frames = z_t.shape[1]
         self.clip.frames = frames
@@ -58,7 +58,7 @@ class ClipUNet(nn.Module):
             z_t.flatten(0, 1),
             t.flatten(),
             encoder_hidden_states=text.repeat_interleave(frames, dim=0),
-            class_labels=None if labels is None else labels.repeat_interleave(frames, dim=0),
+            class_labels=None if labels is None else labels.flatten(0, 1),
             return_dict=False,
         )[0]
         assert isinstance(output, Tensor)

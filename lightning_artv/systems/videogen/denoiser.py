@@ -56,6 +56,7 @@ class StageDenoiser(Denoiser[StageConditions, StageConditions]):
             the base to the reference, for the clean frame (`residual`).
         clip_frames: T, frames of the clips that it is trained on.
         reference: which frames' channels hold the reference: the `first` (the paper's) or `all`.
+        tells_frame: whether each frame is told its number, as it is told the frame rate (ours).
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class StageDenoiser(Denoiser[StageConditions, StageConditions]):
         prediction_type: Prediction = "epsilon",
         clip_frames: int = 16,
         reference: Shown = "first",
+        tells_frame: bool = False,
     ) -> None:
         super().__init__()
         check_whole("clip_frames", clip_frames, 1)
@@ -76,7 +78,7 @@ class StageDenoiser(Denoiser[StageConditions, StageConditions]):
             raise UserError(f"reference is {reference!r}: choose first or all.")
         self.network, self.schedule = network, schedule
         self.prediction_type, self.clip_frames = prediction_type, clip_frames
-        self.reference = reference
+        self.reference, self.tells_frame = reference, tells_frame
 
     def blocks(self) -> list[nn.Module]:
         """The U-Net's."""
@@ -96,7 +98,7 @@ class StageDenoiser(Denoiser[StageConditions, StageConditions]):
             torch.cat(self._read(y_t, encoded), dim=2),
             t[:, None].expand(y_t.shape[:2]),
             encoded.text,
-            self._numbers(encoded),
+            self._numbers(encoded, y_t.shape[1]),
         ).float()
         if self.prediction_type == "residual":
             base = encoded.reference[:, None] if encoded.lower is None else encoded.lower
@@ -112,11 +114,19 @@ class StageDenoiser(Denoiser[StageConditions, StageConditions]):
         shown = place(encoded.reference, y_t.shape[1])
         return [y_t, shown, *([] if encoded.lower is None else [encoded.lower])]
 
-    def _numbers(self, encoded: StageConditions) -> Tensor:
-        """The frame rate and, above the base, the level of noise, embedded as timesteps are."""
+    def _numbers(self, encoded: StageConditions, frames: int) -> Tensor:
+        """The frame rate, perhaps each frame's number, and, above the base, the level of noise,
+        embedded as timesteps are, `[B, T, D]`.
+        """
         width = self.network.unet.time_embedding.linear_1.in_features
-        numbers = [encoded.fps, *([] if encoded.level is None else [encoded.level])]
-        return torch.cat([embedded(number, width) for number in numbers], dim=1)
+        numbers = [encoded.fps[:, None].expand(-1, frames)]
+        if self.tells_frame:
+            order = torch.arange(frames, device=encoded.fps.device)
+            numbers.append(order.expand(len(encoded.fps), -1))
+        if encoded.level is not None:
+            numbers.append(encoded.level[:, None].expand(-1, frames))
+        flat = [embedded(number.flatten(), width) for number in numbers]
+        return torch.cat(flat, dim=1).unflatten(0, (-1, frames))
 
 
 def embedded(number: Tensor, width: int) -> Tensor:
@@ -173,6 +183,8 @@ class DenoiserOptions:
         clip_frames: T, frames per clip; `data.windows` makes clips of as many.
         schedule: `scaled_linear` (Stable Diffusion's), `linear` or `cosine`; 1000 steps.
         reference: which frames' channels hold the reference: the `first` (the paper's) or `all`.
+        tells_frame: whether each frame is told its number beside the frame rate (ours); a small
+            model with random weights moves things the sooner for it.
         loud: whether layers over time start at random instead of as the identity; None: beside
             random weights only, which have nothing to be lost.
     """
@@ -181,6 +193,7 @@ class DenoiserOptions:
     clip_frames: int = 16
     schedule: Literal["scaled_linear", "linear", "cosine"] = "scaled_linear"
     reference: Shown = "first"
+    tells_frame: bool = False
     loud: bool | None = None
 
 
@@ -208,11 +221,12 @@ def build_denoiser(
     if not unet.trained:
         start_loud(network)
     widen_input(network, channels if is_base else 2 * channels, silent=unet.trained)
-    add_numbers(network, 1 if is_base else 2, silent=unet.trained)
+    count = 1 + options.tells_frame + (not is_base)
+    add_numbers(network, count, silent=unet.trained)
     clips = ClipUNet.around(network, every="conv")
     if not unet.trained if options.loud is None else options.loud:
         start_loud_over_time(network)
     schedule = getattr(NoiseSchedule, options.schedule)()
-    return StageDenoiser(
-        clips, schedule, options.prediction_type, options.clip_frames, options.reference
-    )
+    kind, frames = options.prediction_type, options.clip_frames
+    shown, tells = options.reference, options.tells_frame
+    return StageDenoiser(clips, schedule, kind, frames, shown, tells)

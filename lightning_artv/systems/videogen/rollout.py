@@ -6,27 +6,24 @@ the number of clips.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lightning_artv.diffusion.augment import augment
-from lightning_artv.diffusion.guidance import branches, combine
-from lightning_artv.diffusion.noise import Generators, randn
-from lightning_artv.diffusion.samplers import Denoise, Sampled
+from lightning_artv.diffusion.noise import randn
+from lightning_artv.diffusion.samplers import Sampled
 from lightning_artv.errors import UserError
 from lightning_artv.systems.base import DenoisingStep, Observer, Request
 from lightning_artv.systems.videogen.cascade import doubled, resized
-from lightning_artv.systems.videogen.denoiser import StageConditions, StageDenoiser
+from lightning_artv.systems.videogen.clip import make_clip
+from lightning_artv.systems.videogen.denoiser import StageConditions
 from lightning_artv.systems.videogen.interpolation import frames_after
 from lightning_artv.systems.videogen.parts import DecodesClips, Doubles
 from lightning_artv.systems.videogen.settings import VideoGenSampling
-
-if TYPE_CHECKING:
-    from lightning_artv.systems.videogen.system import Stage
+from lightning_artv.systems.videogen.stage import Stage
 
 PASSES = 3
 """Of temporal super-resolution, where there is one: 16 -> 31 -> 61 -> 121 frames."""
@@ -153,7 +150,12 @@ class _Rollout:
             conditions = StageConditions(text, fps, reference, lower, level)
             observe = self._observe(start)
             latents = make_clip(
-                stage, conditions, null_text, self.settings, self.request.generators, observe
+                stage.denoiser,
+                conditions,
+                null_text,
+                self.settings,
+                self.request.generators,
+                observe,
             )
             if self.settings.keep_reference and picture is not None:
                 latents[:, 0] = reference
@@ -190,75 +192,6 @@ class _Rollout:
         if observer is None:
             return None
         return lambda step: observer(DenoisingStep(start, step.index, step.timestep, step.clean))
-
-
-def make_clip(
-    stage: Stage,
-    conditions: StageConditions,
-    null_text: Tensor,
-    settings: VideoGenSampling,
-    generators: Generators,
-    observe: Callable[[Sampled], None] | None = None,
-) -> Tensor:
-    """Clean latents `[B, T, C, h, w]` of one stage.
-
-    Args:
-        stage: the base where `conditions` have no `lower`.
-        conditions: of the clips; a `lower` without `level` has no noise.
-        null_text: tokens of no text.
-        settings: of sampling.
-        generators: one per clip.
-        observe: called after each denoising step.
-    """
-    denoiser, lower, level = stage.denoiser, conditions.lower, conditions.level
-    if lower is not None and level is None:
-        level = torch.zeros(len(lower), dtype=torch.int64, device=lower.device)
-        conditions = replace(conditions, level=level)
-    guidance = settings.guidance if lower is None else settings.upper.guidance
-    denoise = _guided(denoiser, conditions, null_text, guidance.weights())
-    shape = (denoiser.clip_frames, *conditions.reference.shape[1:])
-    noise = randn(generators, shape, conditions.reference.device)
-    solver = settings.solver(stage=0 if lower is None else 1)
-    return solver.sample(denoise, noise, denoiser.schedule, generators, observe)
-
-
-def _guided(
-    denoiser: StageDenoiser,
-    conditions: StageConditions,
-    null_text: Tensor,
-    weights: Mapping[str, float],
-) -> Denoise:
-    """The denoiser under guidance: all branches in one batched call."""
-    names = branches(weights)
-    parts = [_without(conditions, name, null_text) for name in names]
-    encoded = denoiser.encode(_stacked(parts))
-
-    def denoise(y_t: Tensor, t: int) -> Tensor:
-        stacked = torch.cat([y_t] * len(names))
-        timesteps = torch.full((len(stacked),), t, device=y_t.device)
-        return combine(denoiser.denoise(stacked, timesteps, encoded).clean, weights)
-
-    return denoise
-
-
-def _without(conditions: StageConditions, name: str | None, null_text: Tensor) -> StageConditions:
-    if name == "text":
-        return replace(conditions, text=null_text)
-    if name == "reference":
-        return replace(conditions, reference=torch.zeros_like(conditions.reference))
-    return conditions
-
-
-def _stacked(parts: Sequence[StageConditions]) -> StageConditions:
-    lower = [part.lower for part in parts if part.lower is not None]
-    level = [part.level for part in parts if part.level is not None]
-    return StageConditions(
-        torch.cat([part.text for part in parts]),
-        torch.cat([part.fps for part in parts]),
-        torch.cat([part.reference for part in parts]),
-        torch.cat(lower) if lower else None,
-        torch.cat(level) if level else None,
-    )
 
 
 def _prompts(request: Request, frame: int) -> tuple[str, ...]:

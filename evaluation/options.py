@@ -27,7 +27,7 @@ INPUTS: dict[str, dict[str, str]] = {
     "report": _RESULTS,
     "shapes": {"checkpoint": "checkpoint"},
     "tsr": {"checkpoint": "checkpoint", "data": "folder of videos"},
-    "decoder": {"checkpoint": "checkpoint", "data": "folder of videos"},
+    "decoder": {"checkpoint": "checkpoint", "beside": "checkpoint", "data": "folder of videos"},
     "ablations": {"config": "configuration file"},
     "ablations-report": _GRID,
     "ablations-shots": _GRID,

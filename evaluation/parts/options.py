@@ -18,8 +18,13 @@ def add_commands(command: AddCommand) -> None:
     _shared(tsr, "a checkpoint of temporal super-resolution")
     add = tsr.add_argument
     add("--gaps", nargs="+", type=positive, default=[1, 2, 4, 8], metavar="N", help="1 2 4 8")
-    add("--shown", type=positive, default=4, metavar="N", help="clips in middle.gif (default: 4)")
     add_set(tsr, "NAME=VALUE", "change a setting of the refiner: steps=0 band=8 ...")
+
+    decoder = command("decoder", "measure a video decoder beside the image decoder")
+    _shared(decoder, "a checkpoint of a video decoder")
+    add = decoder.add_argument
+    add("--frames", type=positive, default=16, metavar="N", help="of each clip (default: 16)")
+    add("--beside", type=Path, metavar="CKPT", help="another decoder to compare with")
 
 
 def _shared(parser: argparse.ArgumentParser, checkpoint: str) -> None:
@@ -29,6 +34,7 @@ def _shared(parser: argparse.ArgumentParser, checkpoint: str) -> None:
     add("--data", type=Path, help="folder of videos (default: held-out worlds)")
     add("--clips", type=positive, default=64, metavar="N", help="worlds (default: 64)")
     add("--windows", type=positive, default=3, metavar="N", help="places a video (default: 3)")
+    add("--shown", type=positive, default=4, metavar="N", help="clips shown (default: 4)")
     add("--size", type=size, metavar="HxW", help="in pixels (default: as trained)")
     add("--seed", type=int, default=0, help="seed of the noise (default: 0)")
     add("--device", default="auto", help=DEVICE_HELP)

@@ -160,6 +160,10 @@ class VideoDecoder(Trainable):
             self.autoencoder.vae, self.decoder, self.joins, self.autoencoder.batch
         )
 
+    def decode_clip(self, latents: Tensor, before: Tensor | None = None) -> Tensor:
+        """Clips' latents to uint8 pixels; see `Autoencoder.decode_clip`."""
+        return self.video_autoencoder().decode_clip(latents, before)
+
     def loss(self, batch: VideoBatch, generators: Generators) -> LossOutput:
         """How far decoded clips are from the clean ones.
 

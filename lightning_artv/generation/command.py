@@ -30,10 +30,10 @@ from lightning_artv.generation.videos import (
 )
 from lightning_artv.media import read_image
 from lightning_artv.networks.preview import load_tiny, previewing
-from lightning_artv.pipelines.loading import load_system
+from lightning_artv.pipelines.composing import load_model
 from lightning_artv.progress import Progress
 from lightning_artv.systems.artv.flags import given_settings
-from lightning_artv.systems.base import SamplingSettings, VideoSystem
+from lightning_artv.systems.base import SamplingSettings, VideoModel
 from lightning_artv.systems.settings import with_settings
 
 SIGNALS = ("SIGTERM", "SIGHUP")
@@ -49,12 +49,14 @@ def run(options: argparse.Namespace) -> int:
     with ended_by_signals(), ExitStack() as ended:
         videos = plan(options)
         device = choose_device(options.device)
-        system = load_system(options.checkpoint, options.weights, device)
+        system = load_model(options.checkpoint, options.weights, device)
+        if system.note:
+            print(f"note: {system.note}", file=sys.stderr)
         tiny = None if options.preview is None else load_tiny(options.preview)
         ended.enter_context(previewing(system, tiny))
         size = video_size(system, options.size)
-        fps = options.fps if options.fps is not None else video_fps(system)
         settings = with_settings(system.sampling, given_settings(options, options.changes))
+        fps = options.fps if options.fps is not None else video_fps(system, settings)
         image = read_image(options.image, size) if options.image else None
         common = _common_record(options, system, size, fps, settings, image, device)
         requests = _requests(videos, options.seed, image, common)
@@ -90,7 +92,7 @@ def ended_by_signals() -> Iterator[None]:
 
 def _common_record(
     options: argparse.Namespace,
-    system: VideoSystem,
+    system: VideoModel,
     size: tuple[int, int],
     fps: float,
     settings: SamplingSettings,
@@ -150,7 +152,7 @@ def _not_there(requests: Sequence[VideoRequest], overwrite: bool) -> list[VideoR
 
 def _make(
     options: argparse.Namespace,
-    system: VideoSystem,
+    system: VideoModel,
     requests: Sequence[VideoRequest],
     size: tuple[int, int],
     fps: float,

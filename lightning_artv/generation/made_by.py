@@ -15,7 +15,7 @@ from lightning_artv.errors import UserError
 from lightning_artv.files import parse_json
 from lightning_artv.media.writing import record_path
 from lightning_artv.networks.pretrained import sha256_of
-from lightning_artv.systems.base import VideoSystem
+from lightning_artv.systems.base import VideoModel
 
 _LONGEST = 40
 """Characters of a value that is told; of a longer one, only that it differs."""
@@ -56,7 +56,7 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def system_digest(system: VideoSystem) -> str:
+def system_digest(system: VideoModel) -> str:
     """sha256 of all weights, the frozen ones too, and of how the system was configured."""
     weights = tensors_digest(system.state_dict())
     return hashlib.sha256(f"{weights}\n{system.origin.description}".encode()).hexdigest()

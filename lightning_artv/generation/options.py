@@ -26,8 +26,10 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--checkpoint",
         required=True,
+        nargs="+",
         metavar="C",
-        help="a checkpoint that `lightning fit` wrote, or a folder that `lightning export` did",
+        help="a checkpoint that `lightning fit` wrote, or a folder that `lightning export` did; or "
+        "the checkpoints of a system's parts",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--prompt", metavar="P", help="what the video shows")
@@ -46,7 +48,8 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     first = parser.add_mutually_exclusive_group()
     first.add_argument("--image", metavar="F", help="the first frame; default: made from the text")
-    first.add_argument("--first-frame-model", metavar="ID", help="diffusers text-to-image pipeline")
+    names = ("--first-frame-model", "--reference-model")
+    first.add_argument(*names, metavar="ID", help="diffusers text-to-image pipeline")
     add("--output", required=True, metavar="OUT", help="x.mp4, x.gif, or a folder")
     add(
         "--overwrite",

@@ -17,7 +17,7 @@ from lightning_artv.errors import UserError
 from lightning_artv.generation.made_by import to_json
 from lightning_artv.generation.storyboard import Shot
 from lightning_artv.media import FrameWriter, Picture, open_writer, partial_path, picture
-from lightning_artv.systems.base import SamplingSettings, Segment, VideoSystem
+from lightning_artv.systems.base import SamplingSettings, Segment, VideoModel
 
 DEFAULT_FPS = 8.0
 
@@ -45,7 +45,7 @@ class VideoRequest:
 
 
 def generate_video(
-    system: VideoSystem,
+    system: VideoModel,
     prompt: str | Sequence[Shot],
     output: str | Path,
     frames: int = 16,
@@ -75,15 +75,16 @@ def generate_video(
         UserError: a size that the system cannot make, or an image or output that cannot be used.
     """
     size = video_size(system, size)
+    fps = fps or video_fps(system, settings)
     shots = (Shot(prompt, frames),) if isinstance(prompt, str) else tuple(prompt)
     first = None if image is None else picture(image, size)
     request = VideoRequest(shots, Path(output), seed, first)
-    generate_videos(system, [request], size, fps or video_fps(system), settings, on_frame)
+    generate_videos(system, [request], size, fps, settings, on_frame)
     return Path(output)
 
 
 def generate_videos(
-    system: VideoSystem,
+    system: VideoModel,
     requests: Sequence[VideoRequest],
     size: tuple[int, int],
     fps: float,
@@ -132,7 +133,7 @@ def _tell_kept(writer: FrameWriter, total: int) -> None:
         print(f"{count} are finished and kept in {kept}.", file=sys.stderr, flush=True)
 
 
-def video_size(system: VideoSystem, size: tuple[int, int] | None) -> tuple[int, int]:
+def video_size(system: VideoModel, size: tuple[int, int] | None) -> tuple[int, int]:
     """`size`, or the trained one, checked.
 
     Raises:
@@ -153,9 +154,9 @@ def video_size(system: VideoSystem, size: tuple[int, int] | None) -> tuple[int, 
     return size
 
 
-def video_fps(system: VideoSystem) -> float:
-    """The frame rate that the system was trained at, or 8."""
-    return system.origin.fps or DEFAULT_FPS
+def video_fps(system: VideoModel, settings: SamplingSettings | None = None) -> float:
+    """The frame rate of what the system makes, or 8."""
+    return system.frame_rate(settings or system.sampling) or DEFAULT_FPS
 
 
 def in_bfloat16(device: torch.device, precision: str) -> bool:

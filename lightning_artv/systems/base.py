@@ -39,6 +39,7 @@ __all__ = [
     "SamplingSettings",
     "Segment",
     "Trainable",
+    "VideoModel",
     "VideoSystem",
 ]
 
@@ -284,6 +285,10 @@ class Generative(ABC):
         self.check(request)
         return self.frames(request, observer)
 
+    def frame_rate(self, settings: SamplingSettings) -> float | None:
+        """Frames per second of what is generated with these settings; None where nobody says it."""
+        return self.origin.fps
+
     def recorder(self) -> Recorder | None:
         """A new observer for `generate`; None in a system that has nothing to show of denoising."""
         return None
@@ -310,5 +315,9 @@ class Generative(ABC):
         return factor * batch.frames.shape[-2], factor * batch.frames.shape[-1]
 
 
-class VideoSystem(Trainable, Generative):
+class VideoModel(nn.Module, Generative):
+    """A text-to-video model, trained as one or composed of parts."""
+
+
+class VideoSystem(Trainable, VideoModel):
     """A trainable text-to-video model: networks, schedule and the paper's rules; no Lightning."""

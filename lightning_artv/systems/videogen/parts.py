@@ -7,11 +7,14 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from lightning_artv.diffusion.noise import Generators
+from lightning_artv.networks.autoencoder import Autoencoder
 
 
 @runtime_checkable
 class Doubles(Protocol):
     """Temporal super-resolution, part `tsr`."""
+
+    autoencoder: Autoencoder
 
     def double(self, latents: Tensor, generators: Generators) -> Tensor:
         """Latents of clips `[B, T, C, h, w]` to those of 2T - 1 frames; one generator per clip."""
@@ -20,8 +23,10 @@ class Doubles(Protocol):
 
 @runtime_checkable
 class DecodesClips(Protocol):
-    """A video decoder, part `decoder`; every autoencoder is one."""
+    """A video decoder, part `decoder`."""
 
-    def decode_clip(self, latents: Tensor, before: Tensor | None = None) -> Tensor:
-        """Latents of clips `[B, F, C, h, w]` to uint8 pixels `[B, F, 3, H, W]`."""
+    autoencoder: Autoencoder
+
+    def video_autoencoder(self) -> Autoencoder:
+        """The autoencoder with this decoder, whose `decode_clip` sees frames together."""
         ...

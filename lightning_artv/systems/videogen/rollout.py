@@ -16,12 +16,14 @@ from lightning_artv.diffusion.augment import augment
 from lightning_artv.diffusion.noise import randn
 from lightning_artv.diffusion.samplers import Sampled
 from lightning_artv.errors import UserError
+from lightning_artv.networks.autoencoder import Autoencoder
+from lightning_artv.networks.text_encoder import TextEncoder
 from lightning_artv.systems.base import DenoisingStep, Observer, Request
 from lightning_artv.systems.videogen.cascade import doubled, resized
 from lightning_artv.systems.videogen.clip import make_clip
 from lightning_artv.systems.videogen.denoiser import StageConditions
 from lightning_artv.systems.videogen.interpolation import frames_after
-from lightning_artv.systems.videogen.parts import DecodesClips, Doubles
+from lightning_artv.systems.videogen.parts import Doubles
 from lightning_artv.systems.videogen.settings import VideoGenSampling
 from lightning_artv.systems.videogen.stage import Stage
 
@@ -35,13 +37,13 @@ class Parts:
 
     Attributes:
         stages: the base and those above it, in order.
-        decoder: latents to frames; an image decoder where no video decoder is there.
+        decoder: its `decode_clip` makes frames of latents.
         tsr: temporal super-resolution, or None.
         has_decoder: whether `decoder` is a video decoder.
     """
 
     stages: tuple[Stage, ...]
-    decoder: DecodesClips
+    decoder: Autoencoder
     tsr: Doubles | None = None
     has_decoder: bool = False
 
@@ -120,7 +122,6 @@ class _Rollout:
         self.request, self.settings, self.observer = request, settings, observer
         self.parts = replace(parts, stages=parts.stages[: settings.stages])
         self.device = next(parts.stages[0].denoiser.parameters()).device
-        self.text_encoder = parts.stages[0].text_encoder
         self.autoencoder = parts.stages[0].autoencoder
 
     @torch.no_grad()
@@ -140,11 +141,11 @@ class _Rollout:
     def _clip(self, picture: Tensor | None, start: int) -> Tensor:
         """Frames `[B, F, 3, H, W]` of a clip that begins at frame `start` with the picture."""
         videos = len(self.request.generators)
-        text = self.text_encoder(list(_prompts(self.request, start + bool(start))))
-        null_text = self.text_encoder([""] * videos)
+        tokens = self._tokens(_prompts(self.request, start + bool(start)))
         latents: Tensor | None = None
         for index, stage in enumerate(self.parts.stages):
             reference = self._reference(picture, index)
+            text, null_text = tokens[stage.text_encoder]
             lower, level = self._lower(stage, latents)
             fps = torch.full((videos,), self.settings.fps, device=self.device)
             conditions = StageConditions(text, fps, reference, lower, level)
@@ -167,6 +168,11 @@ class _Rollout:
         if self.settings.keep_reference and picture is not None:
             clip[:, 0] = picture
         return clip
+
+    def _tokens(self, prompts: tuple[str, ...]) -> dict[TextEncoder, tuple[Tensor, Tensor]]:
+        """Tokens of the prompts and of no text, by each text encoder that there is."""
+        encoders = {stage.text_encoder for stage in self.parts.stages}
+        return {e: (e(list(prompts)), e([""] * len(prompts))) for e in encoders}
 
     def _reference(self, picture: Tensor | None, stage: int) -> Tensor:
         """The picture's latents `[B, C, h, w]` at a stage's size; zeros for none."""

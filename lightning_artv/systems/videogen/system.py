@@ -10,7 +10,7 @@ from lightning_artv.batch import VideoBatch
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
 from lightning_artv.networks.unet import UNetSource
-from lightning_artv.systems.base import Observer, Request
+from lightning_artv.systems.base import Observer, Request, SamplingSettings
 from lightning_artv.systems.latent import LatentSystem
 from lightning_artv.systems.videogen.denoiser import DenoiserOptions, StageDenoiser, build_denoiser
 from lightning_artv.systems.videogen.rollout import Parts, check, rollout, went_without
@@ -53,6 +53,11 @@ class Base(Stage, LatentSystem[StageDenoiser]):
     def note(self) -> str:
         """What is missing for the whole of VideoGen."""
         return went_without(self._parts())
+
+    def frame_rate(self, settings: SamplingSettings) -> float | None:
+        """The rate that the base is asked for."""
+        assert isinstance(settings, VideoGenSampling)
+        return settings.fps
 
     def given(self, batch: VideoBatch) -> Tensor | None:
         """The clips' first frames."""

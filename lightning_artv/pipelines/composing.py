@@ -1,0 +1,62 @@
+"""A model of one checkpoint or exported folder, or of the checkpoints of a system's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from lightning_artv.checkpoints.file import Weights, load_part
+from lightning_artv.errors import UserError
+from lightning_artv.pipelines.loading import is_exported, load_system
+from lightning_artv.systems.base import Trainable, VideoModel
+
+
+def load_model(
+    paths: Sequence[str | Path],
+    weights: Weights = "ema",
+    device: str | torch.device = "cpu",
+    trusted_packages: Sequence[str] = (),
+) -> VideoModel:
+    """A model ready to generate.
+
+    Args:
+        paths: of one checkpoint or exported folder, or of the checkpoints of parts, in any order.
+        weights: the averaged weights (`ema`) or the `raw` ones.
+        device: where it goes.
+        trusted_packages: packages besides `lightning_artv` whose classes a checkpoint may name.
+
+    Raises:
+        UserError: nothing that can be used, or parts that do not belong together.
+        MissingWeightsError: weights that a checkpoint names are not there.
+    """
+    if len(paths) == 1:
+        return load_system(paths[0], weights, device, trusted_packages)
+    parts: dict[str, Trainable] = {}
+    for path in map(str, paths):
+        if is_exported(path):
+            raise UserError(f"'{path}' is an exported folder, which is whole: give it alone.")
+        if path in parts:
+            raise UserError(f"'{path}' is given twice: give each part once.")
+        parts[path] = load_part(path, weights, device, trusted_packages)
+    return compose(parts).to(device).eval()
+
+
+def compose(parts: dict[str, Trainable]) -> VideoModel:
+    """The whole that parts name; each under a name for messages.
+
+    Raises:
+        UserError: parts that do not belong together, or of which none names a whole.
+    """
+    alone = [name for name, part in parts.items() if part.part == "whole"]
+    if alone:
+        kind = type(parts[alone[0]]).__name__
+        raise UserError(f"'{alone[0]}' holds all of {kind}, which has no parts: give it alone.")
+    wholes = sorted({part.whole for part in parts.values() if part.whole is not None})
+    if len(wholes) != 1:
+        raise UserError("The checkpoints are of no parts that make videos: give a base among them.")
+    module, _, name = wholes[0].rpartition(".")
+    whole: VideoModel = getattr(import_module(module), name).compose(parts)
+    return whole

@@ -16,13 +16,22 @@ if TYPE_CHECKING:
     from lightning_artv.generation.videos import Shot, generate_video
     from lightning_artv.pipelines.artv import ARTVPipeline
     from lightning_artv.pipelines.loading import load_system
+    from lightning_artv.pipelines.videogen import VideoGenPipeline
     from lightning_artv.pipelines.vidrd import VidRDPipeline
 
-__all__ = ["ARTVPipeline", "Shot", "VidRDPipeline", "generate_video", "load_system"]
+__all__ = [
+    "ARTVPipeline",
+    "Shot",
+    "VidRDPipeline",
+    "VideoGenPipeline",
+    "generate_video",
+    "load_system",
+]
 
 _HOME = {
     "ARTVPipeline": "lightning_artv.pipelines.artv",
     "VidRDPipeline": "lightning_artv.pipelines.vidrd",
+    "VideoGenPipeline": "lightning_artv.pipelines.videogen",
     "Shot": "lightning_artv.generation.videos",
     "generate_video": "lightning_artv.generation.videos",
     "load_system": "lightning_artv.pipelines.loading",

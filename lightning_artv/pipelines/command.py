@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,16 +15,16 @@ from lightning_artv.checkpoints.file import (
     CONFIG_KEY,
     EMA_KEY,
     Weights,
-    load_system,
     read_checkpoint,
 )
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import atomic_path, writing_to
 from lightning_artv.networks.pretrained import without_bars
 from lightning_artv.pipelines.card import write_card
+from lightning_artv.pipelines.composing import load_model
 from lightning_artv.pipelines.folder import INDEX
 from lightning_artv.pipelines.loading import is_exported, load_pipeline
-from lightning_artv.systems.base import VideoSystem
+from lightning_artv.systems.base import VideoModel
 
 if TYPE_CHECKING:  # diffusers takes long to import
     from lightning_artv.pipelines.stored import StoredPipeline
@@ -42,13 +43,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def export(
-    checkpoint: str | Path, output: str | Path, weights: Weights = "ema", overwrite: bool = False
+    checkpoint: str | Path | Sequence[str | Path],
+    output: str | Path,
+    weights: Weights = "ema",
+    overwrite: bool = False,
 ) -> Path:
     """Write a checkpoint's model into the folder `output`, whole or not at all, and return it.
 
     Args:
         checkpoint: that `lightning fit` wrote; or a folder that an export wrote, perhaps of an
-            earlier version, to be written anew.
+            earlier version, to be written anew; or the checkpoints of a system's parts.
         output: a new or empty folder.
         weights: the averaged weights (`ema`) or the `raw` ones.
         overwrite: replace an `output` that an export wrote before.
@@ -60,7 +64,8 @@ def export(
     without_bars()
     output = Path(os.path.abspath(output))
     _check_output(output, overwrite)
-    pipeline = pipeline_of(checkpoint, weights)
+    paths = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
+    pipeline = pipeline_of(paths, weights)
     with atomic_path(output) as temporary:
         with writing_to(output):
             pipeline.save_pretrained(temporary)
@@ -73,21 +78,24 @@ def export(
     return output
 
 
-def pipeline_of(checkpoint: str | Path, weights: Weights) -> StoredPipeline:
-    """The diffusers pipeline of a checkpoint or of an exported folder.
+def pipeline_of(paths: Sequence[str | Path], weights: Weights) -> StoredPipeline:
+    """The diffusers pipeline of a checkpoint, of those of parts, or of an exported folder.
 
     Raises:
         UserError: nothing that can be used, or a system that has no pipeline.
         MissingWeightsError: weights that a checkpoint names, or a part of a folder, are not there.
     """
-    if is_exported(checkpoint):
-        return load_pipeline(checkpoint, weights)
-    system = load_system(checkpoint, weights)
-    record = training_record(read_checkpoint(checkpoint), weights)
+    if len(paths) == 1 and is_exported(paths[0]):
+        return load_pipeline(paths[0], weights)
+    system = load_model(paths, weights)
+    records = [training_record(read_checkpoint(path), weights) for path in paths]
+    # by class, whatever their order: the base before what is built on it
+    record, *others = sorted(records, key=lambda one: json.dumps(one["system"], sort_keys=True))
+    record |= {"parts": others} if others else {}
     return pipeline_class(system).from_system(system, record)
 
 
-def pipeline_class(system: VideoSystem) -> type[StoredPipeline]:
+def pipeline_class(system: VideoModel) -> type[StoredPipeline]:
     """The diffusers pipeline that a system is exported as.
 
     Raises:

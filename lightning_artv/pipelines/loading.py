@@ -17,7 +17,7 @@ from lightning_artv.checkpoints.sharded import is_sharded
 from lightning_artv.errors import CorruptWeightsError, UserError
 from lightning_artv.networks.pretrained import without_bars
 from lightning_artv.pipelines.folder import INDEX, read_index
-from lightning_artv.systems.base import Trainable, VideoSystem
+from lightning_artv.systems.base import Trainable, VideoModel
 
 if TYPE_CHECKING:  # diffusers takes long to import, and a checkpoint may need nothing of it
     from lightning_artv.pipelines.stored import StoredPipeline
@@ -28,7 +28,7 @@ def load_system(
     weights: Weights = "ema",
     device: str | torch.device = "cpu",
     trusted_packages: Sequence[str] = (),
-) -> VideoSystem:
+) -> VideoModel:
     """The system of a checkpoint or of an exported folder, in evaluation mode, ready to generate.
 
     Args:

@@ -16,7 +16,8 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--checkpoint", required=True, metavar="C", help="a checkpoint that `lightning fit` wrote")
+    help_ = "a checkpoint that `lightning fit` wrote, or those of a system's parts"
+    add("--checkpoint", required=True, nargs="+", metavar="C", help=help_)
     add("--output", required=True, metavar="DIR", help="the folder to make")
     add("--weights", choices=["ema", "raw"], default="ema", help="which weights (default ema)")
     add("--overwrite", action="store_true", help="replace a folder that an export wrote before")

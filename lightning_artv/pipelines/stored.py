@@ -26,7 +26,7 @@ from lightning_artv.pipelines.folder import (
     variant_of,
     write_checksums,
 )
-from lightning_artv.systems.base import Origin, VideoSystem
+from lightning_artv.systems.base import Origin, VideoModel
 
 FAILURES = (
     *(OSError, ValueError, RuntimeError, KeyError, TypeError),
@@ -73,7 +73,7 @@ class StoredPipeline(DiffusionPipeline):
 
     @classmethod
     def from_system(
-        cls: type[Stored], system: VideoSystem, training: Mapping[str, Any] | None = None
+        cls: type[Stored], system: VideoModel, training: Mapping[str, Any] | None = None
     ) -> Stored:
         """A pipeline of a system's networks; tensors are shared.
 
@@ -86,7 +86,7 @@ class StoredPipeline(DiffusionPipeline):
         """
         raise NotImplementedError
 
-    def to_system(self) -> VideoSystem:
+    def to_system(self) -> VideoModel:
         """The system of these parts."""
         raise NotImplementedError
 

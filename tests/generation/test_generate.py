@@ -22,6 +22,7 @@ from lightning_artv.generation.options import build_parser, slug
 from lightning_artv.generation.storyboard import Shot, read_prompts, read_storyboard
 from lightning_artv.generation.videos import autocast, video_size
 from lightning_artv.media import read_video
+from lightning_artv.pipelines.composing import load_model
 from lightning_artv.progress import Progress
 from lightning_artv.systems.artv.flags import given_settings
 from lightning_artv.systems.artv.settings import ARTVSampling, Guidance
@@ -48,10 +49,10 @@ def write_checkpoint(path: Path, **changes: Any) -> Path:
 def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkpoint whose stub system the command line trusts."""
 
-    def trusting(path: str, weights: Any, device: Any) -> Any:
-        return load_system(path, weights, device, trusted_packages=["stub_system"])
+    def trusting(paths: list[str], weights: Any, device: Any) -> Any:
+        return load_model(paths, weights, device, trusted_packages=["stub_system"])
 
-    monkeypatch.setattr(generate, "load_system", trusting)
+    monkeypatch.setattr(generate, "load_model", trusting)
     return write_checkpoint(tmp_path / "stub.ckpt")
 
 

@@ -220,7 +220,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/..", sys.argv[1] + "/../training"]
-from test_generate import StubSystem, generate, load_system, run
+from test_generate import StubSystem, generate, load_model, run
 real = StubSystem.generate
 def killed(*arguments, **options):
     for index, frame in enumerate(real(*arguments, **options)):
@@ -228,7 +228,7 @@ def killed(*arguments, **options):
             os.kill(os.getpid(), signal.SIGKILL)
         yield frame
 StubSystem.generate = killed
-generate.load_system = lambda *of: load_system(*of, trusted_packages=["stub_system"])
+generate.load_model = lambda *of: load_model(*of, trusted_packages=["stub_system"])
 run(Path(sys.argv[2]), "--prompt", "p", "--frames", "64", "--output", sys.argv[3])
 """
 
@@ -304,7 +304,7 @@ def test_the_next_run_takes_the_place_of_an_unfinished_video(
 ) -> None:
     arguments = ["--prompts", prompts, "--frames", "3", "--output", tmp_path / "out"]
     with monkeypatch.context() as patched:
-        patched.setattr(generate, "load_system", generate.load_system)
+        patched.setattr(generate, "load_model", generate.load_model)
         at_frame(2, patched, lambda: fail(KeyboardInterrupt()))
         assert run(checkpoint, *arguments) == 130
     kept = ["0000-a-cat.partial.mp4", "0001-another.partial.mp4"]

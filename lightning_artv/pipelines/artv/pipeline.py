@@ -34,7 +34,7 @@ from lightning_artv.pipelines.stored import StoredPipeline, VideoPipelineOutput
 from lightning_artv.systems.artv.figures import MaskedStep
 from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.artv.system import ARTV
-from lightning_artv.systems.base import DenoisingStep, Segment, VideoSystem
+from lightning_artv.systems.base import DenoisingStep, Segment, VideoModel
 from lightning_artv.systems.settings import with_settings
 
 OnStep = Callable[["ARTVPipeline", int, int, dict[str, Any]], object]
@@ -127,7 +127,7 @@ class ARTVPipeline(StoredPipeline):
 
     @classmethod
     def from_system(
-        cls, system: VideoSystem, training: Mapping[str, Any] | None = None
+        cls, system: VideoModel, training: Mapping[str, Any] | None = None
     ) -> ARTVPipeline:
         """A pipeline of a system's networks, such as `load_system`'s; tensors are shared.
 

@@ -34,7 +34,7 @@ from lightning_artv.pipelines.schedulers import (
 )
 from lightning_artv.pipelines.stored import StoredPipeline, VideoPipelineOutput
 from lightning_artv.pipelines.vidrd.components import TemporalLayers, plain_unet
-from lightning_artv.systems.base import Segment, VideoSystem
+from lightning_artv.systems.base import Segment, VideoModel
 from lightning_artv.systems.settings import with_settings
 from lightning_artv.systems.vidrd.denoiser import VidRDDenoiser
 from lightning_artv.systems.vidrd.settings import Guidance, VidRDSampling, VidRDTraining
@@ -118,7 +118,7 @@ class VidRDPipeline(StoredPipeline):
 
     @classmethod
     def from_system(
-        cls, system: VideoSystem, training: Mapping[str, Any] | None = None
+        cls, system: VideoModel, training: Mapping[str, Any] | None = None
     ) -> VidRDPipeline:
         """A pipeline of a system's networks, such as `load_system`'s; tensors are shared.
 

@@ -1,0 +1,314 @@
+"""VideoGen as a diffusers pipeline; the frames are made by our own rollout."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
+
+import diffusers
+import torch
+from diffusers import SchedulerMixin, UNet2DConditionModel
+from transformers import CLIPTokenizer
+
+from lightning_artv.errors import UserError
+from lightning_artv.media import Picture
+from lightning_artv.networks.clip_unet import ClipUNet
+from lightning_artv.networks.text_encoder import TextEncoder
+from lightning_artv.pipelines import inputs
+from lightning_artv.pipelines.card import About
+from lightning_artv.pipelines.parts import (
+    TextModel,
+    Vae,
+    autoencoder_from,
+    text_encoder_from,
+    text_parts_of,
+    vae_of,
+)
+from lightning_artv.pipelines.schedulers import (
+    SAID,
+    sampling_from,
+    schedule_from,
+    scheduler_for,
+)
+from lightning_artv.pipelines.stored import StoredPipeline, VideoPipelineOutput
+from lightning_artv.pipelines.videogen.components import StageLayers, plain_unet
+from lightning_artv.systems.base import Origin, Segment, VideoModel
+from lightning_artv.systems.settings import with_settings
+from lightning_artv.systems.videogen.denoiser import StageDenoiser
+from lightning_artv.systems.videogen.settings import Guidance, UpperSampling, VideoGenSampling
+from lightning_artv.systems.videogen.stage import Cascade, Stage
+from lightning_artv.systems.videogen.system import Base
+from lightning_artv.systems.videogen.video import VideoGen
+
+SUFFIXES = ("", "_2", "_3")
+"""Of the names of each stage's parts."""
+
+
+class VideoGenPipeline(StoredPipeline):
+    """A picture and a text to video: `from_pretrained`, `save_pretrained`, `to`, a call.
+
+    `unet`, `vae`, `text_encoder`, `tokenizer` and `scheduler` are Stable Diffusion's classes; what
+    a stage has beside its image model is `temporal`, in the U-Net only while frames are made. Parts
+    whose names end in `_2` and `_3` are those of the stages above the base.
+
+    Args:
+        vae: AutoencoderKL, or a `PixelUnshuffleVAE`.
+        text_encoder: CLIPTextModel, or a `ByteTextModel`, which needs no tokenizer.
+        tokenizer: CLIPTokenizer or None.
+        unet, unet_2, unet_3: the image models; None above the last stage.
+        temporal, temporal_2, temporal_3: what makes them stages.
+        text_encoder_2, text_encoder_3: of a stage that was trained with its own; None for the
+            base's.
+        scheduler: noise schedule and sampler: DDIM or DPM-Solver++ (2M).
+        stages: of each stage its settings, as plain data.
+        sampling: the defaults of a call.
+        frame_size: height and width of the last stage.
+        fps: frames per second that the base was trained at.
+        training: what the model card tells of the training.
+    """
+
+    about = About(
+        "VideoGen", "A picture and a text to video, enlarged in stages (Li et al., VideoGen)."
+    )
+    parts = "lightning_artv.pipelines.videogen.components"
+
+    _optional_components = [  # noqa: RUF012
+        *("tokenizer", "unet_2", "unet_3", "temporal_2", "temporal_3"),
+        *("text_encoder_2", "text_encoder_3"),
+    ]
+    _checked_parts = ("unet", "temporal", "unet_2", "temporal_2", "unet_3", "temporal_3")
+
+    def __init__(
+        self,
+        vae: Vae,
+        text_encoder: TextModel,
+        tokenizer: CLIPTokenizer | None,
+        unet: UNet2DConditionModel,
+        temporal: StageLayers,
+        scheduler: SchedulerMixin,
+        unet_2: UNet2DConditionModel | None = None,
+        temporal_2: StageLayers | None = None,
+        text_encoder_2: TextModel | None = None,
+        unet_3: UNet2DConditionModel | None = None,
+        temporal_3: StageLayers | None = None,
+        text_encoder_3: TextModel | None = None,
+        stages: list[dict[str, Any]] | None = None,
+        sampling: dict[str, Any] | None = None,
+        frame_size: list[int] | None = None,
+        fps: float | None = None,
+        training: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            temporal=temporal,
+            scheduler=scheduler,
+            unet_2=unet_2,
+            temporal_2=temporal_2,
+            text_encoder_2=text_encoder_2,
+            unet_3=unet_3,
+            temporal_3=temporal_3,
+            text_encoder_3=text_encoder_3,
+        )
+        settings = {
+            "stages": stages,
+            "sampling": sampling,
+            "frame_size": frame_size,
+            "fps": fps,
+            "training": training,
+        }
+        first = getattr(temporal, "first_settings", {})
+        settings = {n: first.get(n) if value is None else value for n, value in settings.items()}
+        if not hasattr(temporal, "first_settings"):
+            temporal.first_settings = settings
+        self.register_to_config(**settings)
+
+    @classmethod
+    def from_system(
+        cls, system: VideoModel, training: Mapping[str, Any] | None = None
+    ) -> VideoGenPipeline:
+        """A pipeline of a system's networks; most tensors are shared.
+
+        Raises:
+            UserError: another system than VideoGen, or parts that have no place in a folder.
+        """
+        stages = _stages_of(system)
+        base, channels = stages[0], stages[0].autoencoder.channels
+        modules: dict[str, Any] = {}
+        for suffix, stage in zip(SUFFIXES, stages, strict=False):
+            modules[f"unet{suffix}"] = plain_unet(stage.denoiser.network.unet, channels)
+            modules[f"temporal{suffix}"] = StageLayers.of(stage.denoiser.network, channels)
+            if stage.text_encoder is not base.text_encoder:
+                modules[f"text_encoder{suffix}"] = text_parts_of(stage.text_encoder)[0]
+        tokens, tokenizer = text_parts_of(base.text_encoder)
+        sampling, size = system.sampling, system.origin.size
+        plain = dataclasses.asdict(sampling)
+        return cls(
+            vae=vae_of(base.autoencoder),
+            text_encoder=tokens,
+            tokenizer=tokenizer,
+            scheduler=scheduler_for(base.denoiser.schedule, sampling, _kind(base)),  # type: ignore[arg-type]
+            stages=[_settings_of(stage) for stage in stages],
+            sampling={n: value for n, value in plain.items() if n not in SAID},
+            frame_size=None if size is None else list(size),
+            fps=system.origin.fps,
+            training=None if training is None else dict(training),
+            **modules,
+        )
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        image: Picture | Sequence[Picture] | None = None,
+        num_frames: int = 16,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        settings: Mapping[str, Any] | None = None,
+        num_videos_per_prompt: int = 1,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        seed: int | None = None,
+        output_type: Literal["pil", "np", "pt"] = "pil",
+        return_dict: bool = True,
+    ) -> VideoPipelineOutput | tuple[Any]:
+        """Make one video per prompt; what is None is as the model was trained or configured.
+
+        Args:
+            prompt: one, or a batch.
+            image: the reference picture (of each video, or one for all).
+            num_frames: of each video, any number.
+            height, width: in pixels.
+            num_inference_steps: denoising steps per clip of the base.
+            guidance_scale: of the text in the base, as in other pipelines: 1 is none.
+            settings: other fields of `VideoGenSampling` by name, such as `{"upper.noise": 0}`.
+            num_videos_per_prompt: videos of each prompt, one after the other.
+            generator: one for all, or one per video; each video's noise is seeded from it.
+            seed: instead of generators: video i has seed + i, and is the one that `generate_video`
+                makes.
+            output_type: `pil`, or arrays (`np`) or tensors (`pt`) in [0, 1].
+            return_dict: False for a tuple of the frames.
+
+        Raises:
+            UserError: a request that cannot be served.
+        """
+        inputs.check_output(output_type)
+        prompts = inputs.prompts_of(prompt, num_videos_per_prompt)
+        size = inputs.size_of(height, width, self.config.frame_size)
+        generators = inputs.generators_of(len(prompts), generator, seed)
+        first = inputs.first_frames(image, len(prompts), size)
+        changes = {
+            "steps": num_inference_steps,
+            "guidance.text": None if guidance_scale is None else inputs.text_weight(guidance_scale),
+            **(settings or {}),
+        }
+        given = {name: value for name, value in changes.items() if value is not None}
+        with self._assembled() as system:
+            sampling = with_settings(system.sampling, given)
+            segments = [Segment(prompts, num_frames)]
+            frames = system.generate(segments, generators, size, first, sampling)
+            bar = self.progress_bar(frames, total=num_frames)
+            video = torch.stack([frame.cpu() for frame in bar], dim=1)
+        output = inputs.as_output(video, output_type)
+        return VideoPipelineOutput(output) if return_dict else (output,)
+
+    def to_system(self) -> VideoModel:
+        """The system of these parts, for `generate_video`; the U-Nets are no longer plain."""
+        for unet, temporal in self._networks():
+            temporal.install(unet)
+        return self._assemble()
+
+    def _networks(self) -> list[tuple[UNet2DConditionModel, StageLayers]]:
+        """Of each stage that is there."""
+        pairs = [(getattr(self, f"unet{s}"), getattr(self, f"temporal{s}")) for s in SUFFIXES]
+        return [(unet, temporal) for unet, temporal in pairs if unet is not None]
+
+    @contextmanager
+    def _assembled(self) -> Iterator[VideoModel]:
+        """The system of the current parts, in their precision; then they are as before."""
+        with ExitStack() as stack:
+            for unet, temporal in self._networks():
+                stack.enter_context(temporal.installed(unet))
+            if self.unet.dtype != torch.float32:  # latents stay float32
+                stack.enter_context(torch.autocast(self.device.type, dtype=self.unet.dtype))
+            yield self._assemble()
+
+    def _assemble(self) -> VideoModel:
+        autoencoder = autoencoder_from(self.vae)
+        sampling = sampling_from(self.scheduler, _sampling(self.config.sampling))
+        shared = text_encoder_from(self.text_encoder, self.tokenizer)
+        built: list[Stage] = []
+        for place, (unet, temporal) in enumerate(self._networks()):
+            said = dict(self.config.stages[place])
+            upsampling = said.pop("upsampling", None)
+            network = ClipUNet(unet, temporal.clip)
+            denoiser = StageDenoiser(network, schedule_from(self.scheduler), **said)
+            text = self._text_encoder(SUFFIXES[place], shared)
+            if not place:
+                built.append(Base(denoiser, autoencoder, text, sampling=sampling))
+            else:
+                more = {"doublings": place, "upsampling": upsampling, "sampling": sampling}
+                built.append(Cascade(denoiser, autoencoder, text, **more))
+        base, *above = built
+        assert isinstance(base, Base)
+        whole = VideoGen(base, [stage for stage in above if isinstance(stage, Cascade)])
+        whole.origin = self._origin(stages=self.config.stages)
+        scale = 2 ** len(above)
+        size = whole.origin.size
+        small = None if size is None else (size[0] // scale, size[1] // scale)
+        base.origin = Origin(small, whole.origin.fps)
+        return whole.eval()
+
+    def _text_encoder(self, suffix: str, shared: TextEncoder) -> TextEncoder:
+        own = getattr(self, f"text_encoder{suffix}") if suffix else None
+        return shared if own is None else text_encoder_from(own, self.tokenizer)
+
+
+def _stages_of(system: VideoModel) -> list[Stage]:
+    """Raises:
+    UserError: no VideoGen, or one that a folder has no place for.
+    """
+    if isinstance(system, Base):
+        return [system]
+    if not isinstance(system, VideoGen):
+        raise UserError(f"A system of class {type(system).__name__} is no VideoGen to export.")
+    if system.tsr is not None or system.has_decoder:
+        raise UserError(
+            "A folder holds VideoGen's stages alone so far: export them without the checkpoints of "
+            "temporal super-resolution and decoder."
+        )
+    stages = [system.base, *(stage for stage in system.cascade if isinstance(stage, Cascade))]
+    schedules = [stage.denoiser.schedule.betas for stage in stages]
+    if len(stages) > len(SUFFIXES) or not all(torch.equal(s, schedules[0]) for s in schedules):
+        raise UserError("A folder holds at most 3 stages, all of the same noise schedule.")
+    return stages
+
+
+def _settings_of(stage: Stage) -> dict[str, Any]:
+    """What a stage is besides its networks."""
+    names = ("prediction_type", "clip_frames", "reference", "tells_frame")
+    said = {name: getattr(stage.denoiser, name) for name in names}
+    return {**said, **({"upsampling": stage.upsampling} if isinstance(stage, Cascade) else {})}
+
+
+def _kind(stage: Stage) -> str:
+    return stage.denoiser.prediction_type
+
+
+def _sampling(plain: Mapping[str, Any] | None) -> VideoGenSampling:
+    """Sampling settings from plain data; the rest is the scheduler's."""
+    if plain is None:
+        return VideoGenSampling()
+    upper = plain["upper"]
+    above = UpperSampling(**{**upper, "guidance": Guidance(**upper["guidance"])})
+    return VideoGenSampling(**{**plain, "guidance": Guidance(**plain["guidance"]), "upper": above})
+
+
+# for `DiffusionPipeline.from_pretrained`, which looks there for the class that a folder names
+diffusers.VideoGenPipeline = VideoGenPipeline

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lightning_artv.diffusion.transfer import to_device
+
 Generators = Sequence[torch.Generator]
 """One CPU generator a sample; its noise depends neither on its batch mates nor on the device."""
 
@@ -37,7 +39,7 @@ def randn(
     rows = torch.empty(len(generators), *shape)
     for row, generator in zip(rows, generators, strict=True):
         row.normal_(generator=generator)
-    return rows.to(device=device, dtype=dtype)
+    return to_device(rows, device).to(dtype)
 
 
 def rand(
@@ -48,7 +50,7 @@ def rand(
 ) -> Tensor:
     """Uniform numbers in [0, 1), `[B, *shape]`; row i is drawn from `generators[i]` alone."""
     rows = [torch.rand(tuple(shape), generator=generator) for generator in generators]
-    return _stack(rows, shape, torch.float32).to(device=device, dtype=dtype)
+    return to_device(_stack(rows, shape, torch.float32), device).to(dtype)
 
 
 def randint(
@@ -56,7 +58,7 @@ def randint(
 ) -> Tensor:
     """Uniform integers in [low, high), int64 `[B]`; row i is drawn from `generators[i]` alone."""
     rows = [torch.randint(low, high, (), generator=generator) for generator in generators]
-    return _stack(rows, (), torch.int64).to(device=device)
+    return to_device(_stack(rows, (), torch.int64), device)
 
 
 def _stack(rows: list[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -9,6 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from lightning_artv.diffusion.transfer import to_device
+
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
@@ -96,7 +98,7 @@ class NoiseSchedule:
         key = (name, t.device)
         if key not in self._copies:
             with torch.inference_mode(False):
-                self._copies[key] = self._table(name).to(device=t.device, dtype=torch.float32)
+                self._copies[key] = to_device(self._table(name).float(), t.device)
         return self._copies[key][t]
 
     def add_noise(self, y0: Tensor, eps: Tensor, t: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from lightning_artv.diffusion.transfer import to_device
 from lightning_artv.errors import MissingWeightsError
 from lightning_artv.networks.pretrained import config_folder, load_model
 
@@ -75,7 +76,7 @@ class TransformersTextEncoder(TextEncoder):
             return_tensors="pt",
         ).input_ids
         device = self.model.get_input_embeddings().weight.device
-        tokens = self.model(ids.to(device)).last_hidden_state
+        tokens = self.model(to_device(ids, device)).last_hidden_state
         assert isinstance(tokens, Tensor)
         return tokens
 
@@ -172,4 +173,4 @@ class ByteTextEncoder(TextEncoder):
         words = (ids == ord(" ")).cumsum(1) + 1
         words = words.masked_fill(blank | (words > self.max_words), 0)
         device = self.embedding.weight.device
-        return ids.to(device), words.to(device)
+        return to_device(ids, device), to_device(words, device)

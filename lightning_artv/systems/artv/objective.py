@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_artv.diffusion.loss import clean_error, loss_weights
 from lightning_artv.diffusion.noise import Generators, rand, randint, randn
 from lightning_artv.diffusion.schedule import NoiseSchedule, broadcast
+from lightning_artv.diffusion.transfer import to_device
 from lightning_artv.systems.artv.denoiser import ARTVDenoiser
 from lightning_artv.systems.artv.references import (
     FrameConditions,
@@ -63,8 +64,10 @@ def conditioned(
     device = roles.anchor.device
     level = randint(generators, 0, denoiser.masking.max_noise_level + 1, device)
     conditions = denoiser.condition(roles.references, roles.anchor, level, generators)
-    chance = rand(generators, (4,), device)
-    drop_references, drop_anchor, drop_text = (chance[:, :3] < options.condition_dropout).unbind(1)
+    chance = rand(generators, (4,))  # here: which captions are dropped is asked on the host
+    drop_text = chance[:, 2] < options.condition_dropout
+    chance = to_device(chance, device)
+    drop_references, drop_anchor = (chance[:, :2] < options.condition_dropout).unbind(1)
     if first is None:
         first = chance[:, 3] < options.first_frame_share
     conditions = without_anchor(conditions, drop_anchor | first)

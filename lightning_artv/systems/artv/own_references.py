@@ -18,6 +18,7 @@ from torch import Tensor
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import Generators, rand, randn
 from lightning_artv.diffusion.samplers import Sampler
+from lightning_artv.diffusion.schedule import broadcast
 from lightning_artv.errors import UserError
 from lightning_artv.systems.artv.denoiser import ARTVDenoiser, Encoded
 
@@ -79,7 +80,8 @@ def own_references(
         references = torch.stack([seen[rows, first], seen[rows, second]], dim=1)
         conditions = denoiser.condition(references, latents[rows, anchor], level, generators)
         made = _make(denoiser, denoiser.encode((conditions, text)), how, generators)
-        seen[rows[chosen], place[chosen]] = made[chosen].to(seen.dtype)
+        true = seen[rows, place]
+        seen[rows, place] = made.to(seen.dtype).where(broadcast(chosen, made), true)
     return seen
 
 

@@ -55,7 +55,7 @@ def without_anchor(conditions: FrameConditions, drop: Tensor) -> FrameConditions
 
 
 def without_text(captions: tuple[str, ...], drop: Tensor) -> tuple[str, ...]:
-    """The empty caption where `drop` is True."""
+    """The empty caption where `drop` (bool `[B]`, on the CPU) is True."""
     return tuple("" if d else c for c, d in zip(captions, drop.tolist(), strict=True))
 
 

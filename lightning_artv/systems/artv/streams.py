@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lightning_artv.batch import VideoBatch
+from lightning_artv.diffusion.transfer import to_device
 from lightning_artv.systems.artv.windows import Roles
 
 
@@ -29,7 +30,7 @@ class Flight:
         latents: `[S, F, C, h, w]`; of a window that follows the system's own frames, those are in
             the place of the targets that have been trained.
         choice: int64 `[S, K, 4]`, see `VideoBatch.choice`.
-        age: int64 `[S]`, targets trained so far.
+        age: int64 `[S]`, targets trained so far; on the CPU, where it is asked which windows stay.
         first: bool `[S]`; all targets of the window are first frames, which follow nothing.
         own: bool `[S]`; the window follows the system's own frames.
         captions, keys: S of each.
@@ -46,7 +47,7 @@ class Flight:
     @classmethod
     def start(cls, batch: VideoBatch, latents: Tensor, first: Tensor, own: Tensor) -> Flight:
         """A batch's windows, before their first targets."""
-        age = torch.zeros(len(latents), dtype=torch.int64, device=latents.device)
+        age = torch.zeros(len(latents), dtype=torch.int64)
         return cls(latents.detach(), batch.choice, age, first, own, batch.captions, batch.keys)
 
     def joined(self, others: Flight) -> Flight:
@@ -61,8 +62,9 @@ class Flight:
 
     def roles(self) -> Roles:
         """What the next target of each window is made of."""
-        rows = torch.arange(len(self.age), device=self.age.device)
-        frames = self.latents[rows[:, None], self.choice[rows, self.age]]
+        rows = torch.arange(len(self.age), device=self.latents.device)
+        age = to_device(self.age, self.latents.device)
+        frames = self.latents[rows[:, None], self.choice[rows, age]]
         return Roles(frames[:, 0], frames[:, 1:3], frames[:, 3])
 
     def after(self, made: Tensor) -> Flight:
@@ -71,10 +73,11 @@ class Flight:
         Args:
             made: the system's `[S, C, h, w]`; where it is not finite the true frame stays.
         """
-        stays = self.age + 1 < self.choice.shape[1]
-        later, made = self._only(stays), made[stays]
-        rows = torch.arange(len(later.age), device=later.age.device)
-        place = later.choice[rows, later.age, 0]
+        device = self.latents.device
+        stays = (self.age + 1 < self.choice.shape[1]).nonzero().flatten()
+        later, made = self._only(stays), made[to_device(stays, device)]
+        rows = torch.arange(len(later.age), device=device)
+        place = later.choice[rows, to_device(later.age, device), 0]
         follows = later.own & made.flatten(1).isfinite().all(dim=1)
         true = later.latents[rows, place]
         later.latents[rows, place] = made.to(true.dtype).where(follows.view(-1, 1, 1, 1), true)
@@ -86,12 +89,12 @@ class Flight:
         return {**tensors, "captions": list(self.captions), "keys": list(self.keys)}
 
     def _only(self, rows: Tensor) -> Flight:
-        """A copy of some."""
-        kept = rows.nonzero().flatten().tolist()
+        """A copy of some; `rows` int64 on the CPU."""
+        kept = rows.tolist()
         return Flight(
             captions=tuple(self.captions[row] for row in kept),
             keys=tuple(self.keys[row] for row in kept),
-            **{name: tensor[rows] for name, tensor in self._tensors().items()},
+            **{n: tensor[to_device(rows, tensor.device)] for n, tensor in self._tensors().items()},
         )
 
     def _tensors(self) -> dict[str, Tensor]:

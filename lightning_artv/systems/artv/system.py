@@ -7,12 +7,14 @@ from dataclasses import replace
 from itertools import cycle
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import Generators, rand
 from lightning_artv.diffusion.samplers import SAMPLERS
 from lightning_artv.diffusion.schedule import broadcast
+from lightning_artv.diffusion.transfer import to_device
 from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
@@ -194,7 +196,8 @@ class ARTV(LatentSystem[ARTVDenoiser]):
         """Tokens `[B, L, D]`; a caption that several targets share is encoded once."""
         rows = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
         tokens = self.text_encoder(list(rows))
-        return tokens[[rows[caption] for caption in captions]]
+        index = torch.tensor([rows[caption] for caption in captions])
+        return tokens[to_device(index, tokens.device)]
 
     def _own_references(self, batch: VideoBatch, frames: Tensor, generators: Generators) -> Tensor:
         """The batch's latents, some replaced by what the system makes; see `own_references`."""

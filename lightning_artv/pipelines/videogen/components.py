@@ -58,7 +58,7 @@ class StageLayers(ModelMixin, ConfigMixin):
         }
         self.layers = nn.ModuleDict({_key(name): layer for name, layer in layers.items()})
         self.shown = nn.Conv2d(reads, first, 3, padding=1, bias=False)
-        self.numbers = TimestepEmbedding(*numbers)
+        self.embedding = TimestepEmbedding(*numbers)
 
     @classmethod
     def of(cls, network: ClipUNet, channels: int) -> StageLayers:
@@ -81,7 +81,7 @@ class StageLayers(ModelMixin, ConfigMixin):
             part = cls(convolutions, attentions, weight.shape[1] - channels, len(weight), sides)
         for name, layer in found.items():
             part.layers[_key(name)] = layer
-        part.clip, part.numbers = network.clip, numbers
+        part.clip, part.embedding = network.clip, numbers
         part.shown.weight = nn.Parameter(weight.detach()[:, channels:].clone())
         return part.eval()
 
@@ -113,7 +113,7 @@ class StageLayers(ModelMixin, ConfigMixin):
         joined = torch.cat([plain.weight, self.shown.weight.to(plain.weight)], dim=1)
         unet.conv_in = _first(joined, plain.bias)
         unet.register_to_config(in_channels=joined.shape[1])
-        unet.class_embedding = self.numbers
+        unet.class_embedding = self.embedding
         install(unet, self.by_name())
 
     @contextmanager

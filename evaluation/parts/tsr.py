@@ -135,7 +135,7 @@ def dis_motion(ends: Tensor, autoencoder: Autoencoder) -> Motion:
         ends: uint8 `[2, N, 3, H, W]`.
         autoencoder: on whose grid the flow is wanted.
     """
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grey = ends.float().mean(dim=2).round().byte().cpu().numpy()
     there = np.stack([dis.calc(one, other, None) for one, other in zip(*grey, strict=True)])
     back = np.stack([dis.calc(other, one, None) for one, other in zip(*grey, strict=True)])
@@ -201,7 +201,7 @@ def _middles(
     if system.refiner is not None and system.sampling.steps:
         generators = generators_for(job.seed, [f"tsr:{gap}:{clip.source}:{index}"])
         pair = torch.cat([first, last])[None]
-        made["refined"] = system.double(pair, generators)[:, 1]
+        made["refined"] = system.slow_down(pair, generators)[:, 1]
     made["encoded"] = true
     return made, true, frames[1:2]
 
@@ -278,7 +278,9 @@ def _slowed(job: Interpolated, system: TemporalSuperResolution, kept: Tensor) ->
     following = given[:, 1:].repeat_interleave(stride, dim=1)
     ours = given
     for step in range(SHOWN_PASSES):
-        ours = system.double(ours, generators_for(job.seed, [f"{step}:{i}" for i in range(count)]))
+        ours = system.slow_down(
+            ours, generators_for(job.seed, [f"{step}:{i}" for i in range(count)])
+        )
     made = {
         "repeated": torch.cat([repeated, given[:, -1:]], dim=1),
         "linear": torch.cat([(1 - share) * repeated + share * following, given[:, -1:]], dim=1),
@@ -292,9 +294,10 @@ def _slowed(job: Interpolated, system: TemporalSuperResolution, kept: Tensor) ->
 
 def command(options: argparse.Namespace) -> int:
     """`tsr`: print the means and tests, and where they are."""
-    given = {f.name: getattr(options, f.name, None) for f in dataclasses.fields(Interpolated)}
-    changed = {"gaps": tuple(options.gaps), "settings": dict(options.changes)}
-    job = Interpolated(**given | changed)
+    names = [field.name for field in dataclasses.fields(Interpolated)]
+    given: dict[str, Any] = {name: getattr(options, name, None) for name in names}
+    given |= {"gaps": tuple(options.gaps), "settings": dict(options.changes)}
+    job = Interpolated(**given)
     result = run(job)
     for gap, found in result["gaps"].items():
         print(f"gap {gap}: {found['videos']} videos, {found['clips']} clips")

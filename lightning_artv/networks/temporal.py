@@ -252,9 +252,7 @@ def uninstall(network: nn.Module) -> None:
 def installed_layers(network: nn.Module) -> Layers:
     """The layers that are in `network`, as `install` takes them."""
     return {
-        name: block.temporal  # type: ignore[misc]
-        for name, block in network.named_modules()
-        if type(block) in _PLAIN
+        name: block.temporal for name, block in network.named_modules() if type(block) in _PLAIN
     }
 
 

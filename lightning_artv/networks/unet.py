@@ -154,6 +154,7 @@ def widen_input(unet: UNet2DConditionModel, more: int, silent: bool) -> None:
     wide.weight[:, : old.in_channels] = old.weight
     if silent:
         nn.init.zeros_(wide.weight[:, old.in_channels :])
+    assert wide.bias is not None
     wide.bias.copy_(old.bias)
     unet.conv_in = wide
     unet.register_to_config(in_channels=wide.in_channels)

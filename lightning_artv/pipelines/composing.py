@@ -12,6 +12,7 @@ from lightning_artv.checkpoints.file import Weights, load_part
 from lightning_artv.errors import UserError
 from lightning_artv.pipelines.loading import is_exported, load_system
 from lightning_artv.systems.base import Trainable, VideoModel
+from lightning_artv.systems.decoder.system import VideoDecoder
 
 
 def load_model(
@@ -50,13 +51,29 @@ def compose(parts: dict[str, Trainable]) -> VideoModel:
     Raises:
         UserError: parts that do not belong together, or of which none names a whole.
     """
-    alone = [name for name, part in parts.items() if part.part == "whole"]
-    if alone:
-        kind = type(parts[alone[0]]).__name__
-        raise UserError(f"'{alone[0]}' holds all of {kind}, which has no parts: give it alone.")
+    whole_ones = {name: part for name, part in parts.items() if part.part == "whole"}
+    if whole_ones:
+        return _decoding_by_another(parts, *whole_ones)
     wholes = sorted({part.whole for part in parts.values() if part.whole is not None})
     if len(wholes) != 1:
         raise UserError("The checkpoints are of no parts that make videos: give a base among them.")
     module, _, name = wholes[0].rpartition(".")
     whole: VideoModel = getattr(import_module(module), name).compose(parts)
     return whole
+
+
+def _decoding_by_another(parts: dict[str, Trainable], name: str, *more: str) -> VideoModel:
+    """The whole system of this name, with the video decoder that is given beside it.
+
+    Raises:
+        UserError: other parts beside it, or a decoder that is not of its latents.
+    """
+    system, *others = parts[name], *(part for key, part in parts.items() if key != name)
+    if more or len(others) != 1 or not isinstance(others[0], VideoDecoder):
+        raise UserError(
+            f"'{name}' holds all of {type(system).__name__}: give it alone, or with the checkpoint "
+            "of a video decoder."
+        )
+    assert isinstance(system, VideoModel)
+    others[0].attach(system)
+    return system

@@ -94,7 +94,7 @@ def test_checkpoints_say_which_part_they_hold(tsr: Path, decoder: Path) -> None:
     assert one.origin.size == other.origin.size == (32, 32)
     latents = one.autoencoder.encode(torch.zeros(16, 3, 32, 32, dtype=torch.uint8))[None]
     for frames in (31, 61, 121):
-        before, latents = latents, one.double(latents, generators_for(0, [0]))
+        before, latents = latents, one.slow_down(latents, generators_for(0, [0]))
         assert latents.shape[1] == frames and torch.equal(latents[:, ::2], before)
 
 

@@ -19,6 +19,7 @@ from lightning_artv.networks.perceptual import LPIPS, PatchDiscriminator
 from lightning_artv.networks.temporal import TEMPORAL
 from lightning_artv.networks.text_encoder import ByteTextEncoder
 from lightning_artv.networks.unet import SmallUNet
+from lightning_artv.pipelines.composing import compose
 from lightning_artv.systems.base import Segment
 from lightning_artv.systems.decoder.degradations import degrade_clips
 from lightning_artv.systems.decoder.system import DecoderOptions, DecoderTraining, VideoDecoder
@@ -262,3 +263,13 @@ def test_a_decoder_of_other_latents_is_refused() -> None:
     with pytest.raises(UserError, match="latents of another autoencoder"):
         part.attach(vidrd(scaled))
     part.attach(vidrd(small_vae()))
+
+
+def test_a_vidrd_and_its_decoder_are_given_together() -> None:
+    part, system = loud(small_decoder(clip_frames=8)).eval(), vidrd(small_vae())
+    plain = video(system, 8)
+    whole = compose({"decoder.ckpt": part, "vidrd.ckpt": system})
+    assert whole is system and not torch.equal(video(system, 8), plain)
+    for wrong in ({"other.ckpt": vidrd(small_vae())}, {"a": part, "b": small_decoder()}):
+        with pytest.raises(UserError, match="'vidrd.ckpt' holds all of VidRD: give it alone, or"):
+            compose({"vidrd.ckpt": vidrd(small_vae()), **wrong})

@@ -39,7 +39,7 @@ class Between(Trainable):
     def loss(self, batch: VideoBatch, generators: Generators) -> LossOutput:
         raise NotImplementedError
 
-    def double(self, latents: Tensor, generators: Generators) -> Tensor:
+    def slow_down(self, latents: Tensor, generators: Generators) -> Tensor:
         self.calls.append(tuple(latents.shape))
         middles = (latents[:, 1:] + latents[:, :-1]) / 2
         woven = torch.stack([latents[:, :-1], middles], dim=2).flatten(1, 2)
@@ -57,7 +57,7 @@ class Decoder(Between):
     """A video decoder."""
 
     part = "decoder"
-    double = None  # type: ignore[assignment]
+    slow_down = None  # type: ignore[assignment]
 
     def video_autoencoder(self) -> Autoencoder:
         return Inverting(2)

@@ -66,7 +66,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         for name, layer in found.items():
             if isinstance(layer, TemporalConv):
                 convolutions[name], depth = layer.channels, layer.depth
-            else:
+            elif isinstance(layer, TemporalAttention):
                 attentions[name] = [layer.attention.inner_dim, layer.attention.heads]
         groups = network.unet.config.norm_num_groups
         with torch.device("meta"):  # only the frame: its layers are replaced by the network's

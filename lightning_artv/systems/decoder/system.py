@@ -22,7 +22,7 @@ from lightning_artv.networks.temporal_decoder import (
     TemporalDecoder,
     VideoAutoencoder,
 )
-from lightning_artv.systems.base import LossOutput, Trainable, VideoSystem
+from lightning_artv.systems.base import LossOutput, Trainable, VideoModel
 from lightning_artv.systems.decoder.degradations import degrade_clips
 
 
@@ -140,7 +140,7 @@ class VideoDecoder(Trainable):
         """The decoder's."""
         return self.decoder.blocks()
 
-    def attach(self, system: VideoSystem) -> None:
+    def attach(self, system: VideoModel) -> None:
         """Let a system decode with this, in place.
 
         Raises:

@@ -16,7 +16,7 @@ class Doubles(Protocol):
 
     autoencoder: Autoencoder
 
-    def double(self, latents: Tensor, generators: Generators) -> Tensor:
+    def slow_down(self, latents: Tensor, generators: Generators) -> Tensor:
         """Latents of clips `[B, T, C, h, w]` to those of 2T - 1 frames; one generator per clip."""
         ...
 

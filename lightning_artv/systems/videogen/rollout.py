@@ -163,7 +163,7 @@ class _Rollout:
         assert latents is not None
         if self.parts.tsr is not None:
             for _ in range(passes_of(self.parts, self.settings)):
-                latents = self.parts.tsr.double(latents, self.request.generators)
+                latents = self.parts.tsr.slow_down(latents, self.request.generators)
         clip = self.parts.decoder.decode_clip(latents)
         if self.settings.keep_reference and picture is not None:
             clip[:, 0] = picture

@@ -174,7 +174,7 @@ class TemporalSuperResolution(Trainable):
     # Generation
 
     @torch.no_grad()
-    def double(
+    def slow_down(
         self, latents: Tensor, generators: Generators, sampling: TSRSampling | None = None
     ) -> Tensor:
         """One pass: latents of T frames `[B, T, C, h, w]` to those of 2T - 1, the given ones as
@@ -193,7 +193,7 @@ class TemporalSuperResolution(Trainable):
         shape = (latents.shape[1] - 1, *latents.shape[2:])
         noise = randn(generators, shape, latents.device).flatten(0, 1)
         parts = zip(*(x.split(sampling.batch) for x in (first, last, noise)), strict=True)
-        middles = [self._middle(*part, sampling) for part in parts]
+        middles = [self._middle(one, other, drawn, sampling) for one, other, drawn in parts]
         return interleave(latents, torch.cat(middles))
 
     def _middle(self, first: Tensor, last: Tensor, noise: Tensor, sampling: TSRSampling) -> Tensor:

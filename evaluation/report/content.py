@@ -8,6 +8,7 @@ from typing import Any
 from evaluation.compare import ROWS, check_comparable, title, under
 from evaluation.report.blocks import Block, Figure, Heading, Note, Warnings
 from evaluation.report.cells import digits, number
+from evaluation.report.papers import paper_tables
 from evaluation.report.published import PublishedTable
 from evaluation.result import DIRECTIONS, LABELS, Measurement, Result
 from lightning_artv.pages.chart import Line, curves
@@ -45,6 +46,7 @@ def content(
     for dataset in dict.fromkeys(result.dataset for result in results):
         check_comparable([result for result in results if result.dataset == dataset])
     blocks: list[Block] = [Heading(1, TITLE), *table1(results, published, skipped)]
+    blocks += paper_tables(results)
     for result in results:
         blocks += _details(result, pictures.get(key(result), ""))
     for protocol in {result.protocol["hash"]: result.protocol for result in results}.values():

@@ -31,7 +31,7 @@ from lightning_artv.progress import Progress
 from lightning_artv.synthetic.drawing import Image
 from lightning_artv.synthetic.measures import WINDOW
 from lightning_artv.synthetic.worlds import World, world_at
-from lightning_artv.systems.base import Recorder, SamplingSettings, Segment, VideoSystem
+from lightning_artv.systems.base import Recorder, SamplingSettings, Segment, VideoModel
 from lightning_artv.systems.settings import with_settings
 
 RESULT, SAMPLES = "result.json", "samples.npz"
@@ -130,7 +130,7 @@ def run(job: Benchmark) -> dict[str, Any]:
 
 
 def generate(
-    system: VideoSystem,
+    system: VideoModel,
     worlds: Sequence[World],
     lengths: Sequence[int],
     settings: SamplingSettings,

@@ -20,7 +20,7 @@ from lightning_artv.synthetic.drawing import PALETTE
 from lightning_artv.synthetic.measures import ClipMeasures, measure_clip
 from lightning_artv.synthetic.scenes import Scene, scene_at
 from lightning_artv.synthetic.words import measure_from_caption
-from lightning_artv.systems.base import Segment, VideoSystem
+from lightning_artv.systems.base import Segment, VideoModel
 
 GENERATION_SEED, FPS, SHOWN, SCALE = 0, 8.0, 16, 3
 SHIPPED_FRAMES = 32
@@ -136,7 +136,7 @@ def caption_figures(made: Tensor, scenes: Sequence[Scene]) -> dict[str, float]:
 
 
 def _generate(
-    system: VideoSystem, captions: Sequence[str], frames: int, first_frame: Tensor | None
+    system: VideoModel, captions: Sequence[str], frames: int, first_frame: Tensor | None
 ) -> Tensor:
     """Clips uint8 `[N, T, H, W, 3]`, with progress on stderr."""
     progress = Progress(len(captions) * frames)
@@ -177,5 +177,5 @@ def _share(hits: Any) -> float:
     return round(float(np.mean(list(hits))), 4)
 
 
-def _plain(system: VideoSystem) -> dict[str, Any]:
+def _plain(system: VideoModel) -> dict[str, Any]:
     return dataclasses.asdict(system.sampling)

@@ -219,16 +219,18 @@ class Generative(ABC):
             system that has none.
         origin: what a checkpoint or an exported folder says of itself; empty for a system that was
             made by hand.
-        note: what a user is told of the videos it makes, in one sentence; empty for nothing.
     """
-
-    note: str = ""
 
     continues: bool = False
 
     pipeline: ClassVar[str | None] = None
 
     origin: Origin = Origin()
+
+    @property
+    def note(self) -> str:
+        """What a user is told of the videos it makes, in one sentence; empty for nothing."""
+        return ""
 
     @property
     @abstractmethod

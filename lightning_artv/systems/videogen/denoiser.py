@@ -18,7 +18,7 @@ from lightning_artv.diffusion.prediction import x0_from_eps, x0_from_v
 from lightning_artv.diffusion.schedule import NoiseSchedule, broadcast
 from lightning_artv.errors import UserError, check_whole
 from lightning_artv.networks.clip_unet import ClipUNet
-from lightning_artv.networks.temporal import TemporalKernel, installed_layers
+from lightning_artv.networks.temporal import TemporalAttention, TemporalKernel, installed_layers
 from lightning_artv.networks.unet import UNetSource, start_loud, widen_input
 from lightning_artv.systems.base import Denoised, Denoiser
 from lightning_artv.systems.videogen.cascade import in_all_frames, in_first_frame
@@ -169,8 +169,8 @@ def start_loud_over_time(unet: UNet2DConditionModel) -> None:
     for layer in installed_layers(unet).values():
         if isinstance(layer, TemporalKernel):
             layer.convolution.reset_parameters()
-        else:
-            layer.attention.to_out[0].reset_parameters()  # type: ignore[union-attr]
+        elif isinstance(layer, TemporalAttention) and layer.attention.to_out is not None:
+            layer.attention.to_out[0].reset_parameters()
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from lightning_artv.systems.videogen.denoiser import StageConditions
 from lightning_artv.systems.videogen.interpolation import frames_after
 from lightning_artv.systems.videogen.parts import Doubles
 from lightning_artv.systems.videogen.settings import VideoGenSampling
-from lightning_artv.systems.videogen.stage import Stage
+from lightning_artv.systems.videogen.stage import Cascade, Stage
 
 PASSES = 3
 """Of temporal super-resolution, where there is one: 16 -> 31 -> 61 -> 121 frames."""
@@ -188,7 +188,8 @@ class _Rollout:
         """U of the clip's latents so far, and the level of its noise."""
         if latents is None:
             return None, None
-        lower = doubled(stage.autoencoder, latents, stage.upsampling)  # type: ignore[attr-defined]
+        assert isinstance(stage, Cascade)  # only the base is asked first
+        lower = doubled(stage.autoencoder, latents, stage.upsampling)
         level = torch.full((len(lower),), self.settings.upper.noise, device=self.device)
         noise = randn(self.request.generators, lower.shape[1:], self.device)
         return augment(stage.denoiser.schedule, lower, noise, level), level

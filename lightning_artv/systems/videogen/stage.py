@@ -139,7 +139,8 @@ class Cascade(Stage):
         check_whole("doublings", doublings, 1)
         if upsampling not in ("latents", "pixels"):
             raise UserError(f"upsampling is {upsampling!r}: choose latents or pixels.")
-        self.part, self.doublings, self.upsampling = f"cascade-{doublings}", doublings, upsampling
+        self.part, self.doublings = f"cascade-{doublings}", doublings
+        self.upsampling: Upsampling = upsampling
 
     @classmethod
     def build(

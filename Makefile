@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format tensorboard tensorboard-shots eval-ucf101 eval-msrvtt ablations ablations-full clean
+.PHONY: help setup demo test lint format tensorboard tensorboard-shots eval-ucf101 eval-msrvtt ablations ablations-full bench bench-quick clean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 24
@@ -66,6 +66,15 @@ ablations-full: $(STAMP)  ## CKPTS=folder DATA_UCF101=... [DATA_MSRVTT= DATA_WEB
 		--out $(or $(OUT),outputs/ablations-full) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
 		$(if $(DATA_UCF101),--data-ucf101 $(DATA_UCF101)) $(if $(DATA_MSRVTT),--data-msrvtt $(DATA_MSRVTT)) \
 		$(if $(DATA_WEBVID),--data-webvid $(DATA_WEBVID)) $(ARGS)
+
+bench-quick: $(STAMP)  ## counters and paired timings of training and generation, a few minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quick
+
+bench: $(STAMP)  ## the same and full-size FLOPs, EMA and Fréchet distances; RESULTS.md tells what was measured
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quick
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.flops
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ema
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.frechet
 
 clean:  ## remove .venv and caches; outputs/ stays
 	rm -rf $(VENV) *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

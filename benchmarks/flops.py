@@ -9,24 +9,17 @@ from __future__ import annotations
 import contextlib
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from lightning_artv.diffusion.guidance import branches
-from lightning_artv.networks.unet import UNetSource
+from benchmarks.counters import denoising_calls, frame_cost
+from benchmarks.full_size import FAST, FULL, PAPER, SMALL, UNET, Shapes, build
 from lightning_artv.systems.artv.networks.adapter import ReferenceAdapter
 from lightning_artv.systems.artv.networks.unet import ConditionedUNet
-from lightning_artv.systems.artv.settings import Guidance
 
-LATENT, PIXELS, STEPS = 40, 320, 50
+LATENT, PIXELS = FULL.latent, FULL.pixels
 
-UNET = {
-    "block_out_channels": [320, 640, 1280, 1280],
-    "attention_head_dim": [5, 10, 20, 20],
-    "cross_attention_dim": 1024,
-    "use_linear_projection": True,
-}
 VAE = {
     "block_out_channels": (128, 256, 512, 512),
     "down_block_types": ("DownEncoderBlock2D",) * 4,
@@ -42,40 +35,37 @@ TEXT = {
 }
 
 
-class Shapes(UNetSource):
-    """Stable Diffusion 2.1-base's U-Net without its weights."""
-
-    trained = True
-
-    def config(self) -> dict[str, object]:
-        return UNET
-
-    def build(self, latent_channels: int) -> UNet2DConditionModel:
-        return UNet2DConditionModel(**UNET, in_channels=latent_channels)
-
-
-def main() -> None:
-    """Print the table."""
+def costs() -> dict[str, int]:
+    """FLOPs of the parts, by name."""
     with torch.device("meta"):
         source = Shapes()
         dynamic = ConditionedUNet.around(source.build(4), 4, trained=True)
         mask = ConditionedUNet.around(source.build_scaled(4, 1, 0.5), 4)
         vae, text = AutoencoderKL(**VAE), CLIPTextModel(CLIPTextConfig(**TEXT))
-        frame = torch.empty(1, 3, PIXELS, PIXELS)
-        latent = torch.empty(1, 4, LATENT, LATENT)
-        encode, decode = flops(lambda: vae.encode(frame)), flops(lambda: vae.decode(latent))
-        words = flops(lambda: text(torch.empty(1, 77, dtype=torch.long)))
-        train = sum(step(network, backward=True) for network in (dynamic, mask))
-        evaluation = sum(step(network, backward=False) for network in (dynamic, mask))
-        plain = flops(lambda: unconditioned(source))
-        adapter = flops(lambda: ReferenceAdapter(8, UNET["block_out_channels"], True)(two(latent)))
+        frame, latent = torch.empty(1, 3, PIXELS, PIXELS), torch.empty(1, 4, LATENT, LATENT)
+        adapter = ReferenceAdapter(8, UNET["block_out_channels"], True)
+        return {
+            "plain": flops(lambda: unconditioned(source)),
+            "adapter": flops(lambda: adapter(two(latent))),
+            "encode": flops(lambda: vae.encode(frame)),
+            "decode": flops(lambda: vae.decode(latent)),
+            "text": flops(lambda: text(torch.empty(1, 77, dtype=torch.long))),
+            "evaluation": sum(step(network, backward=False) for network in (dynamic, mask)),
+            "train": sum(step(network, backward=True) for network in (dynamic, mask)),
+        }
+
+
+def main() -> None:
+    """Print the table."""
+    cost, full, small = costs(), build(FULL, "meta"), build(SMALL, "cpu")
+    train, words, encode = cost["train"], cost["text"], cost["encode"]
     rows = {
-        "plain U-Net, forward": plain,
-        "adapter, forward": adapter,
+        "plain U-Net, forward": cost["plain"],
+        "adapter, forward": cost["adapter"],
         "autoencoder, encode a frame": encode,
-        "autoencoder, decode a frame": decode,
+        "autoencoder, decode a frame": cost["decode"],
         "text, a caption": words,
-        "both networks, forward": evaluation,
+        "both networks, forward": cost["evaluation"],
         "both networks, forward and backward": train,
         "training sample from stored latents (text encoded)": train + words,
         "training sample, four frames encoded": train + words + 4 * encode,
@@ -84,10 +74,9 @@ def main() -> None:
         shared = (words + (targets + 3) * encode) / targets
         rows[f"training sample, windows of {targets} targets"] = train + shared
         rows[f"the same from stored latents ({targets})"] = train + words / targets
-    evaluations = len(branches(vars(Guidance())))
-    rows[f"generated frame, {STEPS} x {evaluations} evaluations, decoded"] = (
-        STEPS * evaluations * evaluation + decode
-    )
+    for name, settings in {"exact (50 x 4 evaluations)": PAPER, "fast": FAST}.items():
+        made = frame_cost(full, FULL, denoising_calls(small, SMALL, settings))
+        rows[f"generated frame, {name}, decoded"] = made + cost["decode"]
     for name, count in rows.items():
         print(f"{name:62} {count / 1e9:10.1f} GFLOP")
 

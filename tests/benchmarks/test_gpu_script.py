@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu --tiny`: what it measures on a CPU, and what it does where it cannot."""
+"""`python -m benchmarks.gpu --tiny`: what it measures on a CPU, and what becomes of the rest."""
 
 from __future__ import annotations
 

@@ -103,6 +103,8 @@ def load_part(
         system = instantiate_system(config["system"], trusted_packages)
     restore_weights(system, checkpoint, weights, str(path))
     merge_lora(system)
+    if isinstance(system, VideoSystem):
+        system = system.delivered()
     system.origin = origin(*_size_and_fps(config["data"]), config["system"])
     return system.to(device).eval()
 

@@ -18,6 +18,7 @@ from lightning_artv.errors import CorruptWeightsError, UserError
 from lightning_artv.networks.pretrained import without_bars
 from lightning_artv.pipelines.folder import INDEX, read_index
 from lightning_artv.systems.base import Trainable, VideoModel
+from lightning_artv.systems.teaching import Teacher
 
 if TYPE_CHECKING:  # diffusers takes long to import, and a checkpoint may need nothing of it
     from lightning_artv.pipelines.stored import StoredPipeline
@@ -46,6 +47,22 @@ def load_system(
     if not is_exported(path):
         return file.load_system(path, weights, device, trusted_packages)
     return load_pipeline(path, weights).to_system().to(device).eval()
+
+
+class Trained(Teacher):
+    """A teacher that is there: a checkpoint or an exported folder.
+
+    Args:
+        path: of it.
+        weights: the averaged weights (`ema`) or the `raw` ones.
+    """
+
+    def __init__(self, path: str, weights: Weights = "ema") -> None:
+        self.path, self.weights = path, weights
+
+    def load(self) -> VideoModel:
+        """See `load_system`."""
+        return load_system(self.path, self.weights)
 
 
 def load_pipeline(path: str | Path, weights: Weights = "ema") -> StoredPipeline:

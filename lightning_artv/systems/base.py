@@ -323,3 +323,7 @@ class VideoModel(nn.Module, Generative):
 
 class VideoSystem(Trainable, VideoModel):
     """A trainable text-to-video model: networks, schedule and the paper's rules; no Lightning."""
+
+    def delivered(self) -> VideoSystem:
+        """What generates when training is over; another system where this one only trains it."""
+        return self

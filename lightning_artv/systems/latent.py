@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
 from lightning_artv.systems.base import Denoiser, Trainable, VideoSystem
+from lightning_artv.systems.settings import with_settings
 
 DenoiserT = TypeVar("DenoiserT", bound=Denoiser[Any, Any])
 
@@ -43,6 +45,16 @@ class LatentTrainable(Trainable, Generic[DenoiserT]):
 
 class LatentSystem(LatentTrainable[DenoiserT], VideoSystem):
     """A whole system of these."""
+
+    _sampling: Any  # the system's own settings of generation
+
+    def resample(self, changes: Mapping[str, Any]) -> None:
+        """Change the defaults of generation, by the names of its settings.
+
+        Raises:
+            UserError: a name that the settings have not, or a value that is not the setting's.
+        """
+        self._sampling = with_settings(self._sampling, changes)
 
     @property
     def size_multiple(self) -> int:

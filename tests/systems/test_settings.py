@@ -94,8 +94,8 @@ def test_a_settings_own_checks_speak(changes: dict[str, Any], words: str) -> Non
 def test_a_first_frame_from_the_text_has_steps_and_guidance_of_its_own() -> None:
     plain = ARTVSampling(steps=3, guidance=Guidance(0, 0, 2.0))
     assert plain.solver(first=True) == plain.solver()
-    assert plain.first_weights() == {"text": 2.0}
+    assert plain.weights(first=True) == {"text": 2.0}
     own = with_settings(plain, {"first_steps": "20", "first_guidance": "0"})
     assert (own.solver(first=True).steps, own.solver().steps) == (20, 3)
-    assert own.first_weights() == {"text": 0.0}
+    assert own.weights(first=True) == {"text": 0.0}
     assert (own.steps_of(5, given=False), own.steps_of(5, given=True)) == (32, 12)

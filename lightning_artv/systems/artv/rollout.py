@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 
 import torch
@@ -89,13 +88,10 @@ class _Rollout:
         everything = torch.ones(len(blank), dtype=torch.bool, device=self.device)
         conditions = self._conditions(History.start(blank))
         conditions = without_references(without_anchor(conditions, everything), everything)
-        return self._sample(conditions, text, self.settings.first_weights(), first=True)
+        return self._sample(conditions, text, first=True)
 
     def _next(self, history: History, text: Tokens) -> Tensor:
-        guidance = dataclasses.asdict(self.settings.guidance)
-        if not self.denoiser.masking.use_anchor:
-            guidance["anchor"] = 0.0
-        return self._sample(self._conditions(history), text, guidance)
+        return self._sample(self._conditions(history), text)
 
     @cached_property
     def blank(self) -> Encoded:
@@ -116,11 +112,10 @@ class _Rollout:
         self,
         conditions: FrameConditions,
         text: Tokens,
-        weights: Mapping[str, float],
         first: bool = False,
     ) -> Tensor:
-        given = self.denoiser.encode((conditions, text))
-        settings = self.settings
+        given, settings = self.denoiser.encode((conditions, text)), self.settings
+        weights = settings.weights(first, self.denoiser.masking.use_anchor)
         guided = GuidedDenoiser(self.denoiser, given, lambda: self.blank, weights, settings)
 
         def observe(step: Sampled) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from lightning_artv.diffusion.loss import Weighting
 from lightning_artv.diffusion.plan import Spacing
@@ -94,10 +94,15 @@ class ARTVSampling(SamplingSettings):
         first = 0 if given else self.solver(first=True).steps
         return first + (frames - 1) * self.steps
 
-    def first_weights(self) -> dict[str, float]:
-        """The guidance of a first frame made from the text: there is nothing but the text."""
-        given = self.first_guidance
-        return {"text": self.guidance.text if given is None else given}
+    def weights(self, first: bool, use_anchor: bool = True) -> dict[str, float]:
+        """The guidance of a frame; `first`: of a first frame, where there is nothing but the
+        text. Without use of the anchor there is nothing to be guided by in it.
+        """
+        if first:
+            given = self.first_guidance
+            return {"text": self.guidance.text if given is None else given}
+        weights = asdict(self.guidance)
+        return weights if use_anchor else {**weights, "anchor": 0.0}
 
 
 @dataclass(frozen=True)

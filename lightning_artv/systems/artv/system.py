@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import Generators, rand
-from lightning_artv.diffusion.samplers import SAMPLERS
+from lightning_artv.diffusion.samplers import SAMPLERS, Denoise, Sampler
 from lightning_artv.diffusion.schedule import broadcast
 from lightning_artv.diffusion.transfer import to_device
 from lightning_artv.errors import UserError
@@ -21,9 +21,11 @@ from lightning_artv.networks.text_encoder import TextEncoder
 from lightning_artv.networks.unet import UNetSource
 from lightning_artv.systems.artv.augmentation import faults
 from lightning_artv.systems.artv.build import DenoiserOptions, build_denoiser
-from lightning_artv.systems.artv.denoiser import ARTVDenoiser
+from lightning_artv.systems.artv.denoiser import ARTVDenoiser, Encoded
 from lightning_artv.systems.artv.earlier import WEIGHTS
+from lightning_artv.systems.artv.exercises import Conditioned, exercises
 from lightning_artv.systems.artv.figures import MaskRecorder
+from lightning_artv.systems.artv.guided import GuidedDenoiser
 from lightning_artv.systems.artv.objective import Noised, conditioned, weighted_error
 from lightning_artv.systems.artv.own_references import OwnFrames, own_references
 from lightning_artv.systems.artv.references import FrameConditions
@@ -35,8 +37,10 @@ from lightning_artv.systems.base import (
     LossOutput,
     Observer,
     Request,
+    SamplingSettings,
 )
 from lightning_artv.systems.latent import LatentSystem
+from lightning_artv.systems.teaching import Exercise, Practice
 
 DENOISER, TRAINING, SAMPLING = DenoiserOptions(), ARTVTraining(), ARTVSampling()
 
@@ -191,6 +195,43 @@ class ARTV(LatentSystem[ARTVDenoiser]):
             scalars={} if mask is None else {"mask": mask.detach().float().mean(dim=(1, 2, 3))},
         )
         return output, denoised.clean.detach()
+
+    # Distillation
+
+    @torch.no_grad()
+    def exercises(
+        self, batch: VideoBatch, practice: Practice, generators: Generators
+    ) -> list[Exercise]:
+        """See `Teachable`; its own frames are made as generation makes them."""
+        windows = generators[:: batch.targets_per_window]
+        frames = self.autoencoder.encode_clips(batch.frames, windows)
+        roles, sampling = in_roles(batch, frames), self.sampling
+        if practice.own:
+            how = OwnFrames(
+                practice.own, sampling.steps, sampling.noise_level, sampling.clip_latents
+            )
+            text = self.encode_text(batch.captions)
+            own = own_references(self.denoiser, batch, frames, text, how, windows)
+            roles = replace(roles, references=in_roles(batch, own).references)
+        captions = batch.each_target(batch.captions)
+        level = sampling.noise_level
+        return list(exercises(self.denoiser, roles, captions, level, practice.first, generators))
+
+    def solution(self, exercise: Exercise, settings: SamplingSettings) -> tuple[Sampler, Denoise]:
+        """See `Teachable`."""
+        assert isinstance(settings, ARTVSampling)
+        assert isinstance(exercise.conditions, Conditioned)
+        frames, captions = exercise.conditions.frames, exercise.conditions.captions
+        given = self.denoiser.encode((frames, self.encode_text(captions)))
+        weights = settings.weights(not exercise.follows, self.denoiser.masking.use_anchor)
+
+        def blank() -> Encoded:
+            nothing = torch.zeros_like(frames.anchor)
+            conditions = FrameConditions.blank(nothing, frames.noise_level)
+            return self.denoiser.encode((conditions, self.encode_text(("",) * len(captions))))
+
+        guided = GuidedDenoiser(self.denoiser, given, blank, weights, settings)
+        return settings.solver(not exercise.follows), guided
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Tokens `[B, L, D]`; a caption that several targets share is encoded once."""

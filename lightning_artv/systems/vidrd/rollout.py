@@ -109,7 +109,7 @@ class _Rollout:
         conditions = ClipConditions(text)
         if held is not None and is_given:
             conditions = _given(conditions, held, self.clip_frames)
-        denoise = _guided(self.parts.denoiser, conditions, null_text, settings.guidance.text)
+        denoise = guided(self.parts.denoiser, conditions, null_text, settings.guidance.text)
         if held is not None and not is_given:
             denoise = _holding(denoise, held, schedule, self.request.generators)
         old = 0 if held is None or not made else held.shape[1]
@@ -146,7 +146,7 @@ def _given(conditions: ClipConditions, held: Tensor, clip_frames: int) -> ClipCo
     return replace(conditions, given=given, clean=clean)
 
 
-def _guided(
+def guided(
     denoiser: VidRDDenoiser, conditions: ClipConditions, null_text: Tensor, weight: float
 ) -> Denoise:
     """The denoiser under guidance: both branches in one batched call."""

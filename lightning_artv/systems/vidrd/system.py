@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from lightning_artv.batch import VideoBatch
 from lightning_artv.data.windows import ConsecutiveFrames
 from lightning_artv.diffusion.loss import clean_error, loss_weights
 from lightning_artv.diffusion.noise import Generators, rand, randint, randn
+from lightning_artv.diffusion.samplers import Denoise, Sampler
 from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
@@ -20,15 +22,17 @@ from lightning_artv.systems.base import (
     LossOutput,
     Observer,
     Request,
+    SamplingSettings,
 )
 from lightning_artv.systems.latent import LatentSystem
+from lightning_artv.systems.teaching import Exercise, Practice
 from lightning_artv.systems.vidrd.denoiser import (
     ClipConditions,
     DenoiserOptions,
     VidRDDenoiser,
     build_denoiser,
 )
-from lightning_artv.systems.vidrd.rollout import Parts, rollout
+from lightning_artv.systems.vidrd.rollout import Parts, guided, rollout
 from lightning_artv.systems.vidrd.settings import VidRDSampling, VidRDTraining
 
 DENOISER, TRAINING, SAMPLING = DenoiserOptions(), VidRDTraining(), VidRDSampling()
@@ -146,6 +150,32 @@ class VidRD(LatentSystem[VidRDDenoiser]):
             return text, None
         count = (1 + (how_many * options.most_given).long()) * (is_given < options.given_frames)
         return text, (torch.arange(batch.choice.shape[2]) < count[:, None]).to(device)
+
+    # Distillation
+
+    @torch.no_grad()
+    def exercises(
+        self, batch: VideoBatch, practice: Practice, generators: Generators
+    ) -> list[Exercise]:
+        """See `Teachable`: whole clips, made from their texts alone.
+
+        Raises:
+            UserError: a share of own or first frames; a clip has neither.
+        """
+        if practice.own or practice.first:
+            raise UserError("A clip of VidRD follows nothing: set own and first to 0.")
+        clips = batch.gather(self.autoencoder.encode_clips(batch.frames, generators))
+        rows = torch.arange(len(clips), device=clips.device)
+        return [Exercise(rows, clips, False, batch.each_target(batch.captions))]
+
+    def solution(self, exercise: Exercise, settings: SamplingSettings) -> tuple[Sampler, Denoise]:
+        """See `Teachable`; without fresh noise (`eta`): one noise, one answer."""
+        assert isinstance(settings, VidRDSampling)
+        captions = exercise.conditions
+        text, null_text = self.text_encoder(captions), self.text_encoder([""] * len(captions))
+        weight = settings.guidance.text
+        answer = guided(self.denoiser, ClipConditions(text), null_text, weight)
+        return replace(settings.solver(holds_noised=False), eta=0.0), answer
 
     # Generation
 

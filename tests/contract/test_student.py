@@ -78,8 +78,7 @@ def test_its_checkpoint_is_a_system_of_the_teachers_kind(checkpoint: Path) -> No
 
 
 def test_it_is_generated_from_and_exported(checkpoint: Path, tmp_path: Path) -> None:
-    size = ["--height", str(SIZE), "--width", str(SIZE)]
-    options = ["--frames", "3", "--seed", "3", *size]
+    options = ["--frames", "3", "--seed", "3"]
     assert generate(checkpoint, tmp_path / "video", *options) == 0
     exported = ["export", "--checkpoint", str(checkpoint), "--output", str(tmp_path / "folder")]
     assert cli.main(exported) == 0

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluation.manifest import to_json
@@ -32,6 +33,8 @@ from lightning_artv.systems.settings import with_settings
 from lightning_artv.systems.videogen.interpolation import slerp
 from lightning_artv.systems.videogen.tsr import TemporalSuperResolution
 
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 RESULT, SHOWN = "result.json", "middle.gif"
 BASELINES = ("repeated", "linear", "slerp")
 SHOWN_PASSES = 2
@@ -137,8 +140,12 @@ def dis_motion(ends: Tensor, autoencoder: Autoencoder) -> Motion:
     """
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grey = ends.float().mean(dim=2).round().byte().cpu().numpy()
-    there = np.stack([dis.calc(one, other, None) for one, other in zip(*grey, strict=True)])
-    back = np.stack([dis.calc(other, one, None) for one, other in zip(*grey, strict=True)])
+
+    def flow(starts: Image, ends: Image) -> Floats:
+        calc: Callable[..., Floats] = dis.calc  # its types know no None
+        return np.stack([calc(*pair, None) for pair in zip(starts, ends, strict=True)])
+
+    there, back = flow(grey[0], grey[1]), flow(grey[1], grey[0])
     quarter = torch.from_numpy(there - back).permute(0, 3, 1, 2).to(ends.device) / 4
     to_last = resize_flow(quarter, 1 / autoencoder.grid[1])
     return Motion(-to_last, to_last, torch.full_like(to_last[:, :1], 0.5))

@@ -142,7 +142,7 @@ def dis_motion(ends: Tensor, autoencoder: Autoencoder) -> Motion:
     grey = ends.float().mean(dim=2).round().byte().cpu().numpy()
 
     def flow(starts: Image, ends: Image) -> Floats:
-        calc: Callable[..., Floats] = dis.calc  # its types know no None
+        calc: Any = dis.calc  # its types know no None
         return np.stack([calc(*pair, None) for pair in zip(starts, ends, strict=True)])
 
     there, back = flow(grey[0], grey[1]), flow(grey[1], grey[0])

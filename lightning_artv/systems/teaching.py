@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from torch import Tensor
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.noise import Generators
 from lightning_artv.diffusion.samplers import Denoise, Sampler
-from lightning_artv.systems.base import Denoiser, SamplingSettings, VideoModel
+from lightning_artv.systems.base import SamplingSettings, VideoModel, VideoSystem
 
 
 @dataclass(frozen=True)
@@ -46,20 +46,26 @@ class Practice:
     first: float = 0.0
 
 
-@runtime_checkable
-class Teachable(Protocol):
-    """A `VideoSystem` that can be distilled."""
+class Teachable(VideoSystem):
+    """A system that can be distilled.
 
-    denoiser: Denoiser[Any, Any]
+    Attributes:
+        denoiser: what a student trains.
+    """
 
+    denoiser: Any  # a `Denoiser` of the system's own conditions
+
+    @abstractmethod
     def exercises(
         self, batch: VideoBatch, practice: Practice, generators: Generators
     ) -> list[Exercise]:
         """Those of a batch, without gradients; each target is in one. One generator a target."""
 
+    @abstractmethod
     def solution(self, exercise: Exercise, settings: SamplingSettings) -> tuple[Sampler, Denoise]:
         """How generation under `settings` answers: its steps, and its guided prediction."""
 
+    @abstractmethod
     def resample(self, changes: Mapping[str, Any]) -> None:
         """Change the defaults of generation, by the names of its settings."""
 

@@ -40,12 +40,12 @@ from lightning_artv.systems.base import (
     SamplingSettings,
 )
 from lightning_artv.systems.latent import LatentSystem
-from lightning_artv.systems.teaching import Exercise, Practice
+from lightning_artv.systems.teaching import Exercise, Practice, Teachable
 
 DENOISER, TRAINING, SAMPLING = DenoiserOptions(), ARTVTraining(), ARTVSampling()
 
 
-class ARTV(LatentSystem[ARTVDenoiser]):
+class ARTV(LatentSystem[ARTVDenoiser], Teachable):
     """Auto-regressive text-to-video with masked diffusion.
 
     Args:

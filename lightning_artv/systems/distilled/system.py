@@ -64,7 +64,8 @@ class Distilled(VideoSystem):
         student = deepcopy(taught)
         student.denoiser.requires_grad_(True)
         student.resample({**_no_guidance(student.sampling), **sampling})
-        self.student, self.training_options = student, training
+        self.student: Teachable = student
+        self.training_options = training
         self._taught = (taught,)  # not a module of this one: neither trained nor stored
         self._teaching = with_settings(taught.sampling, teaching or {})
         self.windows = student.windows  # type: ignore[misc]
@@ -93,7 +94,8 @@ class Distilled(VideoSystem):
         sampler, answer = self.student.solution(exercise, self.sampling)
         steps = [step.timestep for step in sampler.plan(self.student.denoiser.schedule)]
         truth = self.training_options.truth if exercise.follows else 0.0
-        trail, taught = {steps[0]: noise}, exercise.clean
+        trail: Mapping[int, Tensor] = {steps[0]: noise}
+        taught = exercise.clean
         if truth < 1 or len(steps) > 1:
             trail, taught = self._ask(exercise, noise, steps)
         huber, errors = self.training_options.huber, []

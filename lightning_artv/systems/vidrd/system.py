@@ -25,7 +25,7 @@ from lightning_artv.systems.base import (
     SamplingSettings,
 )
 from lightning_artv.systems.latent import LatentSystem
-from lightning_artv.systems.teaching import Exercise, Practice
+from lightning_artv.systems.teaching import Exercise, Practice, Teachable
 from lightning_artv.systems.vidrd.denoiser import (
     ClipConditions,
     DenoiserOptions,
@@ -38,7 +38,7 @@ from lightning_artv.systems.vidrd.settings import VidRDSampling, VidRDTraining
 DENOISER, TRAINING, SAMPLING = DenoiserOptions(), VidRDTraining(), VidRDSampling()
 
 
-class VidRD(LatentSystem[VidRDDenoiser]):
+class VidRD(LatentSystem[VidRDDenoiser], Teachable):
     """Text-to-video a clip at a time, joined to any length.
 
     Args:

@@ -26,6 +26,11 @@ from lightning_artv.networks.text_encoder import (
 from lightning_artv.pipelines.folder import SHARED_PARTS
 
 
+def key(name: str) -> str:
+    """A module's dotted name as one that a `ModuleDict` takes."""
+    return name.replace(".", "-")
+
+
 class PixelUnshuffleVAE(PixelUnshuffleAutoencoder, ModelMixin, ConfigMixin):
     """`PixelUnshuffleAutoencoder` as a part of a pipeline."""
 

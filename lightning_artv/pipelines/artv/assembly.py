@@ -16,9 +16,8 @@ from lightning_artv.pipelines.artv.components import (
     DEFAULTS,
     Conditioning,
     cross_attention_widths,
-    key,
 )
-from lightning_artv.pipelines.parts import autoencoder_from, text_encoder_from
+from lightning_artv.pipelines.parts import autoencoder_from, key, text_encoder_from
 from lightning_artv.pipelines.schedulers import (
     SAID,
     prediction_from,

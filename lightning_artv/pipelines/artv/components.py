@@ -8,7 +8,6 @@ pipelines. diffusers finds these here by module and class name (`model_index.jso
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
@@ -17,7 +16,7 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding
 from torch import nn
 
-from lightning_artv.pipelines.parts import ByteTextModel, PixelUnshuffleVAE
+from lightning_artv.pipelines.parts import ByteTextModel, PixelUnshuffleVAE, key
 from lightning_artv.systems.artv.denoiser import Masking
 from lightning_artv.systems.artv.networks.adapter import ReferenceAdapter
 from lightning_artv.systems.artv.networks.anchor import AnchorEncoder, DecoupledAttention
@@ -83,25 +82,6 @@ class Conditioning(ModelMixin, ConfigMixin):
 
 DEFAULTS = {f.name: f.default for f in fields(Masking) if f.name != "prediction_type"}
 """What of a system is neither a network nor in the scheduler, and the paper's value of it."""
-
-
-def conditioning_settings(conditioning: Conditioning, **given: Any) -> dict[str, Any]:
-    """`given`, with those of the first pipeline that `conditioning` was in for what is None, else
-    the defaults.
-    """
-    first = getattr(conditioning, "first_settings", {})
-    settings = {
-        name: first.get(name, DEFAULTS.get(name)) if value is None else value
-        for name, value in given.items()
-    }
-    if not first:
-        conditioning.first_settings = settings
-    return settings
-
-
-def key(name: str) -> str:
-    """A module's dotted name as one that a `ModuleDict` takes."""
-    return name.replace(".", "-")
 
 
 def cross_attentions(unet: UNet2DConditionModel) -> dict[str, Attention]:

@@ -25,12 +25,11 @@ from lightning_artv.pipelines.artv.assembly import (
 from lightning_artv.pipelines.artv.components import (
     DEFAULTS,
     Conditioning,
-    conditioning_settings,
 )
 from lightning_artv.pipelines.card import About
 from lightning_artv.pipelines.parts import TextModel, Vae, text_parts_of, vae_of
 from lightning_artv.pipelines.schedulers import scheduler_for
-from lightning_artv.pipelines.stored import StoredPipeline, VideoPipelineOutput
+from lightning_artv.pipelines.stored import StoredPipeline, VideoPipelineOutput, settled
 from lightning_artv.systems.artv.figures import MaskedStep
 from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.artv.system import ARTV
@@ -96,8 +95,9 @@ class ARTVPipeline(StoredPipeline):
         training: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        settings = conditioning_settings(
+        settings = settled(
             conditioning,
+            DEFAULTS,
             static_noise=static_noise,
             mask_bias=mask_bias,
             max_noise_level=max_noise_level,

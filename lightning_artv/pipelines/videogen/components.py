@@ -15,7 +15,6 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import TimestepEmbedding
 from torch import nn
 
-from lightning_artv.errors import UserError
 from lightning_artv.networks.clip_unet import ClipUNet
 from lightning_artv.networks.temporal import (
     TEMPORAL,
@@ -27,9 +26,11 @@ from lightning_artv.networks.temporal import (
     installed_layers,
     uninstall,
 )
+from lightning_artv.pipelines.clips import OverTime, sides
+from lightning_artv.pipelines.parts import key
 
 
-class StageLayers(ModelMixin, ConfigMixin):
+class StageLayers(OverTime, ModelMixin, ConfigMixin):
     """What makes a plain U-Net a stage: layers over time, what it reads beside `z_t`, and numbers.
 
     Args:
@@ -56,7 +57,7 @@ class StageLayers(ModelMixin, ConfigMixin):
             name: TemporalAttention(width, heads, self.clip, early=True)
             for name, (width, heads) in attentions.items()
         }
-        self.layers = nn.ModuleDict({_key(name): layer for name, layer in layers.items()})
+        self.layers = nn.ModuleDict({key(name): layer for name, layer in layers.items()})
         self.shown = nn.Conv2d(reads, first, 3, padding=1, bias=False)
         self.embedding = TimestepEmbedding(*numbers)
 
@@ -72,27 +73,18 @@ class StageLayers(ModelMixin, ConfigMixin):
         convolutions, attentions = {}, {}
         for name, layer in found.items():
             if isinstance(layer, TemporalAttention):
-                attentions[name] = [layer.attention.inner_dim, layer.attention.heads]
+                attentions[name] = sides(layer)
             else:
                 convolutions[name] = layer.channels
         weight, numbers = unet.conv_in.weight, unet.class_embedding
-        sides = [numbers.linear_1.in_features, numbers.linear_1.out_features]
+        widths = [numbers.linear_1.in_features, numbers.linear_1.out_features]
         with torch.device("meta"):  # only the frame: its layers are replaced by the network's
-            part = cls(convolutions, attentions, weight.shape[1] - channels, len(weight), sides)
+            part = cls(convolutions, attentions, weight.shape[1] - channels, len(weight), widths)
         for name, layer in found.items():
-            part.layers[_key(name)] = layer
+            part.layers[key(name)] = layer
         part.clip, part.embedding = network.clip, numbers
         part.shown.weight = nn.Parameter(weight.detach()[:, channels:].clone())
         return part.eval()
-
-    def by_name(self) -> Layers:
-        """As `networks.temporal.install` takes them."""
-        names = {_key(name): name for name in (*self.config.convolutions, *self.config.attentions)}
-        return {
-            names[key]: layer
-            for key, layer in self.layers.items()
-            if isinstance(layer, TemporalKernel | TemporalAttention)
-        }
 
     def install(self, unet: UNet2DConditionModel) -> None:
         """Make a stage of the image model `unet`, in place.
@@ -100,15 +92,7 @@ class StageLayers(ModelMixin, ConfigMixin):
         Raises:
             UserError: a U-Net of another layout.
         """
-        names = dict(unet.named_modules())
-        wrong = [n for n in self.by_name() if n not in names]
-        sizes = self.config.convolutions.items()
-        wrong += [n for n, c in sizes if getattr(names.get(n), "out_channels", None) != c]
-        if wrong:
-            raise UserError(
-                f"The U-Net does not fit its layers over time ({wrong[0]}): give one of the layout "
-                "that they were trained in."
-            )
+        self.check_fits(unet)
         plain = unet.conv_in
         joined = torch.cat([plain.weight, self.shown.weight.to(plain.weight)], dim=1)
         unet.conv_in = _first(joined, plain.bias)
@@ -150,8 +134,3 @@ def _first(weight: torch.Tensor, bias: nn.Parameter) -> nn.Conv2d:
         conv = nn.Conv2d(weight.shape[1], len(weight), 3, padding=1)
     conv.weight, conv.bias = nn.Parameter(weight.detach()), bias
     return conv
-
-
-def _key(name: str) -> str:
-    """A module's dotted name as one that a `ModuleDict` takes."""
-    return name.replace(".", "-")

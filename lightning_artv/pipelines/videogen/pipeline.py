@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import diffusers
 import torch
@@ -13,11 +12,10 @@ from diffusers import SchedulerMixin, UNet2DConditionModel
 from transformers import CLIPTokenizer
 
 from lightning_artv.errors import UserError
-from lightning_artv.media import Picture
 from lightning_artv.networks.clip_unet import ClipUNet
 from lightning_artv.networks.text_encoder import TextEncoder
-from lightning_artv.pipelines import inputs
 from lightning_artv.pipelines.card import About
+from lightning_artv.pipelines.clips import ClipPipeline, OverTime
 from lightning_artv.pipelines.parts import (
     TextModel,
     Vae,
@@ -32,10 +30,9 @@ from lightning_artv.pipelines.schedulers import (
     schedule_from,
     scheduler_for,
 )
-from lightning_artv.pipelines.stored import StoredPipeline, VideoPipelineOutput
+from lightning_artv.pipelines.stored import settled
 from lightning_artv.pipelines.videogen.components import StageLayers, plain_unet
-from lightning_artv.systems.base import Origin, Segment, VideoModel
-from lightning_artv.systems.settings import with_settings
+from lightning_artv.systems.base import Origin, VideoModel
 from lightning_artv.systems.videogen.denoiser import StageDenoiser
 from lightning_artv.systems.videogen.settings import Guidance, UpperSampling, VideoGenSampling
 from lightning_artv.systems.videogen.stage import Cascade, Stage
@@ -46,7 +43,7 @@ SUFFIXES = ("", "_2", "_3")
 """Of the names of each stage's parts."""
 
 
-class VideoGenPipeline(StoredPipeline):
+class VideoGenPipeline(ClipPipeline):
     """A picture and a text to video: `from_pretrained`, `save_pretrained`, `to`, a call.
 
     `unet`, `vae`, `text_encoder`, `tokenizer` and `scheduler` are Stable Diffusion's classes; what
@@ -115,17 +112,15 @@ class VideoGenPipeline(StoredPipeline):
             temporal_3=temporal_3,
             text_encoder_3=text_encoder_3,
         )
-        settings = {
-            "stages": stages,
-            "sampling": sampling,
-            "frame_size": frame_size,
-            "fps": fps,
-            "training": training,
-        }
-        first = getattr(temporal, "first_settings", {})
-        settings = {n: first.get(n) if value is None else value for n, value in settings.items()}
-        if not hasattr(temporal, "first_settings"):
-            temporal.first_settings = settings
+        settings = settled(
+            temporal,
+            {},
+            stages=stages,
+            sampling=sampling,
+            frame_size=frame_size,
+            fps=fps,
+            training=training,
+        )
         self.register_to_config(**settings)
 
     @classmethod
@@ -161,83 +156,9 @@ class VideoGenPipeline(StoredPipeline):
             **modules,
         )
 
-    @torch.no_grad()
-    def __call__(
-        self,
-        prompt: str | Sequence[str],
-        image: Picture | Sequence[Picture] | None = None,
-        num_frames: int = 16,
-        height: int | None = None,
-        width: int | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        settings: Mapping[str, Any] | None = None,
-        num_videos_per_prompt: int = 1,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        seed: int | None = None,
-        output_type: Literal["pil", "np", "pt"] = "pil",
-        return_dict: bool = True,
-    ) -> VideoPipelineOutput | tuple[Any]:
-        """Make one video per prompt; what is None is as the model was trained or configured.
-
-        Args:
-            prompt: one, or a batch.
-            image: the reference picture (of each video, or one for all).
-            num_frames: of each video, any number.
-            height, width: in pixels.
-            num_inference_steps: denoising steps per clip of the base.
-            guidance_scale: of the text in the base, as in other pipelines: 1 is none.
-            settings: other fields of `VideoGenSampling` by name, such as `{"upper.noise": 0}`.
-            num_videos_per_prompt: videos of each prompt, one after the other.
-            generator: one for all, or one per video; each video's noise is seeded from it.
-            seed: instead of generators: video i has seed + i, and is the one that `generate_video`
-                makes.
-            output_type: `pil`, or arrays (`np`) or tensors (`pt`) in [0, 1].
-            return_dict: False for a tuple of the frames.
-
-        Raises:
-            UserError: a request that cannot be served.
-        """
-        inputs.check_output(output_type)
-        prompts = inputs.prompts_of(prompt, num_videos_per_prompt)
-        size = inputs.size_of(height, width, self.config.frame_size)
-        generators = inputs.generators_of(len(prompts), generator, seed)
-        first = inputs.first_frames(image, len(prompts), size)
-        changes = {
-            "steps": num_inference_steps,
-            "guidance.text": None if guidance_scale is None else inputs.text_weight(guidance_scale),
-            **(settings or {}),
-        }
-        given = {name: value for name, value in changes.items() if value is not None}
-        with self._assembled() as system:
-            sampling = with_settings(system.sampling, given)
-            segments = [Segment(prompts, num_frames)]
-            frames = system.generate(segments, generators, size, first, sampling)
-            bar = self.progress_bar(frames, total=num_frames)
-            video = torch.stack([frame.cpu() for frame in bar], dim=1)
-        output = inputs.as_output(video, output_type)
-        return VideoPipelineOutput(output) if return_dict else (output,)
-
-    def to_system(self) -> VideoModel:
-        """The system of these parts, for `generate_video`; the U-Nets are no longer plain."""
-        for unet, temporal in self._networks():
-            temporal.install(unet)
-        return self._assemble()
-
-    def _networks(self) -> list[tuple[UNet2DConditionModel, StageLayers]]:
-        """Of each stage that is there."""
+    def _networks(self) -> list[tuple[UNet2DConditionModel, OverTime]]:
         pairs = [(getattr(self, f"unet{s}"), getattr(self, f"temporal{s}")) for s in SUFFIXES]
         return [(unet, temporal) for unet, temporal in pairs if unet is not None]
-
-    @contextmanager
-    def _assembled(self) -> Iterator[VideoModel]:
-        """The system of the current parts, in their precision; then they are as before."""
-        with ExitStack() as stack:
-            for unet, temporal in self._networks():
-                stack.enter_context(temporal.installed(unet))
-            if self.unet.dtype != torch.float32:  # latents stay float32
-                stack.enter_context(torch.autocast(self.device.type, dtype=self.unet.dtype))
-            yield self._assemble()
 
     def _assemble(self) -> VideoModel:
         autoencoder = autoencoder_from(self.vae)

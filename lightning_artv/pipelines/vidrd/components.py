@@ -14,7 +14,6 @@ from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
-from lightning_artv.errors import UserError
 from lightning_artv.networks.clip_unet import ClipUNet
 from lightning_artv.networks.temporal import (
     TEMPORAL,
@@ -26,9 +25,11 @@ from lightning_artv.networks.temporal import (
     installed_layers,
     uninstall,
 )
+from lightning_artv.pipelines.clips import OverTime, sides
+from lightning_artv.pipelines.parts import key
 
 
-class TemporalLayers(ModelMixin, ConfigMixin):
+class TemporalLayers(OverTime, ModelMixin, ConfigMixin):
     """What makes a plain U-Net one over clips (paper Fig. 2): its layers over time.
 
     Args:
@@ -56,7 +57,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
             name: TemporalAttention(width, heads, self.clip)
             for name, (width, heads) in attentions.items()
         }
-        self.layers = nn.ModuleDict({_key(name): layer for name, layer in layers.items()})
+        self.layers = nn.ModuleDict({key(name): layer for name, layer in layers.items()})
 
     @classmethod
     def of(cls, network: ClipUNet) -> TemporalLayers:
@@ -67,23 +68,14 @@ class TemporalLayers(ModelMixin, ConfigMixin):
             if isinstance(layer, TemporalConv):
                 convolutions[name], depth = layer.channels, layer.depth
             elif isinstance(layer, TemporalAttention):
-                attentions[name] = [layer.attention.inner_dim, layer.attention.heads]
+                attentions[name] = sides(layer)
         groups = network.unet.config.norm_num_groups
         with torch.device("meta"):  # only the frame: its layers are replaced by the network's
             part = cls(convolutions, attentions, groups, depth)
         for name, layer in found.items():
-            part.layers[_key(name)] = layer
+            part.layers[key(name)] = layer
         part.clip = network.clip
         return part.eval()
-
-    def by_name(self) -> Layers:
-        """As `networks.temporal.install` takes them."""
-        names = {_key(name): name for name in (*self.config.convolutions, *self.config.attentions)}
-        return {
-            names[key]: layer
-            for key, layer in self.layers.items()
-            if isinstance(layer, TemporalConv | TemporalAttention)
-        }
 
     def install(self, unet: UNet2DConditionModel) -> None:
         """Put the layers into `unet`, in place.
@@ -91,14 +83,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         Raises:
             UserError: a U-Net of another layout.
         """
-        names = {name for name, _ in unet.named_modules()}
-        wrong = [name for name in self.by_name() if name not in names]
-        wrong += [n for n, c in self.config.convolutions.items() if _channels(unet, n) != c]
-        if wrong:
-            raise UserError(
-                f"The U-Net does not fit the layers over time ({wrong[0]}): give one of the layout "
-                "that they were trained in."
-            )
+        self.check_fits(unet)
         install(unet, self.by_name())
 
     @contextmanager
@@ -118,15 +103,3 @@ def plain_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     state = unet.state_dict(keep_vars=True)
     plain.load_state_dict({n: x for n, x in state.items() if TEMPORAL not in n}, assign=True)
     return plain.eval()
-
-
-def _channels(unet: UNet2DConditionModel, name: str) -> int | None:
-    try:
-        return getattr(unet.get_submodule(name), "out_channels", None)
-    except AttributeError:
-        return None
-
-
-def _key(name: str) -> str:
-    """A module's dotted name as one that a `ModuleDict` takes."""
-    return name.replace(".", "-")

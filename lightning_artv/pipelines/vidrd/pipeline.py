@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import diffusers
-import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
 from transformers import CLIPTokenizer
 
 from lightning_artv.errors import UserError
-from lightning_artv.media import Picture
 from lightning_artv.networks.clip_unet import ClipUNet
-from lightning_artv.pipelines import inputs
 from lightning_artv.pipelines.card import About
+from lightning_artv.pipelines.clips import ClipPipeline, OverTime
 from lightning_artv.pipelines.parts import (
     TextModel,
     Vae,
@@ -32,19 +29,17 @@ from lightning_artv.pipelines.schedulers import (
     schedule_from,
     scheduler_for,
 )
-from lightning_artv.pipelines.stored import StoredPipeline, VideoPipelineOutput
+from lightning_artv.pipelines.stored import settled
 from lightning_artv.pipelines.vidrd.components import TemporalLayers, plain_unet
-from lightning_artv.systems.base import Segment, VideoModel
-from lightning_artv.systems.settings import with_settings
+from lightning_artv.systems.base import VideoModel
 from lightning_artv.systems.vidrd.denoiser import VidRDDenoiser
 from lightning_artv.systems.vidrd.settings import Guidance, VidRDSampling, VidRDTraining
 from lightning_artv.systems.vidrd.system import VidRD
 
-PARTS = ("vae", "text_encoder", "unet", "temporal", "scheduler")
 DEFAULTS = {"clip_frames": 8, "given_frames": 0.0, "most_given": 4}
 
 
-class VidRDPipeline(StoredPipeline):
+class VidRDPipeline(ClipPipeline):
     """Text-to-video with VidRD: `from_pretrained`, `save_pretrained`, `push_to_hub`, `to`, a call.
 
     `unet`, `vae`, `text_encoder`, `tokenizer` and `scheduler` are Stable Diffusion's classes, and
@@ -101,19 +96,17 @@ class VidRDPipeline(StoredPipeline):
             temporal=temporal,
             scheduler=scheduler,
         )
-        settings = {
-            "clip_frames": clip_frames,
-            "given_frames": given_frames,
-            "most_given": most_given,
-            "sampling": sampling,
-            "frame_size": frame_size,
-            "fps": fps,
-            "training": training,
-        }
-        first = getattr(temporal, "first_settings", DEFAULTS)
-        settings = {n: first.get(n) if value is None else value for n, value in settings.items()}
-        if not hasattr(temporal, "first_settings"):
-            temporal.first_settings = settings
+        settings = settled(
+            temporal,
+            DEFAULTS,
+            clip_frames=clip_frames,
+            given_frames=given_frames,
+            most_given=most_given,
+            sampling=sampling,
+            frame_size=frame_size,
+            fps=fps,
+            training=training,
+        )
         self.register_to_config(**settings)
 
     @classmethod
@@ -146,80 +139,8 @@ class VidRDPipeline(StoredPipeline):
             training=None if training is None else dict(training),
         )
 
-    @torch.no_grad()
-    def __call__(
-        self,
-        prompt: str | Sequence[str],
-        image: Picture | Sequence[Picture] | None = None,
-        num_frames: int = 16,
-        height: int | None = None,
-        width: int | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        settings: Mapping[str, Any] | None = None,
-        num_videos_per_prompt: int = 1,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        seed: int | None = None,
-        output_type: Literal["pil", "np", "pt"] = "pil",
-        return_dict: bool = True,
-    ) -> VideoPipelineOutput | tuple[Any]:
-        """Make one video per prompt; what is None is as the model was trained or configured.
-
-        Args:
-            prompt: one, or a batch.
-            image: the first frame (of each video, or one for all); only for a model that was
-                trained with `given_frames`. None: made from the text.
-            num_frames: of each video, any number.
-            height, width: in pixels.
-            num_inference_steps: denoising steps per clip.
-            guidance_scale: of the text, as in other pipelines: 1 is none, and our weight plus 1.
-            settings: other fields of `VidRDSampling` by name, such as `{"join": "overlap"}`.
-            num_videos_per_prompt: videos of each prompt, one after the other.
-            generator: one for all, or one per video; each video's noise is seeded from it.
-            seed: instead of generators: video i has seed + i, and is the one that `generate_video`
-                makes.
-            output_type: `pil`, or arrays (`np`) or tensors (`pt`) in [0, 1].
-            return_dict: False for a tuple of the frames.
-
-        Raises:
-            UserError: a request that cannot be served.
-        """
-        inputs.check_output(output_type)
-        prompts = inputs.prompts_of(prompt, num_videos_per_prompt)
-        size = inputs.size_of(height, width, self.config.frame_size)
-        generators = inputs.generators_of(len(prompts), generator, seed)
-        first = inputs.first_frames(image, len(prompts), size)
-        changes = {
-            "steps": num_inference_steps,
-            "guidance.text": None if guidance_scale is None else inputs.text_weight(guidance_scale),
-            **(settings or {}),
-        }
-        given = {name: value for name, value in changes.items() if value is not None}
-        with self._assembled() as system:
-            sampling = with_settings(system.sampling, given)
-            segments = [Segment(prompts, num_frames)]
-            frames = system.generate(segments, generators, size, first, sampling)
-            bar = self.progress_bar(frames, total=num_frames)
-            video = torch.stack([frame.cpu() for frame in bar], dim=1)
-        output = inputs.as_output(video, output_type)
-        return VideoPipelineOutput(output) if return_dict else (output,)
-
-    def to_system(self) -> VidRD:
-        """The system of these parts, for `generate_video`; the U-Net is no longer plain."""
-        self.temporal.install(self.unet)
-        return self._assemble()
-
-    @contextmanager
-    def _assembled(self) -> Iterator[VidRD]:
-        """The system of the current parts, in their precision; then they are as before."""
-        missing = [name for name in PARTS if getattr(self, name) is None]
-        if missing:
-            raise UserError(f"The pipeline has no {missing[0]}: give one.")
-        with ExitStack() as stack:
-            stack.enter_context(self.temporal.installed(self.unet))
-            if self.unet.dtype != torch.float32:  # latents stay float32
-                stack.enter_context(torch.autocast(self.device.type, dtype=self.unet.dtype))
-            yield self._assemble()
+    def _networks(self) -> list[tuple[UNet2DConditionModel, OverTime]]:
+        return [(self.unet, self.temporal)]
 
     def _assemble(self) -> VidRD:
         config, scheduler = self.config, self.scheduler

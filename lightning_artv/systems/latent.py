@@ -10,28 +10,52 @@ from torch import Tensor, nn
 
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
-from lightning_artv.systems.base import Denoiser, Trainable, VideoSystem
+from lightning_artv.systems.base import Denoiser, SamplingSettings, Trainable, VideoSystem
 from lightning_artv.systems.settings import with_settings
 
 DenoiserT = TypeVar("DenoiserT", bound=Denoiser[Any, Any])
+TrainingT = TypeVar("TrainingT")
+SamplingT = TypeVar("SamplingT", bound=SamplingSettings)
 
 
-class LatentTrainable(Trainable, Generic[DenoiserT]):
+class LatentTrainable(Trainable, Generic[DenoiserT, TrainingT, SamplingT]):
     """A denoiser between an autoencoder and a text encoder, whether or not it makes videos alone.
 
     Args:
         denoiser: what is trained.
         autoencoder: pixels to latents.
         text_encoder: captions to tokens.
+        training: how the loss is made.
+        sampling: defaults of generation.
     """
 
     def __init__(
-        self, denoiser: DenoiserT, autoencoder: Autoencoder, text_encoder: TextEncoder
+        self,
+        denoiser: DenoiserT,
+        autoencoder: Autoencoder,
+        text_encoder: TextEncoder,
+        training: TrainingT,
+        sampling: SamplingT,
     ) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self.text_encoder = text_encoder
         self.denoiser = denoiser
+        self.training_options = training
+        self._sampling = sampling
+
+    @property
+    def sampling(self) -> SamplingT:
+        """The defaults of generation."""
+        return self._sampling
+
+    def resample(self, changes: Mapping[str, Any]) -> None:
+        """Change the defaults of generation, by the names of its settings.
+
+        Raises:
+            UserError: a name that the settings have not, or a value that is not the setting's.
+        """
+        self._sampling = with_settings(self._sampling, changes)
 
     def blocks(self) -> list[nn.Module]:
         """The denoiser's."""
@@ -43,18 +67,8 @@ class LatentTrainable(Trainable, Generic[DenoiserT]):
         return [*self.denoiser.shard_units(), *[self.text_encoder] * text_is_trained]
 
 
-class LatentSystem(LatentTrainable[DenoiserT], VideoSystem):
+class LatentSystem(LatentTrainable[DenoiserT, TrainingT, SamplingT], VideoSystem):
     """A whole system of these."""
-
-    _sampling: Any  # the system's own settings of generation
-
-    def resample(self, changes: Mapping[str, Any]) -> None:
-        """Change the defaults of generation, by the names of its settings.
-
-        Raises:
-            UserError: a name that the settings have not, or a value that is not the setting's.
-        """
-        self._sampling = with_settings(self._sampling, changes)
 
     @property
     def size_multiple(self) -> int:

@@ -45,7 +45,7 @@ from lightning_artv.systems.teaching import Exercise, Practice, Teachable
 DENOISER, TRAINING, SAMPLING = DenoiserOptions(), ARTVTraining(), ARTVSampling()
 
 
-class ARTV(LatentSystem[ARTVDenoiser], Teachable):
+class ARTV(LatentSystem[ARTVDenoiser, ARTVTraining, ARTVSampling], Teachable):
     """Auto-regressive text-to-video with masked diffusion.
 
     Args:
@@ -69,9 +69,7 @@ class ARTV(LatentSystem[ARTVDenoiser], Teachable):
         training: ARTVTraining = TRAINING,
         sampling: ARTVSampling = SAMPLING,
     ) -> None:
-        super().__init__(denoiser, autoencoder, text_encoder)
-        self.training_options = training
-        self._sampling = sampling
+        super().__init__(denoiser, autoencoder, text_encoder, training, sampling)
         self._flight: Flight | None = None
 
     @classmethod
@@ -96,11 +94,6 @@ class ARTV(LatentSystem[ARTVDenoiser], Teachable):
         """
         networks = build_denoiser(unet, autoencoder.channels, text_encoder.width, denoiser)
         return cls(networks, autoencoder, text_encoder, training, sampling)
-
-    @property
-    def sampling(self) -> ARTVSampling:
-        """The defaults of generation."""
-        return self._sampling
 
     def given(self, batch: VideoBatch) -> Tensor:
         """The anchor frames."""

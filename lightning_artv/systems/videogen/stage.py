@@ -34,7 +34,7 @@ FPS = 8.0
 """Of a batch that does not say it."""
 
 
-class Stage(LatentTrainable[StageDenoiser]):
+class Stage(LatentTrainable[StageDenoiser, StageTraining, VideoGenSampling]):
     """Clips at one size, of a text, a frame rate and a reference picture.
 
     Args:
@@ -56,14 +56,7 @@ class Stage(LatentTrainable[StageDenoiser]):
         training: StageTraining = TRAINING,
         sampling: VideoGenSampling = SAMPLING,
     ) -> None:
-        super().__init__(denoiser, autoencoder, text_encoder)
-        self.training_options = training
-        self._sampling = sampling
-
-    @property
-    def sampling(self) -> VideoGenSampling:
-        """The defaults of generation."""
-        return self._sampling
+        super().__init__(denoiser, autoencoder, text_encoder, training, sampling)
 
     def widen(self, name: str, stored: Tensor, parameter: Tensor) -> Tensor | None:
         """A stage starts as the one before it, whose networks read less."""

@@ -18,7 +18,7 @@ from lightning_artv.systems.videogen.settings import StageTraining, VideoGenSamp
 from lightning_artv.systems.videogen.stage import DENOISER, SAMPLING, TRAINING, Stage
 
 
-class Base(Stage, LatentSystem[StageDenoiser]):
+class Base(Stage, LatentSystem[StageDenoiser, StageTraining, VideoGenSampling]):
     """Stage 1: small clips, which the others enlarge; alone it makes videos of its own size."""
 
     part = "base"

@@ -38,7 +38,7 @@ from lightning_artv.systems.vidrd.settings import VidRDSampling, VidRDTraining
 DENOISER, TRAINING, SAMPLING = DenoiserOptions(), VidRDTraining(), VidRDSampling()
 
 
-class VidRD(LatentSystem[VidRDDenoiser], Teachable):
+class VidRD(LatentSystem[VidRDDenoiser, VidRDTraining, VidRDSampling], Teachable):
     """Text-to-video a clip at a time, joined to any length.
 
     Args:
@@ -63,9 +63,7 @@ class VidRD(LatentSystem[VidRDDenoiser], Teachable):
         training: VidRDTraining = TRAINING,
         sampling: VidRDSampling = SAMPLING,
     ) -> None:
-        super().__init__(denoiser, autoencoder, text_encoder)
-        self.training_options = training
-        self._sampling = sampling
+        super().__init__(denoiser, autoencoder, text_encoder, training, sampling)
         self.continues = training.given_frames > 0
         sampling.check_clip(sampling.clip_frames or denoiser.clip_frames)
         if self.continues and training.most_given >= denoiser.clip_frames:
@@ -96,11 +94,6 @@ class VidRD(LatentSystem[VidRDDenoiser], Teachable):
         """
         networks = build_denoiser(unet, autoencoder.channels, text_encoder.width, denoiser)
         return cls(networks, autoencoder, text_encoder, training, sampling)
-
-    @property
-    def sampling(self) -> VidRDSampling:
-        """The defaults of generation."""
-        return self._sampling
 
     def given(self, batch: VideoBatch) -> Tensor | None:
         """The clips' first frames, where the system was trained to be given some."""

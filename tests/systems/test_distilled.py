@@ -87,6 +87,20 @@ def test_the_teachers_answer_is_what_it_generates(teacher: ARTV, batch: VideoBat
     assert (made != first).any()
 
 
+def test_the_teachers_first_frame_is_what_it_generates_from_a_text_alone(
+    teacher: ARTV, batch: VideoBatch
+) -> None:
+    student = distilled(teacher)
+    (exercise,) = student.student.exercises(batch, Practice(first=1.0), fresh(batch))
+    shape = exercise.clean.shape[1:]
+    generators = generators_for(9, batch.keys)
+    randn(generators, (3, *shape))  # generation's draw for the noise augmentation
+    answer = student._ask(exercise, randn(generators, shape), [999])[1]
+    given = generators_for(9, batch.keys)
+    (made,) = teacher.generate([Segment(batch.captions, 1)], given, (16, 16))
+    assert torch.equal(teacher.autoencoder.decode(answer), made)
+
+
 def test_loss_of_a_student_of_two_steps_written_out(teacher: ARTV, windows: VideoBatch) -> None:
     training = Distillation(own=0.0, first=0.5, truth=0.25, huber=0.1)
     student = distilled(teacher, training, steps=2)

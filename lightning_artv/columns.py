@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_artv.errors import UserError
+from lightning_artv.files import is_blank
 
 Row = Mapping[str, str]
 """Text by column."""
@@ -56,5 +56,5 @@ def places_of(
 
 
 def spelling_of(name: str) -> str:
-    """`File Name`, `file-name` and `file_name` alike."""
-    return re.sub(r"[\s_-]+", "", name).casefold()
+    """`File Name`, `file-name` and `file_name` alike, whatever is in them that cannot be seen."""
+    return "".join(char for char in name if char not in "_-" and not is_blank(char)).casefold()

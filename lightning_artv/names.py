@@ -10,12 +10,25 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from lightning_artv.errors import UserError
+from lightning_artv.files import is_blank
 
 
 def normal_name(name: str) -> str:
-    """A file's relative path in one form: NFC, `/` between folders, no `./`, no blanks around."""
-    plain = unicodedata.normalize("NFC", name.strip()).replace("\\", "/")
+    """A file's relative path in one form: NFC, `/` between folders, no `./`, nothing around it
+    that cannot be seen."""
+    plain = unicodedata.normalize("NFC", trimmed(name)).replace("\\", "/")
     return str(PurePosixPath(plain)) if plain else ""
+
+
+def trimmed(name: str) -> str:
+    """A name without blanks around it, nor other characters that cannot be seen, which come with
+    copied texts."""
+    plain = name.strip()
+    while plain and is_blank(plain[0]):
+        plain = plain[1:]
+    while plain and is_blank(plain[-1]):
+        plain = plain[:-1]
+    return plain
 
 
 class Names:

@@ -10,7 +10,7 @@ from data_prep.sources.rows import Problem, VideoEntry, is_unsafe, key_of
 from data_prep.sources.tabular import list_rows
 from lightning_artv.errors import UserError
 from lightning_artv.files import one_line
-from lightning_artv.names import normal_name
+from lightning_artv.names import normal_name, trimmed
 from lightning_artv.tables import SUFFIXES, Row, read_table
 
 COLUMNS = ("file_name", "text")
@@ -68,7 +68,7 @@ def listed(path: Path) -> Iterator[VideoEntry | Problem]:
             yield found
             continue
         _, row = found
-        name = row["file_name"].strip()
+        name = trimmed(row["file_name"])
         yield VideoEntry(key=key_of(name), path=name, caption=row["text"])
 
 
@@ -94,7 +94,7 @@ def find_metadata(folder: Path) -> Path:
 
 
 def _entry(source: str, line: int, row: Row) -> Entry:
-    name = row["file_name"].strip()
+    name = trimmed(row["file_name"])
     if not name:
         raise UserError(f"{source}, line {line}: file_name is empty; name the video.")
     if is_unsafe(name):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from data_prep.sources.rows import Problem, VideoEntry, key_of
 from data_prep.sources.tabular import list_rows, number
+from lightning_artv.names import trimmed
 
 _OPTIONAL = (
     *("seconds", "aesthetic score", "motion score"),
@@ -22,7 +23,7 @@ def listed(path: Path) -> Iterator[VideoEntry | Problem]:
             yield found
             continue
         line, row = found
-        video = row["video"].strip()
+        video = trimmed(row["video"])
         if not video:
             yield Problem(f"line {line}", "", "bad_row", "video is empty")
             continue

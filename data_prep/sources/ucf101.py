@@ -21,18 +21,19 @@ _SPELT = {"HandStandPushups": "HandstandPushups"}  # some copies rename the fold
 def listed(path: Path) -> Iterator[VideoEntry | Problem]:
     """Every video of every class folder, sorted; the caption is the class in words.
 
-    Copies as other files than `.avi` are read as well; folders of pictures, and videos outside of
-    class folders, are problems.
+    The class folders are in `path`, or in a folder `UCF-101` there. Copies as other files than
+    `.avi` are read as well; folders in class folders, and videos outside of them, are problems.
 
     Raises:
         UserError: no such folder, or no class folder with videos in it.
     """
     if not path.is_dir():
         raise UserError(f"The folder {path} does not exist.")
+    root = path / "UCF-101" if (path / "UCF-101").is_dir() else path
     found = [
         item
-        for place in _visible(path)
-        for item in (_of_class(place) if place.is_dir() else _outside(place))
+        for place in _visible(root)
+        for item in (_of_class(place, path) if place.is_dir() else _outside(place, path))
     ]
     if not any(isinstance(item, VideoEntry) for item in found):
         problem = next((item for item in found if isinstance(item, Problem)), None)
@@ -44,21 +45,28 @@ def listed(path: Path) -> Iterator[VideoEntry | Problem]:
     yield from found
 
 
-def _of_class(folder: Path) -> Iterator[VideoEntry | Problem]:
+def _of_class(folder: Path, root: Path) -> Iterator[VideoEntry | Problem]:
     label = _SPELT.get(folder.name, folder.name)
     for file in _visible(folder):
-        name = f"{folder.name}/{file.name}"
+        name = file.relative_to(root).as_posix()
         if file.is_dir():
-            reason = "it is a folder, not a video: encode its pictures (ffmpeg -i %d.jpg x.avi)"
-            yield Problem(key_of(name), name, "bad_row", reason)
+            yield Problem(key_of(name), name, "bad_row", _why_not(file, folder))
         elif _is_video(file):
             yield VideoEntry(key_of(file.name), name, words(label), label=label)
 
 
-def _outside(file: Path) -> Iterator[Problem]:
+def _why_not(inner: Path, folder: Path) -> str:
+    """What to do about a folder in a class folder."""
+    if any(_is_video(file) for file in _visible(inner)):
+        return f"it is a folder of videos in a class folder: move them up into {folder.name}"
+    return "it is a folder, not a video: encode its pictures (ffmpeg -i %d.jpg x.avi)"
+
+
+def _outside(file: Path, root: Path) -> Iterator[Problem]:
     if _is_video(file):
+        name = file.relative_to(root).as_posix()
         reason = "it is in no class folder, so that its class is not known: move it into one"
-        yield Problem(key_of(file.name), file.name, "bad_row", reason)
+        yield Problem(key_of(file.name), name, "bad_row", reason)
 
 
 def _visible(folder: Path) -> list[Path]:

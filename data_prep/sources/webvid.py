@@ -8,6 +8,7 @@ from pathlib import Path
 
 from data_prep.sources.rows import Problem, VideoEntry, key_of
 from data_prep.sources.tabular import list_rows, number
+from lightning_artv.names import trimmed
 
 _DURATION = re.compile(r"P(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)", re.ASCII)
 
@@ -19,7 +20,7 @@ def listed(path: Path) -> Iterator[VideoEntry | Problem]:
             yield found
             continue
         line, row = found
-        video, page = row["videoid"].strip(), row["page_dir"].strip()
+        video, page = trimmed(row["videoid"]), trimmed(row["page_dir"])
         if not video or not page:
             yield Problem(f"line {line}", "", "bad_row", "videoid or page_dir is empty")
             continue

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from evaluation.finding import SetVideo, find_videos
 from evaluation.notes import Warn, on_stderr
+from evaluation.sets.lookup import grouped, spoken
 from lightning_artv.errors import UserError
-from lightning_artv.files import one_line
 from lightning_artv.names import Names
 from lightning_artv.tables import SUFFIXES, read_table
 
@@ -38,19 +38,19 @@ def read_folder(root: str | Path, warn: Warn = on_stderr) -> list[SetVideo]:
         return videos
     written = [_written(video, root) for video in videos]
     captions = _of_videos(path, written, warn)
-    without = [name for name in written if name not in captions]
+    without = [name for name in written if not captions.get(name)]
     if without:
         warn(
             f"{len(without)} of the {len(videos)} videos in '{root}' have no caption in "
             f"{path.name}, the first is '{without[0]}': add a line for each."
         )
     return [
-        dataclasses.replace(video, captions=tuple(captions.get(name, ())))
+        dataclasses.replace(video, captions=captions.get(name, ()))
         for video, name in zip(videos, written, strict=True)
     ]
 
 
-def _of_videos(path: Path, names: Sequence[str], warn: Warn) -> dict[str, list[str]]:
+def _of_videos(path: Path, names: Sequence[str], warn: Warn) -> dict[str, tuple[str, ...]]:
     """The captions of a table by the videos' own names.
 
     Args:
@@ -58,27 +58,20 @@ def _of_videos(path: Path, names: Sequence[str], warn: Warn) -> dict[str, list[s
         names: of the videos that are there.
         warn: takes sentences on lines that are left out.
     """
-    written = read_captions(path)
+    written = spoken(path, read_captions(path), warn)
     there = Names(names)
-    captions: dict[str, list[str]] = defaultdict(list)
-    absent, empty = [], []
+    captions: dict[str, tuple[str, ...]] = defaultdict(tuple)
+    absent = []
     for file_name, texts in written.items():
         found = there.find(file_name)
-        kept = [text for text in texts if text.strip()]
-        empty += [file_name] * (len(texts) - len(kept))
         if found is None:
             absent.append(file_name)
-        elif kept:
-            captions[found] += kept
+        else:
+            captions[found] += texts
     if absent:
         warn(
             f"{len(absent)} of the {len(written)} videos that '{path}' names are not there, the "
             f"first is '{absent[0]}': make them, or leave their lines out."
-        )
-    if empty:
-        warn(
-            f"{len(empty)} lines of '{path}' have no caption and are left out, the first is that "
-            f"of '{empty[0]}'."
         )
     return captions
 
@@ -89,9 +82,8 @@ def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         UserError: no such table, other columns, or a row that cannot be used.
     """
-    captions: dict[str, list[str]] = defaultdict(list)
-    for _, row in read_table(path, ("file_name", "text")):
-        captions[row["file_name"]].append(one_line(row["text"]))
+    rows = (row for _, row in read_table(path, ("file_name", "text")))
+    captions = grouped((row["file_name"], row["text"]) for row in rows)
     return {name: tuple(texts) for name, texts in captions.items()}
 
 

@@ -1,13 +1,65 @@
-"""The files of a set's videos, wherever they lie below its folder."""
+"""What a set's lists and tables name: the files of its videos, and their captions."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from evaluation.finding import SetVideo, find_videos
+from evaluation.finding import VIDEO_SUFFIXES, SetVideo, find_videos
 from evaluation.notes import Warn
 from lightning_artv.errors import DataError, UserError
+from lightning_artv.files import one_line
+from lightning_artv.names import trimmed
+
+_DEPTHS = ("*", "*/*", "*/*/*")
+
+
+def visible_files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files with one of these suffixes in a folder and two levels below, sorted."""
+    found = [path for depth in _DEPTHS for path in root.glob(depth)]
+    return sorted(
+        path
+        for path in found
+        if path.name.lower().endswith(suffixes)
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and path.is_file()
+    )
+
+
+def video_id(text: str) -> str:
+    """The id of a video in a list that may write it with its file's suffix."""
+    whole = trimmed(text)
+    name, suffix = os.path.splitext(whole)
+    return name if suffix.lower() in VIDEO_SUFFIXES else whole
+
+
+def grouped(lines: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The captions of each name, each on one line, of (name, caption) in order."""
+    captions: dict[str, list[str]] = defaultdict(list)
+    for name, text in lines:
+        captions[name].append(one_line(text))
+    return dict(captions)
+
+
+def spoken(
+    source: Path, captions: Mapping[str, Sequence[str]], warn: Warn
+) -> dict[str, tuple[str, ...]]:
+    """The captions of each name without the empty ones.
+
+    Args:
+        source: where they are from.
+        captions: by name.
+        warn: takes a sentence on captions that are left out.
+    """
+    empty = [name for name, texts in captions.items() for text in texts if not text]
+    if empty:
+        warn(
+            f"{len(empty)} lines of '{source}' have no caption and are left out, the first is that "
+            f"of '{empty[0]}'."
+        )
+    return {name: tuple(text for text in texts if text) for name, texts in captions.items()}
 
 
 def files_by_name(

@@ -6,14 +6,16 @@ Copies as other files (`.mp4`) or as folders of pictures of that name are read a
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+import re
 from pathlib import Path
 
 from evaluation.finding import SetVideo, find_videos
 from evaluation.notes import Warn, on_stderr
 from lightning_artv.errors import DataError, UserError
-from lightning_artv.files import read_text
-from lightning_artv.names import normal_name
+from lightning_artv.files import read_lines, read_text
+from lightning_artv.names import Names, normal_name
+
+_ENTRY = re.compile(r"(?:[0-9]+[\s,;]+)?(.+?)(?:[\s,;]+[0-9]+)*")
 
 SPLITS = ("all", "train01", "train02", "train03", "test01", "test02", "test03")
 
@@ -40,16 +42,22 @@ def read_ucf101(root: str | Path, split: str = "all", warn: Warn = on_stderr) ->
     by_key = _by_key(folder, warn)
     if split == "all":
         return list(by_key.values())
-    path = _find_list(root, folder, split)
-    listed = _listed(path)
-    missing = [name for name in listed if _key(name) not in by_key]
+    wanted = _wanted(_find_list(root, folder, split), folder, Names(by_key))
+    return [video for key, video in by_key.items() if key in wanted]
+
+
+def _wanted(path: Path, folder: Path, there: Names) -> set[str]:
+    """The keys of the videos that a list names; `there` are those of the folder."""
+    found = {name: there.find(name.lower()) for name in _listed(path)}
+    missing = [name for name, key in found.items() if key is None]
     if missing:
         raise DataError(
-            f"{len(missing)} of the {len(listed)} videos of {path} are not in '{folder}', the "
-            f"first is {missing[0]}: unpack UCF101.rar there, or correct the list."
+            f"{len(missing)} of the {len(found)} videos of '{path}' are not in '{folder}', the "
+            f"first is {missing[0]!r}: unpack UCF101.rar there, or correct the list."
         )
-    wanted = {_key(name) for name in listed}
-    return [video for key, video in by_key.items() if key in wanted]
+    if not found:
+        raise UserError(f"The list '{path}' names no video: copy it again.")
+    return {key for key in found.values() if key}
 
 
 def _by_key(folder: Path, warn: Warn) -> dict[str, SetVideo]:
@@ -83,10 +91,9 @@ def _find_list(root: Path, folder: Path, split: str) -> Path:
     )
 
 
-def _listed(path: Path) -> Sequence[str]:
-    """`Class/file.avi` or `Class/file.avi 37` a line."""
-    lines = (line.split() for line in read_text(path, "list").split("\n"))
-    return [words[0] for words in lines if words]
+def _listed(path: Path) -> list[str]:
+    """`Class/file.avi` a line, with numbers (a class, frames) before or after it."""
+    return [_ENTRY.fullmatch(line)[1].strip("'\"") for line in read_lines(path, "list")]  # type: ignore[index]
 
 
 def _key(name: str) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 
 from evaluation.finding import SetVideo
 from evaluation.notes import Warn, on_stderr
-from evaluation.sets.lookup import files_by_name
+from evaluation.sets.lookup import files_by_name, grouped, spoken, video_id, visible_files
 from lightning_artv.errors import UserError
 from lightning_artv.tables import SUFFIXES, MissingColumns, read_table
 
@@ -15,30 +14,34 @@ _COLUMNS = ("videoid", "name")
 
 
 def read_webvid(root: str | Path, warn: Warn = on_stderr) -> list[SetVideo]:
-    """The videos of the one WebVid table in a folder, or in a folder in it, in natural order.
+    """The videos of the one WebVid table in a folder, or in folders in it, in natural order.
 
     Args:
         root: the folder.
         warn: takes sentences on what is left out.
 
     Raises:
-        UserError: no table of that form, several, or two videos for one line.
+        UserError: no table of that form, several, one without videos, or two videos for one line.
         DataError: videos that the table lists are missing.
     """
     root = Path(root)
-    table, captions = _table(root)
+    table, lines = _table(root)
+    captions = spoken(table, grouped(lines), warn)
+    if "" in captions:
+        raise UserError(f"'{table}' has a line without a videoid: write it, or remove the line.")
+    if not captions:
+        raise UserError(f"'{table}' lists no videos: add lines with videoid and name.")
     files = files_by_name(root, captions, f"'{table}'", captions, warn)
     return [SetVideo(video.path, name, captions=captions[name]) for name, video in files.items()]
 
 
-def _table(root: Path) -> tuple[Path, dict[str, tuple[str, ...]]]:
-    """The table and its captions by video id."""
-    files = sorted(path for depth in ("*", "*/*") for path in root.glob(depth) if _is_table(path))
-    found: dict[Path, dict[str, tuple[str, ...]]] = {}
+def _table(root: Path) -> tuple[Path, list[tuple[str, str]]]:
+    """The table and its lines (video id, caption), each once."""
+    found: dict[Path, list[tuple[str, str]]] = {}
     other = ""
-    for path in files:
+    for path in visible_files(root, SUFFIXES):
         try:
-            found[path] = _captions(path)
+            found[path] = _lines(path)
         except MissingColumns as error:
             other = other or f" ({error})"
     if not found:
@@ -51,13 +54,7 @@ def _table(root: Path) -> tuple[Path, dict[str, tuple[str, ...]]]:
     return next(iter(found.items()))
 
 
-def _captions(path: Path) -> dict[str, tuple[str, ...]]:
-    captions: dict[str, dict[str, None]] = defaultdict(dict)
-    for _, row in read_table(path, _COLUMNS):
-        captions[row["videoid"].strip()][" ".join(row["name"].split())] = None
-    return {name: tuple(texts) for name, texts in captions.items()}
-
-
-def _is_table(path: Path) -> bool:
-    name = path.name.lower()
-    return name.endswith(SUFFIXES) and not name.startswith(".") and path.is_file()
+def _lines(path: Path) -> list[tuple[str, str]]:
+    rows = (row for _, row in read_table(path, _COLUMNS))
+    lines = ((video_id(row["videoid"]), " ".join(row["name"].split())) for row in rows)
+    return list(dict.fromkeys(lines))

@@ -61,6 +61,19 @@ def randint(
     return to_device(_stack(rows, (), torch.int64), device)
 
 
+def random_steps(
+    generators: Generators, count: int, from_noise: float, device: torch.device | str | None = None
+) -> Tensor:
+    """Uniform steps in [0, count), int64 `[B]`, of which a share `from_noise` is moved to the last,
+    where nothing of a sample is left in its noise.
+    """
+    steps = randint(generators, 0, count, device)
+    if not from_noise:
+        return steps
+    is_moved = rand(generators, (), device) < from_noise
+    return steps.where(~is_moved, torch.full_like(steps, count - 1))
+
+
 def _stack(rows: list[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     return torch.stack(rows) if rows else torch.empty(0, *shape, dtype=dtype)
 

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 import torch
 
-from lightning_artv.diffusion.noise import generators_for, rand, randint, randn
+from lightning_artv.diffusion.noise import generators_for, rand, randint, randn, random_steps
 
 SHAPE = (4, 5, 6)
 
@@ -23,6 +23,7 @@ def test_a_row_is_what_its_own_generator_draws():
         lambda g: randn(g, (3,)),
         lambda g: rand(g, SHAPE),
         lambda g: randint(g, 0, 10**6),
+        lambda g: random_steps(g, 10**6, 0.1),
     ],
 )
 def test_batch_mates_and_order_do_not_matter(draw):
@@ -77,3 +78,13 @@ def test_an_empty_batch_is_empty():
 def test_generators_advance():
     generators = generators_for(0, [0])
     assert not torch.equal(randn(generators, SHAPE), randn(generators, SHAPE))
+
+
+def test_a_share_of_the_steps_is_moved_to_the_last():
+    def generators():
+        return generators_for(0, range(1000))
+
+    plain, moved = (random_steps(generators(), 50, share) for share in (0.0, 0.3))
+    assert torch.equal(plain, randint(generators(), 0, 50))
+    assert 0.25 < (moved == 49).float().mean() - (plain == 49).float().mean() < 0.35
+    assert torch.equal(moved[moved != 49], plain[moved != 49])

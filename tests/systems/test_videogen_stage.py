@@ -15,7 +15,7 @@ from videogen_parts import KEYS, SIZE, clips, small_base, small_cascade, watch
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.checkpoints.file import take_weights
-from lightning_artv.diffusion.noise import generators_for, rand, randint, randn
+from lightning_artv.diffusion.noise import generators_for, randint, randn
 from lightning_artv.diffusion.schedule import NoiseSchedule
 from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import KLAutoencoder, PixelUnshuffleAutoencoder
@@ -207,7 +207,6 @@ def test_the_loss_is_the_squared_error_of_the_noise() -> None:
     z0 = base.autoencoder.encode(batch.frames.flatten(0, 1)).unflatten(0, (3, 4))
     randn(generators, z0.shape[1:])  # of the autoencoder's sample
     t = randint(generators, 0, 1000)
-    rand(generators, ())
     eps = randn(generators, z0.shape[1:])
     text = base.text_encoder(["a", "b", "c"])
     z_t = schedule.add_noise(z0, eps, t)

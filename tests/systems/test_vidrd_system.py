@@ -21,7 +21,7 @@ from lightning_artv.networks.autoencoder import KLAutoencoder, PixelUnshuffleAut
 from lightning_artv.networks.text_encoder import ByteTextEncoder, CLIPTextEncoder
 from lightning_artv.networks.unet import PretrainedUNet, SmallUNet
 from lightning_artv.systems.vidrd import VidRD
-from lightning_artv.systems.vidrd.denoiser import DenoiserOptions, VidRDDenoiser
+from lightning_artv.systems.vidrd.denoiser import DenoiserOptions, Prediction, VidRDDenoiser
 from lightning_artv.systems.vidrd.settings import VidRDTraining
 
 KEYS = ("k0", "k1", "k2")
@@ -79,18 +79,29 @@ def test_the_loss_is_the_squared_error_of_the_noise(weighting: str) -> None:
     assert output.level is not None and ((output.level >= 0) & (output.level < 1)).all()
 
 
-def test_a_velocity_is_learned_where_asked() -> None:
-    """A network that answers the true velocity has no loss, whatever the weighting."""
+@pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
+def test_a_velocity_or_the_clean_clip_is_learned_where_asked(prediction: Prediction) -> None:
+    """A network that answers it truly has no loss, whatever the weighting."""
     batch, generators = clips(1, size=4), generators_for(0, ["k0"])
     z0 = batch.frames[:, :, :2].float() / 127.5 - 1
     randn(generators, z0.shape[1:])
     t, eps = randint(generators, 0, 1000), randn(generators, z0.shape[1:])
     schedule = transparent().denoiser.schedule
     velocity = schedule.signal(t) * eps - schedule.noise(t) * z0
+    answer = velocity if prediction == "v_prediction" else z0
     network = torch.nn.Identity()
-    network.forward = lambda z_t, t, text: velocity  # type: ignore[assignment]
-    denoiser = VidRDDenoiser(network, schedule, "v_prediction")  # type: ignore[arg-type]
+    network.forward = lambda z_t, t, text: answer  # type: ignore[assignment]
+    denoiser = VidRDDenoiser(network, schedule, prediction)  # type: ignore[arg-type]
     assert transparent(denoiser).loss(batch, generators_for(0, ["k0"])).loss < 1e-6
+
+
+def test_samples_from_noise_are_at_the_last_step() -> None:
+    system, probe = probed(VidRDTraining(from_noise=0.6))
+    keys = [f"s{i}" for i in range(100)]
+    frames = clips(1, size=4).frames.expand(100, -1, -1, -1, -1)
+    choice = torch.arange(8).expand(100, 1, 8)
+    system.loss(VideoBatch(frames, choice, ("",) * 100, tuple(keys)), generators_for(0, keys))
+    assert 0.4 < (probe.shown[1][:, 0] == 999).float().mean() < 0.8
 
 
 def test_a_samples_loss_does_not_depend_on_its_batch_mates() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.augment import augment
 from lightning_artv.diffusion.loss import clean_error, loss_weights
-from lightning_artv.diffusion.noise import Generators, rand, randint, randn
+from lightning_artv.diffusion.noise import Generators, rand, randint, randn, random_steps
 from lightning_artv.errors import UserError, check_whole
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
@@ -76,9 +76,7 @@ class Stage(LatentTrainable[StageDenoiser, StageTraining, VideoGenSampling]):
             )
         schedule, options = self.denoiser.schedule, self.training_options
         z0 = batch.gather(self.autoencoder.encode_clips(batch.frames, generators))
-        t = randint(generators, 0, len(schedule), z0.device)
-        at_end = rand(generators, (), z0.device) < options.from_noise
-        t = t.where(~at_end, torch.full_like(t, len(schedule) - 1))
+        t = random_steps(generators, len(schedule), options.from_noise, z0.device)
         eps = randn(generators, z0.shape[1:], z0.device)
         conditions = self._conditions(batch, generators)
         encoded = self.denoiser.encode(conditions)

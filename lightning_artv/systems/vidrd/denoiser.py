@@ -6,7 +6,7 @@ It knows latents and tokens, neither pixels nor captions; training, rollout and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from lightning_artv.networks.temporal import Trained
 from lightning_artv.networks.unet import UNetSource, start_loud
 from lightning_artv.systems.base import Denoised, Denoiser
 
-Prediction = Literal["epsilon", "v_prediction"]
+Prediction = Literal["epsilon", "v_prediction", "sample"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class VidRDDenoiser(Denoiser[ClipConditions, ClipConditions]):
     Args:
         network: the U-Net.
         schedule: noise schedule that it is trained with.
-        prediction_type: `epsilon` (the paper's) or `v_prediction`.
+        prediction_type: `epsilon` (the paper's), `v_prediction`, or the clean latents (`sample`).
         clip_frames: N, frames of the clips that it is trained on.
     """
 
@@ -56,10 +56,9 @@ class VidRDDenoiser(Denoiser[ClipConditions, ClipConditions]):
     ) -> None:
         super().__init__()
         check_whole("clip_frames", clip_frames, 1)
-        if prediction_type not in ("epsilon", "v_prediction"):
-            raise UserError(
-                f"prediction_type is {prediction_type!r}: choose epsilon or v_prediction."
-            )
+        if prediction_type not in get_args(Prediction):
+            kinds = ", ".join(get_args(Prediction))
+            raise UserError(f"prediction_type is {prediction_type!r}: choose one of {kinds}.")
         self.network, self.schedule = network, schedule
         self.prediction_type, self.clip_frames = prediction_type, clip_frames
 
@@ -86,12 +85,18 @@ class VidRDDenoiser(Denoiser[ClipConditions, ClipConditions]):
             steps = steps.where(~given, torch.zeros_like(steps))
             y_t = y_t.where(~_wide(given), clean)
         output = self.network(y_t, steps, encoded.text)
-        signal, noise = _wide(self.schedule.signal(steps)), _wide(self.schedule.noise(steps))
-        x0_from = x0_from_eps if self.prediction_type == "epsilon" else x0_from_v
-        predicted = x0_from(y_t, output, signal, noise)
+        predicted = self._clean(y_t, output, steps)
         if given is not None and clean is not None:
             predicted = predicted.where(~_wide(given), clean)
         return Denoised(predicted)
+
+    def _clean(self, y_t: Tensor, output: Tensor, steps: Tensor) -> Tensor:
+        """The clean latents that an output stands for; steps `[B, N]`."""
+        if self.prediction_type == "sample":
+            return output.float()
+        signal, noise = _wide(self.schedule.signal(steps)), _wide(self.schedule.noise(steps))
+        x0_from = x0_from_eps if self.prediction_type == "epsilon" else x0_from_v
+        return x0_from(y_t, output, signal, noise)
 
 
 def _wide(per_frame: Tensor) -> Tensor:
@@ -104,7 +109,8 @@ class DenoiserOptions:
     """A denoiser to build.
 
     Attributes:
-        prediction_type: what the network predicts: `epsilon` (the paper's) or `v_prediction`.
+        prediction_type: what the network predicts: `epsilon` (the paper's), `v_prediction`, or the
+            clean latents (`sample`), which a network that is narrower than the noise can learn.
         clip_frames: N, frames per clip; `data.windows` makes clips of as many.
         schedule: `scaled_linear` (Stable Diffusion's), `linear` or `cosine`; 1000 steps.
         trained: `transformers` trains the layers over time and the spatial transformer blocks (the

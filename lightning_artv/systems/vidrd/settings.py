@@ -137,6 +137,8 @@ class VidRDTraining:
             that the system learns to continue a picture or a clip. 0, the paper's, never: then no
             first frame can be given.
         most_given: they are the first 1 to this many frames.
+        from_noise: share of the samples that are trained at the last step, where nothing of the
+            clip is left in the noise and the text alone decides (ours; 0 is the paper's).
 
     Raises:
         UserError: a share outside [0, 1], or no number of frames.
@@ -146,8 +148,10 @@ class VidRDTraining:
     loss_weighting: Weighting = "epsilon"
     given_frames: float = 0.0
     most_given: int = 4
+    from_noise: float = 0.0
 
     def __post_init__(self) -> None:
         check_number("text_dropout", self.text_dropout, 0, 1)
         check_number("given_frames, a share of the samples,", self.given_frames, 0, 1)
+        check_number("from_noise, a share of the samples,", self.from_noise, 0, 1)
         check_whole("most_given", self.most_given, 1)

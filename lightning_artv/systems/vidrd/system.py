@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_artv.batch import VideoBatch
 from lightning_artv.data.windows import ConsecutiveFrames
 from lightning_artv.diffusion.loss import clean_error, loss_weights
-from lightning_artv.diffusion.noise import Generators, rand, randint, randn
+from lightning_artv.diffusion.noise import Generators, rand, randn, random_steps
 from lightning_artv.diffusion.samplers import Denoise, Sampler
 from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import Autoencoder
@@ -115,7 +115,7 @@ class VidRD(LatentSystem[VidRDDenoiser, VidRDTraining, VidRDSampling], Teachable
             )
         schedule, options = self.denoiser.schedule, self.training_options
         z0 = batch.gather(self.autoencoder.encode_clips(batch.frames, generators))
-        t = randint(generators, 0, len(schedule), z0.device)
+        t = random_steps(generators, len(schedule), options.from_noise, z0.device)
         eps = randn(generators, z0.shape[1:], z0.device)
         text, given = self._conditions(batch, generators)
         conditions = ClipConditions(text, given, None if given is None else z0)

@@ -80,13 +80,14 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 def replace_end(file: BinaryIO, at: int, data: bytes) -> None:
     """Put `data` in the place of all that follows the first `at` bytes of an unbuffered file.
 
-    Where the disk refuses, what was there stays, so that a file is whole after every call.
+    Where the disk refuses, or a signal ends the work, what was there stays, so that a file is whole
+    after every call.
     """
     file.seek(at)
     old = file.read()
     try:
         _write(file, at, data)
-    except OSError:
+    except BaseException:
         _write(file, at, old)
         raise
 

@@ -20,7 +20,6 @@ from lightning_artv.media.atomic import (
     atomic_path,
     remove,
     replace_end,
-    write_atomically,
     writing_to,
 )
 from lightning_artv.media.frames import Frame, as_image
@@ -144,13 +143,15 @@ def record_path(path: Path) -> Path:
 
 
 def _put_record(path: Path, record: bytes | None) -> None:
-    """Before a video gets its name: at no moment is a record beside a video that it is not of."""
-    if path.is_file():
-        path.unlink()
-    if record is None:
+    """Before a video gets its name: at no moment is a record beside a video that it is not of, and
+    the former video stays until the disk has taken the record."""
+    if record is None:  # the video replaces the former one itself
         record_path(path).unlink(missing_ok=True)
-    else:
-        write_atomically(record_path(path), record)
+        return
+    with atomic_path(record_path(path)) as temporary:
+        temporary.write_bytes(record)
+        if path.is_file():
+            path.unlink()
 
 
 class Mp4Encoder:

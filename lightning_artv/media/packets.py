@@ -18,6 +18,7 @@ _PACKED = re.compile(rb"DivX\d+(?:Build|b)\d+p")
 """What an encoder writes that puts two pictures of an avi into one packet."""
 
 _HEADER_BYTES = 512
+_FLV_CLOCK = 1 << 31  # milliseconds
 _GAP, _BACK = 10.0, 0.1  # seconds; what ffmpeg takes for a clock that was set anew
 
 
@@ -27,12 +28,33 @@ def continuous(
     """A stream's packets with times that go on where the file's clock starts anew.
 
     A transport stream has a clock; recordings that were joined by `cat` have several. As in
-    ffmpeg, a step back, and a gap of more than 10 s, is another clock.
+    ffmpeg, a step back, and a gap of more than 10 s, is another clock. An flv's clock runs over.
     """
+    if "flv" in container.format.name:
+        return _run_over(packets)
     restarts: Any = Flags.ts_discont.value  # an int, whatever the stubs say
     if stream.time_base is None or not container.format.flags & restarts:
         return packets
     return _joined(stream, packets, stream.time_base)
+
+
+def _run_over(packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+    """An flv counts milliseconds with 31 bits: times below 0 are near the end of that count, and
+    later ones begin at 0 again, to which FFmpeg adds the 32 bits of other writers."""
+    shift, before = 0, None
+    for packet in packets:
+        if packet.dts is not None:
+            late = 0 if before is None else packet.dts - before
+            shift -= round(late / _FLV_CLOCK) * _FLV_CLOCK
+            before = packet.dts
+        _shift(packet, shift)
+        yield packet
+
+
+def _shift(packet: av.Packet, ticks: int) -> None:
+    if ticks:
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+        packet.dts = None if packet.dts is None else packet.dts + ticks
 
 
 def _joined(
@@ -46,17 +68,15 @@ def _joined(
             if late * base > _GAP or late * base < -_BACK:
                 shift += step - late
             before = packet.dts + shift
-        if shift:
-            packet.pts = None if packet.pts is None else packet.pts + shift
-            packet.dts = None if packet.dts is None else packet.dts + shift
+        _shift(packet, shift)
         yield packet
 
 
 def lacks_times_of_display(
     container: str, stream: av.VideoStream, packets: Sequence[av.Packet], shown: Sequence[av.Packet]
 ) -> bool:
-    """Whether packets only have the times at which they are decoded, as in an avi, and frames
-    change places; they are then counted, in the order in which the decoder shows them.
+    """Whether packets only have the times at which they are decoded, as in an avi or asf, and
+    frames change places; they are then counted, in the order in which the decoder shows them.
 
     FFmpeg reckons the times of display of MPEG-4, but not of H.264, nor where pictures are packed.
     Packets without known times of display get those of decoding.
@@ -68,7 +88,7 @@ def lacks_times_of_display(
         shown: those whose pictures are to be seen.
     """
     unknown = any(packet.pts is None for packet in shown)
-    if container == "avi" and not unknown:
+    if container in ("avi", "asf") and not unknown:
         times = [packet.pts or 0 for packet in packets]
         packed = _PACKED.search(bytes(packets[0])[:_HEADER_BYTES]) is not None
         unknown = packed or times == sorted(times)

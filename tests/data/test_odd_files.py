@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from odd_files import ODD_FILES, SHAPES
+from odd_starts import MORE_FILES, MORE_SHAPES
 
 from data_prep.measure.analyse import analyse
 from data_prep.options import AnalyseOptions, Limits
@@ -34,8 +35,15 @@ CLOSE = 7 if FFMPEG else 12
 """Grey levels by which two scalers' chroma may differ, and two runs of an encoder where the frames
 are recorded ones; from frame to frame it is 16."""
 
-TIMES_OF_DECODING = ("raw.h264", "raw with B-frames.h264", "h264.avi")
-"""Files without times of display, for which ffmpeg's own are no truth: one comes twice."""
+ALL_FILES = {**ODD_FILES, **MORE_FILES}
+ALL_SHAPES = {**SHAPES, **MORE_SHAPES}
+
+TIMES_OF_DECODING = (
+    *("raw.h264", "raw with B-frames.h264", "h264.avi", "h264 with B-frames.asf"),
+    *("a little below 0.flv", "half below 0.flv", "half below 0, without B-frames.flv"),
+)
+"""Files without times of display, or with a clock that runs over, for which ffmpeg's own times are
+no truth: one comes twice, or time goes back."""
 
 
 @cache
@@ -92,9 +100,9 @@ def check_pictures(found: Sequence[np.ndarray], wanted: Sequence[str], close: fl
         assert abs(mine - theirs).max() <= close, f"frame {number}"
 
 
-@pytest.mark.parametrize("name", ODD_FILES)
+@pytest.mark.parametrize("name", ALL_FILES)
 def test_every_frame_and_time_is_what_ffmpeg_shows(name: str, tmp_path: Path) -> None:
-    data = ODD_FILES[name]()
+    data = ALL_FILES[name]()
     path = tmp_path / f"video{Path(name).suffix}"
     path.write_bytes(data)
     times, pictures = expected(name, path)
@@ -103,7 +111,7 @@ def test_every_frame_and_time_is_what_ffmpeg_shows(name: str, tmp_path: Path) ->
         timestamps = video.timestamps
         backwards = video.frames(range(len(timestamps))[::-3]).permute(0, 2, 3, 1).numpy()
         decoded = [video.index(frame) for frame in video.decode()]
-    assert frames.shape[1:3] == SHAPES.get(name, (32, 48))
+    assert frames.shape[1:3] == ALL_SHAPES.get(name, (32, 48))
     check_pictures(frames, pictures, CLOSE)
     check_pictures(backwards, pictures[::-3], CLOSE)
     assert decoded == list(range(len(times)))
@@ -123,14 +131,14 @@ def test_every_frame_and_time_is_what_ffmpeg_shows(name: str, tmp_path: Path) ->
 
 
 def test_the_table_is_long_and_recorded() -> None:
-    assert len(ODD_FILES) >= 60
-    assert recorded().keys() == ODD_FILES.keys()
+    assert len(ALL_FILES) >= 100
+    assert recorded().keys() == ALL_FILES.keys()
     assert RECORDED.stat().st_size < 300_000
 
 
 def record() -> None:
     facts = {}
-    for name, make in ODD_FILES.items():
+    for name, make in ALL_FILES.items():
         path = Path(sys.argv[1]) / f"video{Path(name).suffix}"
         path.write_bytes(make())
         times, pictures = shown_by_ffmpeg(path)

@@ -20,7 +20,7 @@ from waiting import GUARD, wait_until
 from lightning_artv.checkpoints.file import read_checkpoint
 from lightning_artv.cli import main
 from lightning_artv.demo.evaluate import caption_figures, figures
-from lightning_artv.demo.stages import COLOR, SCRATCH, Demo
+from lightning_artv.demo.stages import COLOR, SCRATCH, VIDRD, Demo
 from lightning_artv.errors import UserError
 from lightning_artv.media import read_video
 from lightning_artv.synthetic.scenes import scene_at
@@ -177,6 +177,30 @@ def test_a_demo_from_scratch_runs_measures_and_goes_on_where_it_was(
     demo.run(overrides)
     assert capfd.readouterr().out.count("skipped") == 4
     assert (out / "checkpoints" / "last.ckpt").stat().st_mtime_ns == written
+
+
+def test_a_demo_of_two_trainings_starts_the_second_from_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    out = tmp_path / "demo"
+    overrides = ["trainer.max_steps=2", "data.batch_size=4", "trainer.val_check_interval=2"]
+    overrides += ["model.system.init_args.sampling.steps=2", "model.lr=0"]
+    Demo(out, replace(VIDRD, clips=8), heldout_clips=4).run(overrides)
+    images, clips = (
+        read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
+        for folder in (out / "images", out)
+    )
+    assert images.keys() == clips.keys()
+    assert all(torch.equal(images[name], weight) for name, weight in clips.items())
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert "psnr" not in metrics and not (out / "samples.gif").exists()
+    assert set(metrics["by_chance"]) == set(metrics["from_caption"])
+    page = (out / "index.html").read_text()
+    assert "joined by reuse" in page and page.count("data:image/gif") == 3
+    with Image.open(out / "other_0.gif") as gif:
+        assert gif.n_frames == 16
+    assert "image model" not in capfd.readouterr().err
 
 
 def test_figures_of_the_truth_and_of_a_copy_are_what_they_must_be() -> None:

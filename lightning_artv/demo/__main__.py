@@ -1,7 +1,7 @@
 """`python -m lightning_artv.demo`: the whole product, small, on two cores, with no download or GPU.
 
-The model that ships learns a colour that it has never seen; `--scratch` trains one from random
-weights instead.
+The model that ships learns a colour that it has never seen (`--lesson color`); `scratch` trains one
+from random weights instead, and `vidrd` another system's.
 
 Each stage is skipped where its result is there, so an interrupted demo goes on where it was.
 """
@@ -30,9 +30,9 @@ def _run(options: argparse.Namespace) -> int:
     if options.config is not None:
         options.config = today(options.config)
     check_given(options, {"config": "configuration file"})
-    from lightning_artv.demo.stages import COLOR, SCRATCH, Demo
+    from lightning_artv.demo.stages import LESSONS, Demo
 
-    lesson = SCRATCH if options.scratch else COLOR
+    lesson = LESSONS["scratch" if options.scratch else options.lesson]
     given = {"config": options.config, "clips": options.train_clips}
     lesson = replace(lesson, **{name: value for name, value in given.items() if value is not None})
     Demo(options.out, lesson, options.heldout_clips).run(options.override)
@@ -43,12 +43,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lightning_artv.demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"))
     parser.add_argument(
-        "--scratch",
-        action="store_true",
-        help="learn all from random weights, instead of a new word",
+        "--lesson", choices=("color", "scratch", "vidrd"), default="color", help="what is trained"
     )
+    parser.add_argument("--scratch", action="store_true", help="the same as --lesson scratch")
     parser.add_argument("--config", type=Path, help="of another training of the kind")
-    parser.add_argument("--train-clips", type=int, help="of each set (default 300; scratch 3000)")
+    parser.add_argument(
+        "--train-clips", type=int, help="of each set (default: 300; without a model 3000)"
+    )
     parser.add_argument("--heldout-clips", type=int, default=64)
     parser.add_argument(
         "--override",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,31 +26,44 @@ GENERATION_SEED, FPS, SHOWN, SCALE = 0, 8.0, 16, 3
 SHIPPED_FRAMES = 32
 
 
-def run(checkpoint: Path, out: Path, clips: int, seed: int) -> dict[str, Any]:
-    """Write `samples.gif`, `from_captions.gif` into `out`; return the figures of `metrics.json`.
+def run(
+    checkpoint: Path,
+    out: Path,
+    clips: int,
+    seed: int,
+    others: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Write `from_captions.gif`, and `samples.gif` of a system that continues a first frame, into
+    `out`; return the figures of `metrics.json`.
 
     Args:
         checkpoint: of the trained system; its averaged weights are used.
         clips: number of held-out scenes.
         seed: of the held-out scenes.
+        others: title -> other settings of generation; the n-th makes `other_n.gif`.
     """
     began = time.monotonic()
     system = load_system(checkpoint)
     scenes = [scene_at(i, seed, "heldout") for i in range(clips)]
     truth = torch.from_numpy(np.stack([scene.video() for scene in scenes]))
     captions = [scene.caption() for scene in scenes]
-    first = truth[:, 0].permute(0, 3, 1, 2)
-    made = _generate(system, captions, truth.shape[1], first)
-    imagined = _generate(system, captions, truth.shape[1], None)
-    columns = min(8, clips)
-    sheet = grid(made[:SHOWN], columns, truth[:SHOWN])
-    write_gif(out / "samples.gif", sheet, FPS, SCALE)
-    write_gif(out / "from_captions.gif", grid(imagined[:SHOWN], columns), FPS, SCALE)
+    result: dict[str, Any] = {}
+    if system.continues:
+        first = truth[:, 0].permute(0, 3, 1, 2)
+        made = _generate(system, captions, truth.shape[1], first)
+        sheet = grid(made[:SHOWN], min(8, clips), truth[:SHOWN])
+        write_gif(out / "samples.gif", sheet, FPS, SCALE)
+        result |= figures(made, truth, scenes)
+    result |= _imagine(system, scenes, out / "from_captions.gif")
+    result["sampling"] = dataclasses.asdict(system.sampling)
+    result["others"] = {}
+    for number, (title, settings) in enumerate((others or {}).items()):
+        system = load_system(checkpoint)
+        system.resample(settings)
+        result["others"][title] = _imagine(system, scenes, out / f"other_{number}.gif")
     return {
-        **figures(made, truth, scenes),
-        "from_caption": caption_figures(imagined, scenes),
+        **result,
         "captions_shown": captions[:SHOWN],
-        "sampling": _plain(system),
         "seeds": {"generation": GENERATION_SEED},
         "sizes": {
             "frames": truth.shape[1],
@@ -59,6 +72,17 @@ def run(checkpoint: Path, out: Path, clips: int, seed: int) -> dict[str, Any]:
             "parameters": sum(p.numel() for p in system.parameters()),
         },
         "generation_seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def _imagine(system: VideoModel, scenes: Sequence[Scene], picture: Path) -> dict[str, Any]:
+    """What a system makes of captions alone; `by_chance`: measured against other captions."""
+    made = _generate(system, [scene.caption() for scene in scenes], scenes[0].frames or SHOWN, None)
+    write_gif(picture, grid(made[:SHOWN], min(8, len(scenes))), FPS, SCALE)
+    turned = [*scenes[1:], scenes[0]]
+    return {
+        "from_caption": caption_figures(made, scenes),
+        "by_chance": caption_figures(made, turned),
     }
 
 
@@ -175,7 +199,3 @@ def _curve(rows: Sequence[Sequence[float]]) -> list[float]:
 
 def _share(hits: Any) -> float:
     return round(float(np.mean(list(hits))), 4)
-
-
-def _plain(system: VideoModel) -> dict[str, Any]:
-    return dataclasses.asdict(system.sampling)

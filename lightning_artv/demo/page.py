@@ -15,24 +15,33 @@ from lightning_artv.pages.table import Table
 SCALARS = {"train/loss": "training loss", "val/loss": "held-out loss (EMA)"}
 
 
-def write(out: Path) -> None:
-    """Write `index.html` from `metrics.json`, the GIFs and the TensorBoard log in `out`."""
+def write(out: Path, system: str) -> None:
+    """Write `index.html` from `metrics.json`, the GIFs and the TensorBoard log in `out`.
+
+    Args:
+        out: the demo's folder.
+        system: what was trained, as papers call it.
+    """
     metrics = json.loads((out / "metrics.json").read_text())
     log = EventAccumulator(str(out / "tensorboard"), size_guidance={"scalars": 0, "images": 0})
     log.Reload()
     write_page(
         out / "index.html",
         Path(__file__).with_name("page.html"),
-        title="ART•V demo",
+        title=f"{system} demo",
+        system=system,
         metrics=metrics,
         new=metrics.get("new"),
         sizes=metrics["sizes"],
         shipped=inline((out / "shipped.gif").read_bytes(), "gif"),
-        samples=inline((out / "samples.gif").read_bytes(), "gif"),
         from_captions=inline((out / "from_captions.gif").read_bytes(), "gif"),
+        others=[
+            inline((out / f"other_{i}.gif").read_bytes(), "gif")
+            for i in range(len(metrics["others"]))
+        ],
+        words=_words(metrics),
         **{name: inline((out / f"{name}.gif").read_bytes(), "gif") for name in _pair(metrics)},
-        table=_table(metrics),
-        curves=_curves(metrics),
+        **(_continued(out, metrics, system) if "psnr" in metrics else {}),
         scalars=_scalars(log),
         own=_own_figures(log),
         metrics_text=json.dumps(metrics, indent=1),
@@ -44,7 +53,28 @@ def _pair(metrics: dict[str, Any]) -> tuple[str, ...]:
     return ("before", "after") if "new" in metrics else ()
 
 
-def _table(metrics: dict[str, Any]) -> Table:
+def _continued(out: Path, metrics: dict[str, Any], system: str) -> dict[str, Any]:
+    """What is shown of clips that begin with a given first frame."""
+    return {
+        "samples": inline((out / "samples.gif").read_bytes(), "gif"),
+        "table": _table(metrics, system),
+        "curves": _curves(metrics, system),
+    }
+
+
+def _words(metrics: dict[str, Any]) -> Table:
+    """How often each word of a caption is right, with each way of generating."""
+    ways = {"from the caption alone": metrics, **metrics["others"]}
+    columns = [(title, way["from_caption"]) for title, way in ways.items()]
+    columns.append(("against other captions", metrics["by_chance"]))
+    names = list(metrics["from_caption"])
+    rows = [
+        (name.split("_")[0], *(f"{shares[name]:.0%}" for _, shares in columns)) for name in names
+    ]
+    return Table(("", *(title for title, _ in columns)), rows)
+
+
+def _table(metrics: dict[str, Any], system: str) -> Table:
     last = len(metrics["psnr"])
     middle = min(8, last)
     sources = (metrics, metrics["baseline_repeat_first_frame"])
@@ -62,14 +92,14 @@ def _table(metrics: dict[str, Any]) -> Table:
             ("background PSNR", "background_psnr", last),
         )
     ]
-    return Table(("", "ART•V", "repeating the first frame"), rows)
+    return Table(("", system, "repeating the first frame"), rows)
 
 
-def _curves(metrics: dict[str, Any]) -> list[Chart]:
+def _curves(metrics: dict[str, Any], system: str) -> list[Chart]:
     copy = metrics["baseline_repeat_first_frame"]["background_psnr"]
     frames = range(1, len(copy) + 1)
     return [
-        curves(title, frames, {"ART•V": Line(ours), "repeating": Line(still)}, "frame")
+        curves(title, frames, {system: Line(ours), "repeating": Line(still)}, "frame")
         for title, ours, still in (
             ("PSNR, dB", metrics["psnr"], metrics["psnr_copy"]),
             ("background PSNR, dB", metrics["background_psnr"], copy),

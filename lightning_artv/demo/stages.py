@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +26,59 @@ class Lesson:
     """What a demo trains.
 
     Attributes:
+        system: whose it is, as papers call it.
         config: configuration of the training.
         clips: how many training videos.
         sets: folder of the shards -> options of `data_prep shapes` for it, besides number and seed.
         color: the new word that is learned; None: all is learned from random weights.
+        first: name -> configuration of a training that `config` starts from, in a folder of that
+            name; each starts from the one before.
+        others: title -> settings of generation that are shown beside the system's own.
     """
 
+    system: str
     config: Path
     clips: int
     sets: Mapping[str, Sequence[str]]
     color: str | None = None
+    first: Mapping[str, Path] = field(default_factory=dict)
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What a folder that holds it is known by."""
+        return self.color or ("vidrd" if self.system == "VidRD" else "scratch")
+
+    def trainings(self, out: Path) -> list[tuple[Path, Path]]:
+        """Configuration and folder of each training, in order."""
+        return [
+            *((config, out / folder) for folder, config in self.first.items()),
+            (self.config, out),
+        ]
 
 
 _TORUS = ("--scenes", "torus", "--frames", "32")
 NEW = "orange"
 COLOR = Lesson(
-    Path("configs/artv/color.yaml"), 300, {"known": _TORUS, "new": (*_TORUS, "--color", NEW)}, NEW
+    "ART•V",
+    Path("configs/artv/color.yaml"),
+    300,
+    {"known": _TORUS, "new": (*_TORUS, "--color", NEW)},
+    NEW,
 )
 """The model that ships learns a colour that it has never seen."""
-SCRATCH = Lesson(Path("configs/artv/demo.yaml"), 3000, {"train": ()})
+SCRATCH = Lesson("ART•V", Path("configs/artv/demo.yaml"), 3000, {"train": ()})
 """A model learns all that it knows, from random weights."""
+VIDRD = Lesson(
+    "VidRD",
+    Path("configs/vidrd/demo.yaml"),
+    3000,
+    {"train": ()},
+    first={"images": Path("configs/vidrd/demo_images.yaml")},
+    others={"joined by reuse, the paper's way": {"join": "reuse"}},
+)
+"""The same of VidRD: pictures first, then clips."""
+LESSONS = {"color": COLOR, "scratch": SCRATCH, "vidrd": VIDRD}
 
 
 class Demo:
@@ -61,13 +94,11 @@ class Demo:
     def __init__(
         self, out: Path, lesson: Lesson, heldout_clips: int = 64, model: Path = MODEL
     ) -> None:
-        for path in (lesson.config, model):
+        for path in (*lesson.first.values(), lesson.config, model):
             if not path.exists():
                 raise UserError(f"{path} does not exist: run the demo from the project's folder.")
         self.out, self.lesson, self.model, self.heldout = out, lesson, model, heldout_clips
-        self.checkpoint = out / "checkpoints" / "last.ckpt"
         self.seconds_file = out / "seconds.json"
-        self.name = lesson.color or "scratch"
 
     def run(self, overrides: Sequence[str] = ()) -> None:
         """Run what is missing and say where to look.
@@ -76,13 +107,13 @@ class Demo:
             UserError: the folder holds a demo of something else, or a command failed.
         """
         before = self._seconds()
-        if before and before.get("lesson", "scratch") != self.name:
+        if before and before.get("lesson", "scratch") != self.lesson.name:
             raise UserError(f"{self.out} holds another demo: remove it, or choose another --out.")
         self._timed("shipped", self._show_shipped)
         self._timed("shards", self._make_shards)
         self._timed("training", lambda: self._train(overrides))
         self._timed("generation", self._generate)
-        page.write(self.out)
+        page.write(self.out, self.lesson.system)
         print(
             f"\nDone. Look at:\n  {self.out / 'index.html'}  (everything, offline)\n"
             f"  {self.out / 'samples.gif'}  (truth above, generated below)\n"
@@ -102,7 +133,7 @@ class Demo:
             stage()
             finished = True
         finally:
-            seconds["lesson"] = self.name
+            seconds["lesson"] = self.lesson.name
             seconds[name] = round(seconds.get(name, 0) + time.monotonic() - began, 1)
             if finished:
                 seconds[f"{name}_done"] = True
@@ -137,19 +168,34 @@ class Demo:
             _command("data_prep", "shapes", folder, *numbers, *options, "--overwrite")
 
     def _train(self, overrides: Sequence[str]) -> None:
-        """`lightning fit`, from its last checkpoint where there is one."""
-        root = f"--trainer.default_root_dir={self.out}"
-        config = str(self.lesson.config)
-        arguments = ["fit", "--config", config, root, *(f"--{o}" for o in overrides)]
-        if self.checkpoint.exists():
-            arguments += ["--ckpt_path", str(self.checkpoint)]
+        """`lightning fit` for each training, from its last checkpoint where there is one."""
+        before: Path | None = None
+        for config, folder in self.lesson.trainings(self.out):
+            self._fit(config, folder, before, overrides)
+            before = _last(folder)
+
+    def _fit(
+        self, config: Path, folder: Path, before: Path | None, overrides: Sequence[str]
+    ) -> None:
+        data = {} if self.lesson.color else {"train": "train", "val": "heldout"}
+        arguments = [
+            *("fit", "--config", str(config), f"--trainer.default_root_dir={folder}"),
+            *(f"--data.{name}={self.out / 'shards' / shards}" for name, shards in data.items()),
+            *(f"--{override}" for override in overrides),
+        ]
+        if _last(folder).exists():
+            arguments += ["--ckpt_path", str(_last(folder))]
+        elif before is not None:
+            arguments += ["--model.init_from", str(before)]
         _command("lightning_artv", *arguments)
 
     def _generate(self) -> None:
-        result = evaluate.run(self.checkpoint, self.out, self.heldout, HELDOUT_SEED)
+        checkpoint = _last(self.out)
+        others = self.lesson.others
+        result = evaluate.run(checkpoint, self.out, self.heldout, HELDOUT_SEED, others)
         if self.lesson.color is not None:
             result["new"] = evaluate.word(
-                self.checkpoint,
+                checkpoint,
                 self.out / "after.gif",
                 self.lesson.color,
                 self.heldout,
@@ -163,6 +209,11 @@ class Demo:
         result["sizes"] = {"train": train, "heldout": self.heldout, **result["sizes"]}
         result["peak_memory_gb"] = _peak_memory_gb()
         write_atomically(self.out / "metrics.json", json.dumps(result, indent=1).encode())
+
+
+def _last(folder: Path) -> Path:
+    """The last checkpoint of the training in a folder."""
+    return folder / "checkpoints" / "last.ckpt"
 
 
 def _command(*arguments: str) -> None:

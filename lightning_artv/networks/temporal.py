@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from lightning_artv.errors import UserError
 
-Trained = Literal["all", "transformers", "temporal"]
-"""What is trained: everything; layers over time and spatial transformer blocks; only the former."""
+Trained = Literal["all", "transformers", "temporal", "image"]
+"""What is trained: everything; layers over time and spatial transformer blocks; only the former;
+everything but the former."""
 
 Every = Literal["block", "conv"]
 """What convolutions over time follow: each residual block (VidRD), or each 3x3 convolution, where
@@ -283,6 +284,8 @@ def freeze_all_but(unet: UNet2DConditionModel, trained: Trained) -> None:
     The paper trains the layers over time and the transformer blocks (Sec. 5.1).
     """
     for name, parameter in unet.named_parameters():
+        over_time = TEMPORAL in name
         in_transformer = trained == "transformers" and ".transformer_blocks." in name
-        if trained != "all" and TEMPORAL not in name and not in_transformer:
+        is_kept = not over_time if trained == "image" else over_time or in_transformer
+        if trained != "all" and not is_kept:
             parameter.requires_grad_(False)

@@ -210,6 +210,7 @@ def test_the_image_models_weights_keep_their_names(sd_folder: Path) -> None:
         ("all", {"temporal", "transformer", "other"}),
         ("transformers", {"temporal", "transformer"}),
         ("temporal", {"temporal"}),
+        ("image", {"transformer", "other"}),
     ],
 )
 def test_what_is_trained_moves_and_nothing_else(trained: str, moved: set[str]) -> None:

@@ -114,8 +114,8 @@ class DenoiserOptions:
         clip_frames: N, frames per clip; `data.windows` makes clips of as many.
         schedule: `scaled_linear` (Stable Diffusion's), `linear` or `cosine`; 1000 steps.
         trained: `transformers` trains the layers over time and the spatial transformer blocks (the
-            paper's), `temporal` only the former, `all` everything; None for the paper's where the
-            image model is trained already, else all.
+            paper's), `temporal` only the former, `image` all but the former, `all` everything;
+            None for the paper's where the image model is trained already, else all.
         dropout: of the convolutions over time (0.1 in the paper's code).
 
     Raises:
@@ -147,7 +147,7 @@ def build_denoiser(
         UserError: a U-Net that reads tokens of another width, or random weights to be frozen.
     """
     trained = options.trained or ("transformers" if unet.trained else "all")
-    if trained != "all" and not unet.trained:
+    if trained in ("transformers", "temporal") and not unet.trained:
         raise UserError(
             f"trained is {trained}, but the U-Net starts at random and would stay so: set trained "
             "to all, or give trained weights."

@@ -1,10 +1,15 @@
-"""Tables in documents that a command writes: between `<!-- NAME -->` and `<!-- /NAME -->`."""
+"""Tables that a command prints, or writes into a document: between `<!-- NAME -->` and
+`<!-- /NAME -->`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+Row = tuple[str, str]
+"""What was measured, and what came of it."""
 
 
 def tables_of(text: str) -> dict[str, str]:
@@ -30,3 +35,10 @@ def filled(text: str, tables: Mapping[str, str]) -> str:
 def write_into(path: Path, tables: Mapping[str, str]) -> None:
     """Put tables into their places of a file."""
     path.write_text(filled(path.read_text(), tables))
+
+
+def print_rows(rows: Iterable[Row]) -> None:
+    """A table in Markdown, each row as soon as it is known."""
+    print("| what | measured |\n|---|---|")
+    for name, value in rows:
+        print(f"| {name} | {value} |", flush=True)

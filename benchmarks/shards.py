@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from originals import originals
 
+from benchmarks.originals import originals
 from data_prep.engine import Job
 from data_prep.options import EngineOptions, SelectOptions, ShardOptions
 from data_prep.selection.select import select

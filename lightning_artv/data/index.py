@@ -103,7 +103,9 @@ class ShardIndex:
         offset = int(self._offsets[number])
         if offset == _DAMAGE:
             return RawSample("", self.shards[shard], damage=self._damage[shard])
-        return read_at(self.shards[shard], offset, wanted)
+        is_last = number + 1 >= self._ends[shard] or self._offsets[number + 1] == _DAMAGE
+        end = None if is_last else int(self._offsets[number + 1])
+        return read_at(self.shards[shard], offset, wanted, end)
 
 
 def open_index(shards: Sequence[Path], cache: Path | None = None) -> ShardIndex:

@@ -23,7 +23,7 @@ from lightning_artv.data.captions import BadCaption, caption_of, require_caption
 from lightning_artv.data.decode import DecodeError, Video, square
 from lightning_artv.data.index import ShardIndex, open_index
 from lightning_artv.data.latents import StoredLatents
-from lightning_artv.data.members import LATENTS_KEY
+from lightning_artv.data.members import KNOWN, LATENTS_KEY
 from lightning_artv.data.mix import Mix, Part, Shards, sets_of
 from lightning_artv.data.position import order
 from lightning_artv.data.stats import Fate, Outcome, Problem, Stats
@@ -31,6 +31,9 @@ from lightning_artv.data.tar import RawSample, expand
 from lightning_artv.data.timeline import own_rate, timeline
 from lightning_artv.data.windows import Windows
 from lightning_artv.errors import DataError
+
+_READ_WHOLE = KNOWN - {LATENTS_KEY}
+"""Of latents only a window's frames are read."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,7 @@ class ShardDataset(Dataset[Sample]):
 
     def read(self, place: Place) -> tuple[Sample | None, Outcome]:
         """The sample as an example, or None where it cannot be used; and what became of it."""
-        raw = self.index.read(place.number)
+        raw = self.index.read(place.number, _READ_WHOLE)
         rng = random.Random(f"{self.seed}:{place.epoch}:{raw.key}")
         try:
             caption = caption_of(raw.files)
@@ -282,5 +285,4 @@ def open_frames(raw: RawSample) -> Video | StoredLatents:
     """
     if raw.damage:
         raise DecodeError(raw.damage)
-    data = raw.files[raw.content]
-    return StoredLatents(data) if raw.content == LATENTS_KEY else Video(data)
+    return Video(raw.files[raw.content]) if raw.latents is None else StoredLatents(raw.latents)

@@ -16,10 +16,34 @@ from typing import Any, BinaryIO, NoReturn
 
 import braceexpand
 
-from lightning_artv.data.members import KNOWN, DamagedShard, Foreign, Group, groups, split
+from lightning_artv.data.members import (
+    KNOWN,
+    LATENTS_KEY,
+    DamagedShard,
+    Foreign,
+    Group,
+    group_at,
+    groups,
+    split,
+)
 from lightning_artv.errors import DataError, UserError
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """A part of a file that is read when it is needed.
+
+    Attributes:
+        path: the file.
+        offset: where the part begins, in bytes.
+        size: bytes that it has.
+    """
+
+    path: Path
+    offset: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -30,6 +54,7 @@ class RawSample:
         key: its name; empty for damage to the shard itself.
         shard: where it lies.
         files: extension (lower case, without a dot) -> contents; only those asked for.
+        latents: where its latents lie, if it has some.
         damage: why it cannot be used, or the shard not be read further; or empty.
         content: the extension of its latents, or else of its video; empty without either.
         name: of that file in the shard.
@@ -41,6 +66,7 @@ class RawSample:
     damage: str = ""
     content: str = ""
     name: str = ""
+    latents: FilePart | None = None
 
 
 def expand(shards: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -123,13 +149,14 @@ def read_shard(
 TRUNCATED = "the shard is truncated or damaged"
 
 
-def read_at(path: Path, offset: int, wanted: Container[str] = KNOWN) -> RawSample:
-    """The sample that begins at `offset` bytes into a shard."""
+def read_at(
+    path: Path, offset: int, wanted: Container[str] = KNOWN, end: int | None = None
+) -> RawSample:
+    """The sample that begins at `offset` bytes into a shard, and the next one at `end`."""
     reason = "it has changed since the run began"
     try:
         with path.open("rb") as file:
-            file.seek(offset)
-            group = next(groups(file), None)
+            group = group_at(file, offset, end)
             if group is not None and group.offset == offset:
                 return _read(file, path, group, wanted)
     except DamagedShard as damage:
@@ -140,13 +167,15 @@ def read_at(path: Path, offset: int, wanted: Container[str] = KNOWN) -> RawSampl
 
 
 def _read(file: BinaryIO, path: Path, group: Group, wanted: Container[str]) -> RawSample:
-    files = {}
+    files, latents = {}, None
     for suffix, info in group.files.items():
+        if suffix == LATENTS_KEY:
+            latents = FilePart(path, info.offset_data, info.size)
         if suffix in wanted:
             file.seek(info.offset_data)
             files[suffix] = file.read(info.size)
     name = group.files[group.content].name if group.content else ""
-    return RawSample(group.key, path, files, group.problem, group.content, name)
+    return RawSample(group.key, path, files, group.problem, group.content, name, latents)
 
 
 class ShardWriter:

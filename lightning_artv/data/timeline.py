@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
+
+import numpy as np
 
 from lightning_artv.errors import UserError
 
@@ -21,19 +22,17 @@ def timeline(timestamps: Sequence[float], fps: float | None) -> list[int]:
         return list(range(len(timestamps)))
     if fps <= 0:
         raise UserError(f"fps must be positive, or null for every frame, got {fps}.")
-    start = timestamps[0]
-    ticks = int((timestamps[-1] - start) * fps + 1e-6) + 1
-    return [_nearest(timestamps, start + tick / fps) for tick in range(ticks)]
+    times = np.asarray(timestamps, np.float64)
+    ticks = int((times[-1] - times[0]) * fps + 1e-6) + 1
+    wanted = times[0] + np.arange(ticks) / fps
+    after = np.minimum(times.searchsorted(wanted), len(times) - 1)
+    before = np.maximum(after - 1, 0)
+    is_before = wanted - times[before] <= times[after] - wanted + 1e-9
+    nearest: list[int] = np.where(is_before, before, after).tolist()
+    return nearest
 
 
 def own_rate(timestamps: Sequence[float]) -> float:
     """Frames per second of the source, a mean; 0 of a single frame."""
     span = timestamps[-1] - timestamps[0]
     return (len(timestamps) - 1) / span if span > 0 else 0.0
-
-
-def _nearest(timestamps: Sequence[float], time: float) -> int:
-    after = min(bisect_left(timestamps, time), len(timestamps) - 1)
-    if after > 0 and time - timestamps[after - 1] <= timestamps[after] - time + 1e-9:
-        return after - 1
-    return after

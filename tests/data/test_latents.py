@@ -5,15 +5,21 @@ from __future__ import annotations
 import io
 import tarfile
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load
 from torch import Tensor
 
 from lightning_artv.data.datamodule import VideoDataModule
 from lightning_artv.data.decode import DecodeError
+from lightning_artv.data.index import open_index
 from lightning_artv.data.latents import StoredLatents, pack
-from lightning_artv.data.shards import ClipSettings, Sample, ShardDataset, collate
+from lightning_artv.data.shards import ClipSettings, Place, Sample, ShardDataset, collate
+from lightning_artv.data.tar import FilePart
 from lightning_artv.errors import DataError, UserError
 from lightning_artv.systems.artv.windows import NextFrame, in_roles
 
@@ -100,3 +106,67 @@ def test_a_batch_of_windows_has_the_configured_targets(shapes_shards: Path) -> N
     held_out = next(iter(data.val_dataloader()))
     assert held_out.choice.shape == (8, 1, 4)  # one target each
     assert batch.each_target(batch.keys)[:5] == (batch.keys[0],) * 4 + (batch.keys[1],)
+
+
+def read_bytes() -> int:
+    """Bytes that this process has asked the system for, so far."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="the system does not count reads")
+def test_only_a_window_is_read(tmp_path: Path) -> None:
+    stored = torch.randn(200, 8, 16, 16)
+    packed = pack(stored, [k / 8 for k in range(200)], (128, 128))
+    tar = write_tar(tmp_path / "0.tar", {"a": packed, "b": packed})
+    data = ShardDataset(tar, ClipSettings(NextFrame(), (128, 128)))
+    before = read_bytes()
+    sample, _ = data.read(Place(0, 0))
+    assert sample is not None
+    assert read_bytes() - before < len(packed) / 4
+    window = data.clips.windows.choose(200, Random("0:0:a"))
+    assert torch.equal(sample.frames, stored.half()[list(window.frames)])
+
+
+def test_frames_that_are_not_read_are_not_looked_at(tmp_path: Path) -> None:
+    stored = moments(30)
+    stored[:, 0, 0, 0] = torch.nan
+    stored[:20, 0, 0, 0] = 0
+    packed = pack(stored, [k / 8 for k in range(30)], (32, 48))
+    path = write_tar(tmp_path / "0.tar", {"a": packed})
+    part = open_index([path]).read(0, ()).latents
+    assert part is not None and part.size == len(packed)
+    with StoredLatents(part) as source:
+        assert torch.equal(source.frames([19, 0]), stored[[19, 0]].half())
+        with pytest.raises(DecodeError, match="not finite"):
+            source.frames([19, 20])
+
+
+@pytest.mark.parametrize("cut", [1, 100, 5000])
+def test_a_file_that_shrinks_while_it_is_read_is_damage(tmp_path: Path, cut: int) -> None:
+    packed = pack(moments(), [0, 0.125, 0.25, 0.375, 0.5], (32, 48))
+    path = tmp_path / "a"
+    path.write_bytes(packed)
+    source = StoredLatents(FilePart(path, 0, len(packed)))
+    path.write_bytes(packed[: max(0, len(packed) - cut)])
+    with pytest.raises(DecodeError, match="they end early"), source:
+        source.frames([4])
+    path.unlink()
+    with pytest.raises(DecodeError, match="not readable latents"):
+        StoredLatents(FilePart(path, 0, len(packed)))
+
+
+GOOD = pack(torch.arange(80.0).reshape(5, 4, 2, 2), [0, 1, 2, 3, 4], (16, 16))
+
+
+@given(at=st.integers(0, 7 + int.from_bytes(GOOD[:8], "little")), new=st.binary(max_size=4))
+def test_any_header_is_read_or_refused(at: int, new: bytes) -> None:
+    """Whatever the header says: what safetensors reads is read the same, all else is refused."""
+    bad = GOOD[:at] + new + GOOD[at + len(new) :]
+    try:
+        found = StoredLatents(bad)
+    except DecodeError as error:
+        assert "\n" not in str(error)
+        return
+    expected = load(bad)
+    assert torch.equal(found.frames(range(len(found.timestamps))), expected["moments"])
+    assert found.timestamps == expected["timestamps"].tolist()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +41,23 @@ def test_timeline_picks_the_nearest_frame(gaps: list[float], fps: float, start: 
         time = times[0] + tick / fps
         assert abs(times[chosen] - time) <= min(abs(t - time) for t in times) + 1e-8
     assert times[0] + len(ticks) / fps > times[-1] - 1e-5
+
+
+@given(
+    gaps=st.lists(st.sampled_from([0.0, 0.125, 0.04, 1 / 3, 1.0]), max_size=60),
+    fps=st.sampled_from([8.0, 3.0, 24.0, 29.97, 0.5]),
+)
+def test_timeline_of_one_tick_after_another(gaps: list[float], fps: float) -> None:
+    """Of two frames that are equally near the earlier one."""
+    times = [1.5, *(1.5 + sum(gaps[: k + 1]) for k in range(len(gaps)))]
+
+    def nearest(time: float) -> int:
+        after = min(bisect_left(times, time), len(times) - 1)
+        is_before = after > 0 and time - times[after - 1] <= times[after] - time + 1e-9
+        return after - is_before
+
+    count = int((times[-1] - times[0]) * fps + 1e-6) + 1
+    assert timeline(times, fps) == [nearest(times[0] + k / fps) for k in range(count)]
 
 
 @pytest.mark.parametrize("fps", [0.0, -8.0])

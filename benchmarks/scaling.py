@@ -17,7 +17,7 @@ GB = 1e9
 # Measured on one H100 (80 GB HBM3), 2026-11-26: ART•V, bf16 autocast, eager, 40x40 latents
 BATCHES, FORWARD_BACKWARD = (8, 16, 32, 64), (0.383, 0.376, 0.418, 0.503)
 FINISH = 0.076
-"""Guard, clipping, fused AdamW and EMA of 1.23 billion numbers, once per optimiser step."""
+"""Guard, clipping, AdamW and EMA of 1.23 billion numbers, once per optimiser step."""
 MOST = max(BATCHES)
 """Samples per GPU that fit in its memory (74 GiB)."""
 PEAK = 990e12

@@ -73,11 +73,8 @@ ablations-full: $(STAMP)  ## CKPTS=folder DATA_UCF101=... [DATA_MSRVTT= DATA_WEB
 bench-quick: $(STAMP)  ## counters and paired timings of training and generation, a few minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quick
 
-bench: $(STAMP)  ## the same and full-size FLOPs, EMA and Fréchet distances; RESULTS.md tells what was measured
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quick
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.flops
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ema
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.frechet
+bench: $(STAMP)  ## [ARGS="--parts ema,loader"]: all that a CPU can measure, written into benchmarks/RESULTS.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## remove .venv and caches; outputs/ stays
 	rm -rf $(VENV) *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -37,8 +37,16 @@ def write_into(path: Path, tables: Mapping[str, str]) -> None:
     path.write_text(filled(path.read_text(), tables))
 
 
+_HEAD = "| what | measured |\n|---|---|"
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Rows in Markdown."""
+    return "\n".join([_HEAD, *(f"| {name} | {value} |" for name, value in rows)])
+
+
 def print_rows(rows: Iterable[Row]) -> None:
-    """A table in Markdown, each row as soon as it is known."""
-    print("| what | measured |\n|---|---|")
+    """The same on the screen, each row as soon as it is known."""
+    print(_HEAD)
     for name, value in rows:
         print(f"| {name} | {value} |", flush=True)

@@ -1,16 +1,17 @@
 """One update of the moving average: ours against Lightning's, on Stable Diffusion's tensors.
 
-`python benchmarks/ema.py`, on one core; 686 tensors, as many as Stable Diffusion 2.1's U-Net has,
+`python -m benchmarks.ema`, on one core; 686 tensors, as many as Stable Diffusion 2.1's U-Net has,
 in its layout at a 40th, a 20th and a 10th of its widths. Both callbacks get the same weights and
 the same hook, in turn; the best of several rounds each. The larger the tensors, the more of both
-times is reading memory, of which ours does a third.
+times is reading memory, of which ours does a third. The same interpolation of two flat arrays of as
+many numbers is what memory allows.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 import warnings
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import torch
@@ -19,10 +20,11 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import nn
 
+from benchmarks.documents import Row, print_rows
 from lightning_artv.training.ema import EMA
 from lightning_artv.training.module import VideoModule
 
-DECAY = 0.9999
+DECAY, ROUNDS = 0.9999, 30
 
 
 class Weights(nn.Module):
@@ -50,8 +52,8 @@ def update(callback: Callback, module: VideoModule, step: int) -> float:
     return time.perf_counter() - start
 
 
-def measure(width: int, rounds: int) -> None:
-    """Print one row."""
+def measure(width: int, rounds: int) -> Row:
+    """One row."""
     torch.manual_seed(0)
     module = VideoModule(Weights(width))  # type: ignore[arg-type]
     weights = list(module.parameters())
@@ -71,19 +73,31 @@ def measure(width: int, rounds: int) -> None:
         torch.testing.assert_close(weight, average[name], atol=1e-5, rtol=0)
     mine, others = (1000 * min(seconds[1:]) for seconds in times)  # Lightning's first is a copy
     numbers = sum(weight.numel() for weight in weights) / 1e6
-    print(f"{len(weights)} {numbers:9.2f} {mine:9.2f} {others:12.2f} {others / mine:9.1f}")
+    bound = 1000 * flat(sum(weight.numel() for weight in weights), rounds)
+    return (
+        f"EMA of {len(weights)} tensors, {numbers:.2f} M numbers: ms, Lightning's, flat; ratios",
+        f"{mine:.2f}, {others:.2f}, {bound:.2f}; {others / mine:.1f}, {mine / bound:.2f}",
+    )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=30)
-    rounds = parser.parse_args().rounds
-    torch.set_num_threads(1)
+def flat(numbers: int, rounds: int) -> float:
+    """Seconds in which one array of numbers moves towards another: two reads and a write."""
+    average, live = torch.zeros(numbers), torch.ones(numbers)
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        average.lerp_(live, 1 - DECAY)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def rows() -> Iterator[Row]:
+    """Three sizes."""
     warnings.filterwarnings("ignore", "You're using the WeightAveraging")
-    print("tensors, M numbers, EMA ms, EMAWeightAveraging ms, ratio")
     for width in (8, 16, 32):
-        measure(width, rounds)
+        yield measure(width, ROUNDS)
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    print_rows(rows())

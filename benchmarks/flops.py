@@ -7,6 +7,7 @@ Counted on meta tensors by torch's FLOP counter (1 multiply-add = 2 FLOP), with 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 import torch
 from diffusers import AutoencoderKL
@@ -14,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from benchmarks.counters import denoising_calls, frame_cost
+from benchmarks.documents import Row, print_rows
 from benchmarks.full_size import FAST, FULL, PAPER, SMALL, UNET, Shapes, build
 from lightning_artv.systems.artv.networks.adapter import ReferenceAdapter
 from lightning_artv.systems.artv.networks.unet import ConditionedUNet
@@ -55,11 +57,11 @@ def costs() -> dict[str, int]:
         }
 
 
-def main() -> None:
-    """Print the table."""
+def rows() -> Iterator[Row]:
+    """All costs, in GFLOP."""
     cost, full, small = costs(), build(FULL, "meta"), build(SMALL, "cpu")
     train, words, encode = cost["train"], cost["text"], cost["encode"]
-    rows = {
+    found = {
         "plain U-Net, forward": cost["plain"],
         "adapter, forward": cost["adapter"],
         "autoencoder, encode a frame": encode,
@@ -72,13 +74,13 @@ def main() -> None:
     }
     for targets in (2, 4, 8):
         shared = (words + (targets + 3) * encode) / targets
-        rows[f"training sample, windows of {targets} targets"] = train + shared
-        rows[f"the same from stored latents ({targets})"] = train + words / targets
+        found[f"training sample, windows of {targets} targets"] = train + shared
+        found[f"the same from stored latents ({targets})"] = train + words / targets
     for name, settings in {"exact (50 x 4 evaluations)": PAPER, "fast": FAST}.items():
         made = frame_cost(full, FULL, denoising_calls(small, SMALL, settings))
-        rows[f"generated frame, {name}, decoded"] = made + cost["decode"]
-    for name, count in rows.items():
-        print(f"{name:62} {count / 1e9:10.1f} GFLOP")
+        found[f"generated frame, {name}, decoded"] = made + cost["decode"]
+    for name, count in found.items():
+        yield f"{name}, GFLOP", f"{count / 1e9:.1f}"
 
 
 def flops(call) -> int:  # type: ignore[no-untyped-def]
@@ -114,4 +116,4 @@ def two(latent: torch.Tensor) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    main()
+    print_rows(rows())

@@ -8,9 +8,8 @@ each is run once to warm up, and the fastest of five runs counts.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import scipy
@@ -19,25 +18,20 @@ import torch
 from torch import Tensor
 from torchmetrics.image.fid import _compute_fid
 
+from benchmarks.documents import Row, print_rows
 from evaluation.statistics import Gaussian, frechet_distance, frechet_distance_of_features
 
 SIZES = ((400, 2048), (1024, 2048), (1024, 512))  # dimensions, samples a set
 RUNS = 5
 
 
-def main() -> None:
-    """Print the table."""
-    threads = os.environ.get("OMP_NUM_THREADS", "default")
-    print(
-        f"torch {torch.__version__}, scipy {scipy.__version__}, OMP_NUM_THREADS {threads}, "
-        f"{os.cpu_count()} cores"
-    )
-    print(f"{'d':>5} {'N':>5} {'':20} {'ms':>8} {'sqrtm / it':>10} {'relative difference':>20}")
+def rows() -> Iterator[Row]:
+    """All ways at all sizes."""
     for size, samples in SIZES:
-        report(size, samples)
+        yield from compared(size, samples)
 
 
-def report(size: int, samples: int) -> None:
+def compared(size: int, samples: int) -> Iterator[Row]:
     """Time all ways on one pair of sets."""
     real, fake = features(samples, size, seed=0), features(samples, size, seed=1) * 0.9 + 0.1
     a, b = Gaussian.of(real), Gaussian.of(fake)
@@ -53,8 +47,9 @@ def report(size: int, samples: int) -> None:
     for name, (value, seconds) in found.items():
         faster = found["scipy's sqrtm"][1] / seconds
         difference = abs(value - truth) / truth
-        print(
-            f"{size:5} {samples:5} {name:20} {1e3 * seconds:8.1f} {faster:10.1f} {difference:20.1e}"
+        yield (
+            f"d {size}, N {samples}, {name}: ms, scipy's sqrtm / it, relative difference",
+            f"{1e3 * seconds:.1f}, {faster:.1f}, {difference:.1e}",
         )
 
 
@@ -84,4 +79,5 @@ def timed(way: Callable[[], Tensor | float]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main()
+    print(f"torch {torch.__version__}, scipy {scipy.__version__}")
+    print_rows(rows())

@@ -37,20 +37,22 @@ SAMPLES, BATCH = 200, 32
 
 
 def main() -> None:
-    """Print the rows as a table in Markdown."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=Path, help="real ones; default: synthetic, 336 x 596")
     parser.add_argument("--count", type=int, default=4, help="videos")
     parser.add_argument("--seconds", type=float, default=3.0, help="CPU time of each measurement")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    print_rows(rows(options.videos, options.count, options.seconds))
+
+
+def rows(source: Path | None = None, count: int = 2, seconds: float = 3.0) -> Iterator[Row]:
+    """Everything; videos are those of a folder, or synthetic."""
     with tempfile.TemporaryDirectory() as folder:
-        parts = (
-            latents(Path(folder), options.seconds),
-            videos(Path(folder), options.videos, options.count, options.seconds),
-            workers(Path(folder, "latents-144")),
-        )
-        print_rows(row for part in parts for row in part)
+        yield from latents(Path(folder), seconds)
+        yield from videos(Path(folder), source, count, seconds)
+        yield from workers(Path(folder, "latents-144"))
 
 
 def latents(folder: Path, seconds: float) -> Iterator[Row]:

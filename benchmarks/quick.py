@@ -23,6 +23,7 @@ from diffusers import (
 from torch import Tensor
 
 from benchmarks.counters import batch, denoising_calls, frame_cost, frames, generators
+from benchmarks.documents import Row, print_rows
 from benchmarks.flops import costs
 from benchmarks.full_size import FAST, FULL, LENGTH, PAPER, SMALL, TINY, build
 from lightning_artv.systems.artv import ARTV
@@ -32,17 +33,12 @@ from lightning_artv.training.optim import adamw
 
 STEPS, CLIP, AFTER, ROUNDS = 10, 16, 1, 3
 """Denoising steps; frames of a clip that is made at once, and made one after another; rounds."""
-Row = tuple[str, str]
 
 
-def main() -> None:
-    """Print the rows as a table in Markdown."""
-    torch.set_num_threads(1)
-    print(f"{time.strftime('%Y-%m-%d')}, torch {torch.__version__}, one thread\n")
-    print("| what | measured |\n|---|---|")
+def rows() -> Iterator[Row]:
+    """All of them."""
     for part in (counted, training, generation):
-        for name, value in part():
-            print(f"| {name} | {value} |", flush=True)
+        yield from part()
 
 
 def counted() -> Iterator[Row]:
@@ -178,4 +174,6 @@ def text_to_video() -> Callable[[], Any]:
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    print(f"{time.strftime('%Y-%m-%d')}, torch {torch.__version__}, one thread\n")
+    print_rows(rows())

@@ -17,6 +17,8 @@ from lightning_artv.errors import UserError
 
 OptimizerName = Literal["adamw", "adamw8bit"]
 Decay = Literal["none", "cosine"]
+FUSED = {"cpu", "cuda"}
+"""Devices on which AdamW's step is one kernel."""
 
 
 def parameter_groups(
@@ -52,7 +54,7 @@ def adamw(
     betas: tuple[float, float],
     kind: OptimizerName = "adamw",
 ) -> Optimizer:
-    """AdamW over the trainable parameters.
+    """AdamW over the trainable parameters; one kernel for all of them, where there is one.
 
     Args:
         kind: `adamw8bit` keeps the moments of large parameters in 8 bits.
@@ -64,7 +66,10 @@ def adamw(
         raise UserError("The system has no trainable parameters, so there is nothing to fit.")
     groups = parameter_groups(module, trainable, weight_decay)
     if kind == "adamw":
-        return AdamW(groups, lr=lr, betas=betas)
+        fused = all(p.device.type in FUSED for p in trainable.values())
+        whole = AdamW(groups, lr=lr, betas=betas, fused=fused)
+        whole._step_supports_amp_scaling = False  # gradients are unscaled, and clipped, before it
+        return whole
     if any(isinstance(p, DTensor) for p in trainable.values()):
         raise UserError("model.optimizer adamw8bit does not shard: use adamw under FSDP2.")
     try:
@@ -113,6 +118,9 @@ def renew(
     """
     for group, configured in zip(optimizer.param_groups, options, strict=True):
         group.update(configured)
+    for parameter, state in optimizer.state.items():
+        if isinstance(state.get("step"), Tensor):  # earlier versions kept it in the host's memory
+            state["step"] = state["step"].to(parameter.device)
     if scheduler is None:
         return
     scheduler.base_lrs = [group["lr"] for group in optimizer.param_groups]

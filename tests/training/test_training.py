@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.fabric.plugins.precision.amp import _optimizer_handles_unscaling
 from lightning.pytorch import Trainer
 from stub_system import StubSystem, loader, make_batch
 from torch import nn
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from lightning_artv.checkpoints.file import (
@@ -22,7 +24,7 @@ from lightning_artv.errors import UserError
 from lightning_artv.pipelines.loading import start_from
 from lightning_artv.training.ema import EMA
 from lightning_artv.training.module import VideoModule
-from lightning_artv.training.optim import adamw, learning_rates, parameter_groups
+from lightning_artv.training.optim import adamw, learning_rates, parameter_groups, renew
 
 CONFIG = {
     "model": {"system": {"class_path": "stub_system.StubSystem", "init_args": {"width": 4}}},
@@ -287,3 +289,37 @@ def test_a_start_from_another_architecture_is_refused(tmp_path: Path) -> None:
     other.head = torch.nn.Linear(1, 1)
     with pytest.raises(UserError, match="no weight in common"):
         start_from(other, tmp_path / "prior.ckpt")
+
+
+def test_one_kernel_steps_as_torch_s_plain_adamw() -> None:
+    torch.manual_seed(0)
+    system = StubSystem()
+    reference = copy.deepcopy(system)
+    ours = adamw(system, system.trainable_parameters(), 1e-2, 0.1, (0.9, 0.99))
+    groups = parameter_groups(reference, reference.trainable_parameters(), 0.1)
+    plain = AdamW(groups, lr=1e-2, betas=(0.9, 0.99), foreach=False, fused=False)
+    assert all(group["fused"] for group in ours.param_groups)
+    for _ in range(20):
+        for a, b in zip(system.parameters(), reference.parameters(), strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        ours.step(), plain.step()
+    for a, b in zip(system.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
+
+
+def test_gradients_are_clipped_under_a_loss_scale() -> None:
+    """Lightning refuses to clip for an optimiser that unscales gradients itself."""
+    system = StubSystem()
+    assert not _optimizer_handles_unscaling(
+        adamw(system, system.trainable_parameters(), 1e-2, 0.1, (0.9, 0.99))
+    )
+
+
+def test_steps_of_an_earlier_version_go_where_the_parameters_are() -> None:
+    layer = nn.Linear(2, 2, device="meta")
+    optimizer = AdamW(layer.parameters(), fused=False)
+    optimizer.state[layer.weight] = {"step": torch.tensor(3.0), "exp_avg": torch.empty(2, 2)}
+    renew(optimizer, [{"fused": True}], None, 3)
+    assert optimizer.state[layer.weight]["step"].device.type == "meta"
+    assert optimizer.param_groups[0]["fused"] is True

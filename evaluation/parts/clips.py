@@ -13,7 +13,6 @@ from torch import Tensor
 from evaluation.finding import find_videos
 from evaluation.notes import Warn
 from lightning_artv.data.decode import DecodeError, Video
-from lightning_artv.errors import DataError, UserError
 from lightning_artv.synthetic.worlds import world_at
 
 DATA_SEED = 1
@@ -64,25 +63,3 @@ def _starts(count: int, frames: int, windows: int) -> list[int]:
     """Where the windows of a video begin, evenly spread, none twice."""
     spare = max(0, count - frames)
     return sorted(set(np.linspace(0, spare, windows + 2)[1:-1].astype(int).tolist()))
-
-
-def required(clips: list[Clip], where: Path | None) -> list[Clip]:
-    """`clips`, if there are some.
-
-    Raises:
-        DataError: there is none.
-    """
-    if not clips:
-        raise DataError(f"No video of '{where}' can be used: give a folder of videos.")
-    return clips
-
-
-def square(size: tuple[int, int]) -> int:
-    """The side of worlds.
-
-    Raises:
-        UserError: a size that worlds have not.
-    """
-    if size[0] != size[1]:
-        raise UserError(f"Worlds are square, not {size[0]}x{size[1]}: set --size, or give --data.")
-    return size[0]

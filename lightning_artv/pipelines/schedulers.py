@@ -168,6 +168,12 @@ def sampling_from(scheduler: SchedulerMixin, defaults: SettingsT) -> SettingsT:
     )
 
 
+def plain_sampling(settings: Any) -> dict[str, Any]:
+    """What a scheduler does not say of sampling settings, as plain data."""
+    plain = dataclasses.asdict(settings)
+    return {name: value for name, value in plain.items() if name not in SAID}
+
+
 def _betas(schedule: NoiseSchedule) -> dict[str, Any]:
     """The arguments of a scheduler that give exactly `schedule`."""
     steps = len(schedule)

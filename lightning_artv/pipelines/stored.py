@@ -52,20 +52,6 @@ class VideoPipelineOutput(BaseOutput):
     frames: list[list[Image.Image]] | np.ndarray | Tensor
 
 
-def settled(part: nn.Module, defaults: Mapping[str, Any], **given: Any) -> dict[str, Any]:
-    """`given`, with those of the first pipeline that `part` was in for what is None, else the
-    defaults; so that a pipeline of another's components is that pipeline again.
-    """
-    first = getattr(part, "first_settings", {})
-    settings = {
-        name: first.get(name, defaults.get(name)) if value is None else value
-        for name, value in given.items()
-    }
-    if not first:
-        part.first_settings = settings  # type: ignore[assignment]
-    return settings
-
-
 Stored = TypeVar("Stored", bound="StoredPipeline")
 
 

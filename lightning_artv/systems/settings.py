@@ -47,6 +47,16 @@ def with_settings(settings: Settings, changes: Mapping[str, Any], also: str = ""
     return _replaced(settings, values)
 
 
+def restored(settings: Settings, plain: Mapping[str, Any]) -> Settings:
+    """`settings` with the values of plain data, as `dataclasses.asdict` gives them."""
+    inner = {name: getattr(settings, name) for name in plain}
+    changes = {
+        name: restored(inner[name], value) if dataclasses.is_dataclass(inner[name]) else value
+        for name, value in plain.items()
+    }
+    return dataclasses.replace(settings, **changes)  # type: ignore[type-var]  # a dataclass
+
+
 def _check_names(settings: Any, names: Iterable[str], also: str) -> None:
     known = setting_names(settings)
     for name in names:

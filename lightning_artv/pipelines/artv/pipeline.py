@@ -1,51 +1,35 @@
-"""ART•V as a diffusers pipeline; the frames are made by our own rollout."""
+"""ART•V as a diffusers pipeline."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import count
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import diffusers
 import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
-from torch import Tensor
 from transformers import CLIPTokenizer
 
-from lightning_artv.diffusion.noise import Generators
 from lightning_artv.errors import UserError
 from lightning_artv.media import Picture
-from lightning_artv.pipelines import inputs
-from lightning_artv.pipelines.artv.assembly import (
-    assembled,
-    plain_sampling,
-    plain_unet,
-    stay_assembled,
-)
-from lightning_artv.pipelines.artv.components import (
-    DEFAULTS,
-    Conditioning,
-)
+from lightning_artv.pipelines.artv.components import DEFAULTS, Conditioning, plain_unet
 from lightning_artv.pipelines.card import About
-from lightning_artv.pipelines.parts import TextModel, Vae, text_parts_of, vae_of
-from lightning_artv.pipelines.schedulers import scheduler_for
-from lightning_artv.pipelines.stored import StoredPipeline, VideoPipelineOutput, settled
+from lightning_artv.pipelines.parts import TextModel, Vae, autoencoder_from, text_encoder_from
+from lightning_artv.pipelines.schedulers import prediction_from, sampling_from, schedule_from
+from lightning_artv.pipelines.stored import VideoPipelineOutput
+from lightning_artv.pipelines.system import Installable, OnStep, SystemPipeline, takes
+from lightning_artv.systems.artv.denoiser import ARTVDenoiser, Masking
 from lightning_artv.systems.artv.figures import MaskedStep
+from lightning_artv.systems.artv.networks.unet import ConditionedUNet
 from lightning_artv.systems.artv.settings import ARTVSampling
 from lightning_artv.systems.artv.system import ARTV
-from lightning_artv.systems.base import DenoisingStep, Segment, VideoModel
-from lightning_artv.systems.settings import with_settings
-
-OnStep = Callable[["ARTVPipeline", int, int, dict[str, Any]], object]
+from lightning_artv.systems.base import DenoisingStep, VideoModel
+from lightning_artv.systems.settings import restored
 
 
-class ARTVPipeline(StoredPipeline):
-    """Text-to-video with ART•V: `from_pretrained`, `save_pretrained`, `push_to_hub`, `to`, a call.
-
-    `unet`, `vae`, `text_encoder`, `tokenizer` and `scheduler` are Stable Diffusion's classes, and
-    parts may be exchanged with its pipelines in both directions; what ART•V adds to that U-Net
-    (adapter, anchor attention, noise level) is `conditioning`. It is installed in the U-Net only
-    while frames are made.
+class ARTVPipeline(SystemPipeline):
+    """Text-to-video with ART•V; what it adds to the U-Net (adapter, anchor attention, noise level)
+    is `conditioning`.
 
     Args:
         vae: AutoencoderKL, or a `PixelUnshuffleVAE`.
@@ -59,7 +43,7 @@ class ARTVPipeline(StoredPipeline):
         sampling: the defaults of a call: steps, noise_level, segment_anchor and the guidance
             weights references, anchor and text.
         frame_size: trained height and width.
-        fps: trained frames a second.
+        fps: trained frames per second.
         training: what the model card tells of the training.
 
     A setting that is None is that of the pipeline that `conditioning` was first in, so that
@@ -75,6 +59,7 @@ class ARTVPipeline(StoredPipeline):
     _optional_components = ["tokenizer", "mask_unet", "mask_conditioning"]  # noqa: RUF012
     _checked_parts = ("unet", "conditioning", "mask_unet", "mask_conditioning")
 
+    @takes("conditioning", DEFAULTS)
     def __init__(
         self,
         vae: Vae,
@@ -94,36 +79,11 @@ class ARTVPipeline(StoredPipeline):
         fps: float | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        settings = settled(
-            conditioning,
-            DEFAULTS,
-            static_noise=static_noise,
-            mask_bias=mask_bias,
-            max_noise_level=max_noise_level,
-            use_anchor=use_anchor,
-            sampling=sampling,
-            frame_size=frame_size,
-            fps=fps,
-            training=training,
-        )
-        if (mask_unet is None) != (settings["static_noise"] == "none") or (mask_unet is None) != (
-            mask_conditioning is None
-        ):
+        masked = self.config.static_noise != "none"
+        if {masked} != {mask_unet is not None, mask_conditioning is not None}:
             raise UserError(
                 "mask_unet and mask_conditioning go together, and are None for static_noise none."
             )
-        self.register_modules(
-            vae=vae,
-            text_encoder=text_encoder,
-            tokenizer=tokenizer,
-            unet=unet,
-            conditioning=conditioning,
-            scheduler=scheduler,
-            mask_unet=mask_unet,
-            mask_conditioning=mask_conditioning,
-        )
-        self.register_to_config(**settings)
 
     @classmethod
     def from_system(
@@ -136,26 +96,24 @@ class ARTVPipeline(StoredPipeline):
         """
         if not isinstance(system, ARTV):
             raise UserError(f"A system of class {type(system).__name__} is no ART•V to export.")
-        tokens, tokenizer = text_parts_of(system.text_encoder)
-        origin, denoiser, masking = system.origin, system.denoiser, system.denoiser.masking
-        return cls(
-            vae=vae_of(system.autoencoder),
-            text_encoder=tokens,
-            tokenizer=tokenizer,
-            unet=plain_unet(denoiser.dynamic.unet),
-            conditioning=Conditioning.of(denoiser.dynamic),
-            scheduler=scheduler_for(denoiser.schedule, system.sampling, masking.prediction_type),
-            mask_unet=None if denoiser.mask is None else plain_unet(denoiser.mask.unet),
-            mask_conditioning=None if denoiser.mask is None else Conditioning.of(denoiser.mask),
+        dynamic, mask, masking = (
+            system.denoiser.dynamic,
+            system.denoiser.mask,
+            system.denoiser.masking,
+        )
+        return cls._of(
+            system,
+            system,
+            masking.prediction_type,
+            training,
+            unet=plain_unet(dynamic.unet),
+            conditioning=Conditioning.of(dynamic),
+            mask_unet=None if mask is None else plain_unet(mask.unet),
+            mask_conditioning=None if mask is None else Conditioning.of(mask),
             **{name: getattr(masking, name) for name in DEFAULTS},
-            sampling=plain_sampling(system.sampling),
-            frame_size=None if origin.size is None else list(origin.size),
-            fps=origin.fps,
-            training=None if training is None else dict(training),
         )
 
-    @torch.no_grad()
-    def __call__(
+    def __call__(  # type: ignore[override]  # `settings` by names of their own
         self,
         prompt: str | Sequence[str],
         image: Picture | Sequence[Picture] | None = None,
@@ -174,85 +132,51 @@ class ARTVPipeline(StoredPipeline):
         return_dict: bool = True,
         callback_on_step_end: OnStep | None = None,
     ) -> VideoPipelineOutput | tuple[Any]:
-        """Make one video a prompt; what is None is as the model was trained or configured.
+        """See `SystemPipeline.__call__`; besides:
 
         Args:
-            prompt: one, or a batch.
-            image: the first frame (of each video, or one for all): PIL, a path, an array or a
-                tensor (`media.picture`), scaled and cropped to the size. None: made from the text.
-            num_frames: of each video, the first frame included.
-            height, width: in pixels.
-            num_inference_steps: denoising steps a frame.
-            guidance_scale: of the text, as in other pipelines: 1 is none, and our weight plus 1.
             guidance_references, guidance_anchor: weights of the frames' guidance; 0 is none.
             noise_level: noise on references and anchor (t_test, paper Sec. 3.3).
-            num_videos_per_prompt: videos of each prompt, one after the other.
-            generator: one for all, or one a video; each video's noise is seeded from it.
-            seed: instead of generators: video i has seed + i, and is the one that `generate_video`
-                makes.
-            output_type: `pil`, or arrays (`np`) or tensors (`pt`) in [0, 1].
-            return_dict: False for a tuple of the frames.
-            callback_on_step_end: called after each denoising step with the pipeline, the step
-                (counted over all frames), the timestep, and a dict of `frame`, `clean` (the
-                predicted clean latents) and `mask`; it looks and changes nothing.
-
-        Raises:
-            UserError: a request that cannot be served.
+            callback_on_step_end: is also shown the `mask`.
         """
-        inputs.check_output(output_type)
-        if callback_on_step_end is not None and not callable(callback_on_step_end):
-            raise UserError(f"callback_on_step_end is {callback_on_step_end!r}: give a function.")
-        prompts = inputs.prompts_of(prompt, num_videos_per_prompt)
-        size = inputs.size_of(height, width, self.config.frame_size)
-        generators = inputs.generators_of(len(prompts), generator, seed)
-        first = inputs.first_frames(image, len(prompts), size)
-        with assembled(self) as system:
-            text = None if guidance_scale is None else inputs.text_weight(guidance_scale)
-            changes = {
-                "steps": num_inference_steps,
+        return super().__call__(
+            *(prompt, image, num_frames, height, width, num_inference_steps, guidance_scale),
+            {
                 "noise_level": noise_level,
                 "guidance.references": guidance_references,
                 "guidance.anchor": guidance_anchor,
-                "guidance.text": text,
-            }
-            given = {name: value for name, value in changes.items() if value is not None}
-            settings = with_settings(system.sampling, given)
-            segments = [Segment(prompts, num_frames)]
-            frames = self._roll(
-                system, segments, generators, size, first, settings, callback_on_step_end
-            )
-        output = inputs.as_output(frames, output_type)
-        return VideoPipelineOutput(output) if return_dict else (output,)
+            },
+            *(num_videos_per_prompt, generator, seed, output_type, return_dict),
+            callback_on_step_end,
+        )
 
-    def to_system(self) -> ARTV:
-        """The system of these parts, for `generate_video`; the U-Nets are no longer plain."""
-        return stay_assembled(self)
+    def _networks(self) -> list[tuple[UNet2DConditionModel, Installable]]:
+        masks = [(self.mask_unet, self.mask_conditioning)] * (self.mask_unet is not None)
+        return [(self.unet, self.conditioning), *masks]
 
-    def _roll(
-        self,
-        system: ARTV,
-        segments: Sequence[Segment],
-        generators: Generators,
-        size: tuple[int, int],
-        first: Tensor | None,
-        settings: ARTVSampling,
-        on_step: OnStep | None,
-    ) -> Tensor:
-        """All frames, uint8 `[B, T, 3, H, W]` on the CPU, under a progress bar."""
-        total = settings.steps_of(segments[0].frames, first is not None)
-        done = count()
-        with self.progress_bar(total=total) as bar:
+    def _assemble(self) -> ARTV:
+        networks = [
+            ConditionedUNet(unet, parts.adapter, parts.anchor_encoder)
+            for unet, parts in self._networks()
+        ]
+        config, scheduler = self.config, self.scheduler
+        described = {name: config[name] for name in DEFAULTS}
+        system = ARTV(
+            ARTVDenoiser(
+                networks[0],
+                networks[1] if len(networks) == 2 else None,
+                schedule_from(scheduler),
+                Masking(prediction_type=prediction_from(scheduler), **described),
+            ),
+            autoencoder_from(self.vae),
+            text_encoder_from(self.text_encoder, self.tokenizer),
+            sampling=sampling_from(scheduler, restored(ARTVSampling(), config.sampling or {})),
+        )
+        system.origin = self._origin(**described)
+        return system.eval()
 
-            def observe(step: DenoisingStep) -> None:
-                bar.update()
-                if on_step is None:
-                    return
-                mask = step.mask if isinstance(step, MaskedStep) else None
-                seen = {"frame": step.frame, "clean": step.clean, "mask": mask}
-                on_step(self, next(done), step.timestep, seen)
-
-            frames = system.generate(segments, generators, size, first, settings, observe)
-            return torch.stack([frame.cpu() for frame in frames], dim=1)
+    def _seen(self, step: DenoisingStep) -> dict[str, Any]:
+        return {**super()._seen(step), "mask": step.mask if isinstance(step, MaskedStep) else None}
 
 
 # for `DiffusionPipeline.from_pretrained`, which looks there for the class that a folder names

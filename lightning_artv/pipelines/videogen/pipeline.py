@@ -1,8 +1,7 @@
-"""VideoGen as a diffusers pipeline; the frames are made by our own rollout."""
+"""VideoGen as a diffusers pipeline."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,26 +14,20 @@ from lightning_artv.errors import UserError
 from lightning_artv.networks.clip_unet import ClipUNet
 from lightning_artv.networks.text_encoder import TextEncoder
 from lightning_artv.pipelines.card import About
-from lightning_artv.pipelines.clips import ClipPipeline, OverTime
 from lightning_artv.pipelines.parts import (
     TextModel,
     Vae,
     autoencoder_from,
     text_encoder_from,
     text_parts_of,
-    vae_of,
 )
-from lightning_artv.pipelines.schedulers import (
-    SAID,
-    sampling_from,
-    schedule_from,
-    scheduler_for,
-)
-from lightning_artv.pipelines.stored import settled
+from lightning_artv.pipelines.schedulers import sampling_from, schedule_from
+from lightning_artv.pipelines.system import Installable, SystemPipeline, takes
 from lightning_artv.pipelines.videogen.components import StageLayers, plain_unet
 from lightning_artv.systems.base import Origin, VideoModel
+from lightning_artv.systems.settings import restored
 from lightning_artv.systems.videogen.denoiser import StageDenoiser
-from lightning_artv.systems.videogen.settings import Guidance, UpperSampling, VideoGenSampling
+from lightning_artv.systems.videogen.settings import VideoGenSampling
 from lightning_artv.systems.videogen.stage import Cascade, Stage
 from lightning_artv.systems.videogen.system import Base
 from lightning_artv.systems.videogen.video import VideoGen
@@ -43,11 +36,8 @@ SUFFIXES = ("", "_2", "_3")
 """Of the names of each stage's parts."""
 
 
-class VideoGenPipeline(ClipPipeline):
-    """A picture and a text to video: `from_pretrained`, `save_pretrained`, `to`, a call.
-
-    `unet`, `vae`, `text_encoder`, `tokenizer` and `scheduler` are Stable Diffusion's classes; what
-    a stage has beside its image model is `temporal`, in the U-Net only while frames are made. Parts
+class VideoGenPipeline(SystemPipeline):
+    """A picture and a text to video; what a stage has beside its image model is `temporal`. Parts
     whose names end in `_2` and `_3` are those of the stages above the base.
 
     Args:
@@ -77,6 +67,7 @@ class VideoGenPipeline(ClipPipeline):
     ]
     _checked_parts = ("unet", "temporal", "unet_2", "temporal_2", "unet_3", "temporal_3")
 
+    @takes("temporal", {"stages": None})
     def __init__(
         self,
         vae: Vae,
@@ -97,31 +88,7 @@ class VideoGenPipeline(ClipPipeline):
         fps: float | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        self.register_modules(
-            vae=vae,
-            text_encoder=text_encoder,
-            tokenizer=tokenizer,
-            unet=unet,
-            temporal=temporal,
-            scheduler=scheduler,
-            unet_2=unet_2,
-            temporal_2=temporal_2,
-            text_encoder_2=text_encoder_2,
-            unet_3=unet_3,
-            temporal_3=temporal_3,
-            text_encoder_3=text_encoder_3,
-        )
-        settings = settled(
-            temporal,
-            {},
-            stages=stages,
-            sampling=sampling,
-            frame_size=frame_size,
-            fps=fps,
-            training=training,
-        )
-        self.register_to_config(**settings)
+        """All are kept as they are given."""
 
     @classmethod
     def from_system(
@@ -140,29 +107,18 @@ class VideoGenPipeline(ClipPipeline):
             modules[f"temporal{suffix}"] = StageLayers.of(stage.denoiser.network, channels)
             if stage.text_encoder is not base.text_encoder:
                 modules[f"text_encoder{suffix}"] = text_parts_of(stage.text_encoder)[0]
-        tokens, tokenizer = text_parts_of(base.text_encoder)
-        sampling, size = system.sampling, system.origin.size
-        plain = dataclasses.asdict(sampling)
-        return cls(
-            vae=vae_of(base.autoencoder),
-            text_encoder=tokens,
-            tokenizer=tokenizer,
-            scheduler=scheduler_for(base.denoiser.schedule, sampling, _kind(base)),  # type: ignore[arg-type]
-            stages=[_settings_of(stage) for stage in stages],
-            sampling={n: value for n, value in plain.items() if n not in SAID},
-            frame_size=None if size is None else list(size),
-            fps=system.origin.fps,
-            training=None if training is None else dict(training),
-            **modules,
-        )
+        kind, settings = base.denoiser.prediction_type, [_settings_of(stage) for stage in stages]
+        return cls._of(system, base, kind, training, stages=settings, **modules)
 
-    def _networks(self) -> list[tuple[UNet2DConditionModel, OverTime]]:
+    def _networks(self) -> list[tuple[UNet2DConditionModel, Installable]]:
         pairs = [(getattr(self, f"unet{s}"), getattr(self, f"temporal{s}")) for s in SUFFIXES]
         return [(unet, temporal) for unet, temporal in pairs if unet is not None]
 
     def _assemble(self) -> VideoModel:
         autoencoder = autoencoder_from(self.vae)
-        sampling = sampling_from(self.scheduler, _sampling(self.config.sampling))
+        sampling = sampling_from(
+            self.scheduler, restored(VideoGenSampling(), self.config.sampling or {})
+        )
         shared = text_encoder_from(self.text_encoder, self.tokenizer)
         built: list[Stage] = []
         for place, (unet, temporal) in enumerate(self._networks()):
@@ -216,19 +172,6 @@ def _settings_of(stage: Stage) -> dict[str, Any]:
     names = ("prediction_type", "clip_frames", "reference", "tells_frame")
     said = {name: getattr(stage.denoiser, name) for name in names}
     return {**said, **({"upsampling": stage.upsampling} if isinstance(stage, Cascade) else {})}
-
-
-def _kind(stage: Stage) -> str:
-    return stage.denoiser.prediction_type
-
-
-def _sampling(plain: Mapping[str, Any] | None) -> VideoGenSampling:
-    """Sampling settings from plain data; the rest is the scheduler's."""
-    if plain is None:
-        return VideoGenSampling()
-    upper = plain["upper"]
-    above = UpperSampling(**{**upper, "guidance": Guidance(**upper["guidance"])})
-    return VideoGenSampling(**{**plain, "guidance": Guidance(**plain["guidance"]), "upper": above})
 
 
 # for `DiffusionPipeline.from_pretrained`, which looks there for the class that a folder names

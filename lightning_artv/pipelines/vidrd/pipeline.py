@@ -1,8 +1,7 @@
-"""VidRD as a diffusers pipeline; the frames are made by our own rollout."""
+"""VidRD as a diffusers pipeline."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,38 +12,21 @@ from transformers import CLIPTokenizer
 from lightning_artv.errors import UserError
 from lightning_artv.networks.clip_unet import ClipUNet
 from lightning_artv.pipelines.card import About
-from lightning_artv.pipelines.clips import ClipPipeline, OverTime
-from lightning_artv.pipelines.parts import (
-    TextModel,
-    Vae,
-    autoencoder_from,
-    text_encoder_from,
-    text_parts_of,
-    vae_of,
-)
-from lightning_artv.pipelines.schedulers import (
-    SAID,
-    prediction_from,
-    sampling_from,
-    schedule_from,
-    scheduler_for,
-)
-from lightning_artv.pipelines.stored import settled
+from lightning_artv.pipelines.parts import TextModel, Vae, autoencoder_from, text_encoder_from
+from lightning_artv.pipelines.schedulers import prediction_from, sampling_from, schedule_from
+from lightning_artv.pipelines.system import Installable, SystemPipeline, takes
 from lightning_artv.pipelines.vidrd.components import TemporalLayers, plain_unet
 from lightning_artv.systems.base import VideoModel
+from lightning_artv.systems.settings import restored
 from lightning_artv.systems.vidrd.denoiser import VidRDDenoiser
-from lightning_artv.systems.vidrd.settings import Guidance, VidRDSampling, VidRDTraining
+from lightning_artv.systems.vidrd.settings import VidRDSampling, VidRDTraining
 from lightning_artv.systems.vidrd.system import VidRD
 
 DEFAULTS = {"clip_frames": 8, "given_frames": 0.0, "most_given": 4}
 
 
-class VidRDPipeline(ClipPipeline):
-    """Text-to-video with VidRD: `from_pretrained`, `save_pretrained`, `push_to_hub`, `to`, a call.
-
-    `unet`, `vae`, `text_encoder`, `tokenizer` and `scheduler` are Stable Diffusion's classes, and
-    parts may be exchanged with its pipelines in both directions; the layers over time are
-    `temporal`, and in the U-Net only while frames are made.
+class VidRDPipeline(SystemPipeline):
+    """Text-to-video with VidRD; what it adds to the U-Net, layers over time, is `temporal`.
 
     Args:
         vae: AutoencoderKL, or a `PixelUnshuffleVAE`.
@@ -71,6 +53,7 @@ class VidRDPipeline(ClipPipeline):
     _optional_components = ["tokenizer"]  # noqa: RUF012
     _checked_parts = ("unet", "temporal")
 
+    @takes("temporal", DEFAULTS)
     def __init__(
         self,
         vae: Vae,
@@ -87,27 +70,7 @@ class VidRDPipeline(ClipPipeline):
         fps: float | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        self.register_modules(
-            vae=vae,
-            text_encoder=text_encoder,
-            tokenizer=tokenizer,
-            unet=unet,
-            temporal=temporal,
-            scheduler=scheduler,
-        )
-        settings = settled(
-            temporal,
-            DEFAULTS,
-            clip_frames=clip_frames,
-            given_frames=given_frames,
-            most_given=most_given,
-            sampling=sampling,
-            frame_size=frame_size,
-            fps=fps,
-            training=training,
-        )
-        self.register_to_config(**settings)
+        """All are kept as they are given."""
 
     @classmethod
     def from_system(
@@ -120,26 +83,20 @@ class VidRDPipeline(ClipPipeline):
         """
         if not isinstance(system, VidRD):
             raise UserError(f"A system of class {type(system).__name__} is no VidRD to export.")
-        tokens, tokenizer = text_parts_of(system.text_encoder)
-        denoiser, sampling, size = system.denoiser, system.sampling, system.origin.size
-        plain = dataclasses.asdict(sampling)
-        return cls(
-            vae=vae_of(system.autoencoder),
-            text_encoder=tokens,
-            tokenizer=tokenizer,
+        denoiser, options = system.denoiser, system.training_options
+        return cls._of(
+            system,
+            system,
+            denoiser.prediction_type,
+            training,
             unet=plain_unet(denoiser.network.unet),
             temporal=TemporalLayers.of(denoiser.network),
-            scheduler=scheduler_for(denoiser.schedule, sampling, denoiser.prediction_type),
             clip_frames=denoiser.clip_frames,
-            given_frames=system.training_options.given_frames,
-            most_given=system.training_options.most_given,
-            sampling={n: value for n, value in plain.items() if n not in SAID},
-            frame_size=None if size is None else list(size),
-            fps=system.origin.fps,
-            training=None if training is None else dict(training),
+            given_frames=options.given_frames,
+            most_given=options.most_given,
         )
 
-    def _networks(self) -> list[tuple[UNet2DConditionModel, OverTime]]:
+    def _networks(self) -> list[tuple[UNet2DConditionModel, Installable]]:
         return [(self.unet, self.temporal)]
 
     def _assemble(self) -> VidRD:
@@ -155,17 +112,10 @@ class VidRDPipeline(ClipPipeline):
             autoencoder_from(self.vae),
             text_encoder_from(self.text_encoder, self.tokenizer),
             VidRDTraining(given_frames=config.given_frames, most_given=config.most_given),
-            sampling_from(scheduler, _sampling(config.sampling)),
+            sampling_from(scheduler, restored(VidRDSampling(), config.sampling or {})),
         )
         system.origin = self._origin()
         return system.eval()
-
-
-def _sampling(plain: Mapping[str, Any] | None) -> VidRDSampling:
-    """Sampling settings from plain data; the rest is the scheduler's."""
-    if plain is None:
-        return VidRDSampling()
-    return VidRDSampling(**{**plain, "guidance": Guidance(**plain["guidance"])})
 
 
 # for `DiffusionPipeline.from_pretrained`, which looks there for the class that a folder names

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_artv.checkpoints.earlier import rename_weights
 from lightning_artv.checkpoints.instantiate import instantiate_system
 from lightning_artv.checkpoints.record import run_record
 from lightning_artv.checkpoints.sharded import is_sharded, read_meta
 from lightning_artv.checkpoints.sharded import read as read_sharded
+from lightning_artv.checkpoints.weights import check_weights, difference
 from lightning_artv.errors import UserError
 from lightning_artv.networks.lora import merge_lora
 from lightning_artv.systems.base import Origin, Trainable, VideoSystem
@@ -226,7 +227,7 @@ def take_weights(system: Trainable, stored: Mapping[str, Tensor], path: str | Pa
     differing = [n for n in shared if stored[n].shape != parameters[n].shape]
     if differing or not shared:
         reason = "no weight in common" if not shared else "another architecture"
-        detail = "".join(f": {_difference(n, stored[n], parameters[n])}" for n in differing[:1])
+        detail = "".join(f": {difference(n, stored[n], parameters[n])}" for n in differing[:1])
         raise UserError(f"init_from: '{path}' has {reason} with this system{detail}.")
     for name in shared:
         parameters[name].copy_(stored[name])
@@ -238,60 +239,6 @@ def take_weights(system: Trainable, stored: Mapping[str, Tensor], path: str | Pa
         + (f"; left out of it: {', '.join(unused)}" if unused else "")
         + "."
     )
-
-
-def check_weights(
-    stored: Mapping[str, Tensor],
-    parameters: Mapping[str, nn.Parameter],
-    name: str,
-    also: Collection[str] = (),
-) -> None:
-    """Every trainable parameter must be stored with its shape, and nothing unknown beside.
-
-    Args:
-        stored: name -> tensor of the checkpoint.
-        parameters: name -> trainable parameter of the system.
-        name: of the checkpoint, for the message.
-        also: names that may be stored besides (frozen weights, buffers).
-
-    Raises:
-        UserError: naming the first few keys that differ.
-    """
-    differing = [
-        _difference(key, stored.get(key), parameter)
-        for key, parameter in parameters.items()
-        if key not in stored or stored[key].shape != parameter.shape
-    ]
-    differing += [f"it has '{k}' too" for k in stored if k not in parameters and k not in also]
-    if differing:
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        raise UserError(
-            f"{name} is a checkpoint of another architecture: {'; '.join(differing[:3])}{more}."
-        )
-
-
-def trainable_state(system: Trainable, state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """What of `state` training changes: trainable weights, and buffers outside frozen networks."""
-    frozen = {f"{prefix}{name}" for name, p in system.named_parameters() if not p.requires_grad}
-    frozen |= {f"{prefix}{name}" for name in _frozen_buffers(system)}
-    return {key: value for key, value in state.items() if key not in frozen}
-
-
-def _frozen_buffers(system: nn.Module) -> set[str]:
-    """Names of buffers that belong to a network with parameters of which none is trainable."""
-    names: set[str] = set()
-    for path, module in system.named_modules():
-        parameters = list(module.parameters())
-        if parameters and not any(p.requires_grad for p in parameters):
-            dot = f"{path}." if path else ""
-            names |= {f"{dot}{name}" for name, _ in module.named_buffers()}
-    return names
-
-
-def _difference(key: str, stored: Tensor | None, parameter: nn.Parameter) -> str:
-    if stored is None:
-        return f"it lacks '{key}'"
-    return f"'{key}' is {tuple(stored.shape)} there and {tuple(parameter.shape)} here"
 
 
 def _part(name: str) -> str:

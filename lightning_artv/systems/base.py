@@ -5,22 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.data.windows import Windows
 from lightning_artv.diffusion.noise import Generators
-from lightning_artv.diffusion.schedule import NoiseSchedule
 from lightning_artv.errors import UserError
-from lightning_artv.figures import Figure
+from lightning_artv.systems.denoiser import Denoised, Denoiser
 from lightning_artv.systems.request import (
     DenoisingStep,
     Observer,
+    Recorder,
     Request,
     SamplingSettings,
     Segment,
@@ -62,69 +60,6 @@ class LossOutput:
     level: Tensor | None = None
     scalars: Mapping[str, Tensor] = field(default_factory=dict)
     keys: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Denoised:
-    """What a denoiser answers; a system may add to it.
-
-    Attributes:
-        clean: predicted clean latents `[B, ...]`.
-    """
-
-    clean: Tensor
-
-
-class Recorder(ABC):
-    """An observer of generation that keeps what its system has to show of denoising."""
-
-    @abstractmethod
-    def __call__(self, step: DenoisingStep) -> None:
-        """Keep what is to be shown of a step."""
-
-    @abstractmethod
-    def figures(self) -> dict[str, Figure]:
-        """Figures of all steps so far, by TensorBoard's tags; empty where there are none."""
-
-    def numbers(self) -> dict[str, Any]:
-        """The same as plain data, for a result file."""
-        return {}
-
-    def arrays(self, size: int) -> dict[str, NDArray[np.uint8]]:
-        """Pictures of `size` pixels, for a file of samples."""
-        return {}
-
-
-Conditions = TypeVar("Conditions")
-EncodedConditions = TypeVar("EncodedConditions")
-
-
-class Denoiser(nn.Module, ABC, Generic[Conditions, EncodedConditions]):
-    """Networks and what turns their outputs into one prediction, in latents and tokens.
-
-    What samplers, guidance, distillation and pipelines need of a system.
-
-    Attributes:
-        schedule: noise schedule that the networks are trained with.
-    """
-
-    schedule: NoiseSchedule
-
-    @abstractmethod
-    def encode(self, conditions: Conditions) -> EncodedConditions:
-        """What no denoising step changes; computed once per frame or clip."""
-
-    @abstractmethod
-    def denoise(self, y_t: Tensor, t: Tensor, encoded: EncodedConditions) -> Denoised:
-        """The clean latents behind `y_t` `[B, ...]` at steps `t` `[B]`."""
-
-    @abstractmethod
-    def blocks(self) -> list[nn.Module]:
-        """See `Trainable.blocks`."""
-
-    def shard_units(self) -> list[nn.Module]:
-        """See `Trainable.shard_units`."""
-        return [self]
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_artv.errors import UserError, check_frames
+from lightning_artv.figures import Figure
 
 
 @dataclass(frozen=True)
@@ -104,3 +109,23 @@ class DenoisingStep:
 
 
 Observer = Callable[[DenoisingStep], None]
+
+
+class Recorder(ABC):
+    """An observer of generation that keeps what its system has to show of denoising."""
+
+    @abstractmethod
+    def __call__(self, step: DenoisingStep) -> None:
+        """Keep what is to be shown of a step."""
+
+    @abstractmethod
+    def figures(self) -> dict[str, Figure]:
+        """Figures of all steps so far, by TensorBoard's tags; empty where there are none."""
+
+    def numbers(self) -> dict[str, Any]:
+        """The same as plain data, for a result file."""
+        return {}
+
+    def arrays(self, size: int) -> dict[str, NDArray[np.uint8]]:
+        """Pictures of `size` pixels, for a file of samples."""
+        return {}

@@ -1,4 +1,4 @@
-"""The global batch and passes over the data on any number of devices."""
+"""Which numbers a training may have, and what they come to on any number of devices."""
 
 from __future__ import annotations
 
@@ -8,6 +8,40 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lightning_artv.errors import UserError
+
+
+def check_numbers(
+    lr: float,
+    weight_decay: float,
+    betas: tuple[float, float],
+    warmup_steps: int,
+    predict_frames: int,
+) -> None:
+    """Raises:
+    UserError: a number outside its range.
+    """
+    for name, good in {
+        f"lr {lr} must not be negative": 0 <= lr < math.inf,
+        f"weight_decay {weight_decay} must not be negative": 0 <= weight_decay < math.inf,
+        f"betas {betas} must be in [0, 1)": all(0 <= beta < 1 for beta in betas),
+        f"warmup_steps {warmup_steps} must not be negative": warmup_steps >= 0,
+        f"predict_frames {predict_frames} must be at least 1": predict_frames >= 1,
+    }.items():
+        if not good:
+            raise UserError(f"model.{name}.")
+
+
+def fill_global_batch(trainer: Trainer, global_batch: int | None) -> None:
+    """Accumulate as many batches as make `global_batch` samples; None leaves that as it is.
+
+    Raises:
+        UserError: the global batch does not divide.
+    """
+    if global_batch is not None:
+        batch = trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        trainer.accumulate_grad_batches = accumulation_steps(
+            global_batch, trainer.world_size, batch
+        )
 
 
 def accumulation_steps(global_batch: int, devices: int, batch: int) -> int:

@@ -11,8 +11,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from lightning_artv.checkpoints.file import EMA_KEY, check_weights
+from lightning_artv.checkpoints.file import EMA_KEY
 from lightning_artv.checkpoints.sharding import local
+from lightning_artv.checkpoints.weights import check_weights
 from lightning_artv.errors import UserError
 from lightning_artv.training.module import VideoModule
 
@@ -130,35 +131,20 @@ class EMA(Callback):
         self.update()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._enter(pl_module)
+        if not self.swapped:
+            self._swap(_video(pl_module))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._leave(pl_module)
+        if self.swapped:
+            self._swap(_video(pl_module))
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._enter(pl_module)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._leave(pl_module)
-
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._enter(pl_module)
-
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._leave(pl_module)
+    on_test_start = on_predict_start = on_validation_start
+    on_test_end = on_predict_end = on_validation_end
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        self._leave(pl_module)
-
-    def _enter(self, pl_module: LightningModule) -> None:
-        if not self.swapped:
-            self._swap(_video(pl_module))
-
-    def _leave(self, pl_module: LightningModule) -> None:
-        if self.swapped:
-            self._swap(_video(pl_module))
+        self.on_validation_end(trainer, pl_module)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

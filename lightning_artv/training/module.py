@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -14,27 +13,17 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.checkpoints.earlier import rename_weights
-from lightning_artv.checkpoints.file import (
-    CONFIG_KEY,
-    PREFIX,
-    check_weights,
-    trainable_state,
-)
+from lightning_artv.checkpoints.file import CONFIG_KEY, PREFIX
 from lightning_artv.checkpoints.sharding import shard
+from lightning_artv.checkpoints.weights import check_weights, trainable_state
 from lightning_artv.diffusion.noise import generators_for, names_of
 from lightning_artv.errors import UserError
 from lightning_artv.pipelines.loading import start_from
 from lightning_artv.speed.blocks import compile_blocks, recompute_activations
 from lightning_artv.systems.base import Generative, Segment, Trainable
-from lightning_artv.training.bounds import accumulation_steps, bound_by_passes
+from lightning_artv.training.bounds import bound_by_passes, check_numbers, fill_global_batch
 from lightning_artv.training.guards import StepGuard
-from lightning_artv.training.optim import (
-    Decay,
-    OptimizerName,
-    adamw,
-    learning_rates,
-    renew,
-)
+from lightning_artv.training.optim import Decay, OptimizerName, adamw, learning_rates, renew
 from lightning_artv.training.resume import (
     CARRIED_KEY,
     check_goes_on,
@@ -98,15 +87,7 @@ class VideoModule(LightningModule):
         init_from: str | None = None,
     ) -> None:
         super().__init__()
-        for name, good in {
-            f"lr {lr} must not be negative": 0 <= lr < math.inf,
-            f"weight_decay {weight_decay} must not be negative": 0 <= weight_decay < math.inf,
-            f"betas {betas} must be in [0, 1)": all(0 <= beta < 1 for beta in betas),
-            f"warmup_steps {warmup_steps} must not be negative": warmup_steps >= 0,
-            f"predict_frames {predict_frames} must be at least 1": predict_frames >= 1,
-        }.items():
-            if not good:
-                raise UserError(f"model.{name}.")
+        check_numbers(lr, weight_decay, betas, warmup_steps, predict_frames)
         self.system = system
         self.lr = lr
         self.weight_decay = weight_decay
@@ -119,22 +100,26 @@ class VideoModule(LightningModule):
         self.optimizer_name = optimizer
         self.compile_blocks = compile
         self.init_from = init_from
-        self._start: str | UserError | None = None  # what came of it
         if gradient_checkpointing:
             recompute_activations(system)
+        self._begin()
+        # Frozen weights are not stored; `on_load_checkpoint` checks the others.
+        self.strict_loading = False
+
+    def _begin(self) -> None:
+        """What is known before the first step."""
         self.embedded_config: dict[str, Any] | None = None
         """What `checkpoint.embedded_config` made of the run's config; the command line sets it."""
         self.last_losses: tuple[tuple[str, ...], Tensor] = ((), torch.empty(0))
         """Keys and losses `[B]` of the last batch trained on, for `StepGuard`."""
         self.step_loss = torch.full((), torch.nan)
         """The last optimiser step's loss: a mean over its micro-batches and all ranks."""
+        self._start: str | UserError | None = None  # what came of `init_from`
         self._losses: list[Tensor] = []  # of the step's micro-batches
         self._options: list[dict[str, Any]] = []  # of the optimiser's groups, as configured
         self._step = -1  # the optimiser step that the last batch belongs to
         self._micro_batches = 0  # its batches so far
         self._carried: dict[str, Any] = {}  # what the system carried into it
-        # Frozen weights are not stored; `on_load_checkpoint` checks the others.
-        self.strict_loading = False
 
     def setup(self, stage: str) -> None:
         """Sets what a fit needs to know of its devices and data, and where its weights start.
@@ -145,11 +130,7 @@ class VideoModule(LightningModule):
         choose_windows(getattr(self.trainer, "datamodule", None), self.system)
         if stage != "fit":
             return
-        if self.global_batch_size is not None:
-            batch = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
-            self.trainer.accumulate_grad_batches = accumulation_steps(
-                self.global_batch_size, self.trainer.world_size, batch
-            )
+        fill_global_batch(self.trainer, self.global_batch_size)
         bound_by_passes(self.trainer)
         if self.init_from is not None:
             try:

@@ -140,7 +140,7 @@ def is_pure(name: str) -> bool:
     )
 
 
-CONTRACT = ("base", "denoiser", "latent", "request", "settings", "teaching")
+CONTRACT = ("base", "clips", "denoiser", "latent", "request", "settings", "teaching")
 
 
 def are_siblings(module: str, name: str) -> bool:

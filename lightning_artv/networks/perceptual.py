@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
-from lightning_artv.networks.state_dict import load_tensors
-from lightning_artv.networks.weight_files import check_sha256, first_line
+from lightning_artv.errors import CorruptWeightsError
+from lightning_artv.networks.state_dict import load_given
+from lightning_artv.networks.weight_files import first_line
 
 
 @dataclass
@@ -45,16 +44,12 @@ class LPIPS:
     def _load(self) -> nn.Module:
         from torchmetrics.functional.image.lpips import _LPIPS  # takes a while to import
 
-        path = Path(self.weights).expanduser()
-        if not path.is_file():
-            raise MissingWeightsError(
-                f"There are no weights of VGG16 at {path}: download torchvision's "
-                "vgg16-397923af.pth there, or leave lpips out."
-            )
-        if self.sha256 is not None:
-            check_sha256([path], self.sha256)
+        missing = (
+            "There are no weights of VGG16 at {path}: download torchvision's "
+            "vgg16-397923af.pth there, or leave lpips out."
+        )
+        path, tensors = load_given(self.weights, self.sha256, missing)
         network = _LPIPS(pretrained=True, net="vgg", pnet_rand=True)
-        tensors = load_tensors(path)
         try:
             for part in network.net.children():
                 own = part.state_dict()

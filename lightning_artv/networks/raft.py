@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from lightning_artv.errors import CorruptWeightsError, MissingWeightsError, UserError
-from lightning_artv.networks.state_dict import load_tensors
-from lightning_artv.networks.weight_files import check_sha256, first_line
+from lightning_artv.errors import CorruptWeightsError, UserError
+from lightning_artv.networks.state_dict import load_given
+from lightning_artv.networks.weight_files import first_line
 
 _LEAST = 128
 """Pixels of a side that RAFT's correlation pyramid needs."""
@@ -60,18 +59,15 @@ class RAFT:
     def _load(self) -> nn.Module:
         from torchvision.models import optical_flow  # takes a while to import
 
-        path = Path(self.weights).expanduser()
-        if not path.is_file():
-            raise MissingWeightsError(
-                f"There are no weights of RAFT at {path}: download torchvision's "
-                f"raft_{self.model} there, or train without a teacher."
-            )
-        if self.sha256 is not None:
-            check_sha256([path], self.sha256)
+        missing = (
+            f"There are no weights of RAFT at {{path}}: download torchvision's "
+            f"raft_{self.model} there, or train without a teacher."
+        )
+        path, tensors = load_given(self.weights, self.sha256, missing)
         build = {"large": optical_flow.raft_large, "small": optical_flow.raft_small}[self.model]
         network = build(weights=None)
         try:
-            network.load_state_dict(load_tensors(path))
+            network.load_state_dict(tensors)
         except RuntimeError as error:
             raise CorruptWeightsError(
                 f"{path} does not hold raft_{self.model} ({first_line(error)}): give its own file."

@@ -10,8 +10,8 @@ from zipfile import BadZipFile
 import torch
 from torch import Tensor
 
-from lightning_artv.errors import CorruptWeightsError
-from lightning_artv.networks.weight_files import first_line
+from lightning_artv.errors import CorruptWeightsError, MissingWeightsError
+from lightning_artv.networks.weight_files import check_sha256, first_line
 
 _UNREADABLE = (
     *(pickle.UnpicklingError, BadZipFile, EOFError, OSError),
@@ -41,6 +41,26 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     if named is None:
         raise CorruptWeightsError(f"{path} holds no state dict: give a file of named tensors.")
     return without_wrapper(named)
+
+
+def load_given(weights: str, sha256: str | None, missing: str) -> tuple[Path, dict[str, Tensor]]:
+    """The file that an option names, and what `load_tensors` reads of it.
+
+    Args:
+        weights: path of the file.
+        sha256: its expected digest, if there is one.
+        missing: sentence on `{path}` where it is not there.
+
+    Raises:
+        MissingWeightsError: no such file.
+        CorruptWeightsError: damaged, or another digest.
+    """
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise MissingWeightsError(missing.format(path=path))
+    if sha256 is not None:
+        check_sha256([path], sha256)
+    return path, load_tensors(path)
 
 
 def _state_dict(content: Any) -> dict[str, Tensor] | None:

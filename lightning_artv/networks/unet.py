@@ -10,6 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
 
+from lightning_artv.errors import UserError
 from lightning_artv.networks.lora import add_lora
 from lightning_artv.networks.pretrained import load_config, load_model
 
@@ -138,6 +139,18 @@ class PretrainedUNet(UNetSource):
         if self.lora_rank is not None:
             add_lora(unet, self.lora_rank)
         return unet
+
+
+def check_tokens(unet: UNet2DConditionModel, width: int) -> None:
+    """Raises:
+    UserError: a U-Net that reads tokens of another width than the text encoder's.
+    """
+    read = unet.config.cross_attention_dim
+    if read != width:
+        raise UserError(
+            f"The text encoder makes tokens of width {width} but the U-Net reads {read}: set "
+            "text_width or the encoder's width."
+        )
 
 
 @torch.no_grad()

@@ -62,6 +62,14 @@ class Request:
     first_frame: Tensor | None
     settings: SamplingSettings
 
+    def prompts_at(self, frame: int) -> tuple[str, ...]:
+        """The prompts that hold at a frame."""
+        for segment in self.segments:
+            if frame < segment.frames:
+                break
+            frame -= segment.frames
+        return segment.prompts
+
     def check(self, multiple: int) -> None:
         """Say what is wrong for any system whose heights and widths are divisible by `multiple`.
 

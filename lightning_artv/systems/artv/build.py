@@ -9,7 +9,7 @@ from torch import nn
 
 from lightning_artv.diffusion.schedule import NoiseSchedule
 from lightning_artv.errors import UserError
-from lightning_artv.networks.unet import UNetSource
+from lightning_artv.networks.unet import UNetSource, check_tokens
 from lightning_artv.systems.artv.denoiser import ARTVDenoiser, Masking
 from lightning_artv.systems.artv.networks.unet import ConditionedUNet
 
@@ -55,11 +55,7 @@ def build_denoiser(
     """
     patch = options.anchor_patch
     dynamic = ConditionedUNet.around(unet.build(channels), channels, patch, unet.trained)
-    if dynamic.unet.config.cross_attention_dim != text_width:
-        raise UserError(
-            f"The text encoder makes tokens of width {text_width} but the U-Net reads "
-            f"{dynamic.unet.config.cross_attention_dim}: set text_width or the encoder's width."
-        )
+    check_tokens(dynamic.unet, text_width)
     mask = None
     if options.static_noise != "none":
         out = 1 if options.mask_channels == "one" else channels

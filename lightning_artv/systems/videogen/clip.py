@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from lightning_artv.diffusion.guidance import branches, combine
+from lightning_artv.diffusion.guidance import branches
 from lightning_artv.diffusion.noise import Generators, randn
-from lightning_artv.diffusion.samplers import Denoise, Sampled
+from lightning_artv.diffusion.samplers import Sampled
+from lightning_artv.systems.clips import guided
 from lightning_artv.systems.videogen.denoiser import StageConditions, StageDenoiser
 from lightning_artv.systems.videogen.settings import VideoGenSampling
 
@@ -38,30 +39,13 @@ def make_clip(
         level = torch.zeros(len(lower), dtype=torch.int64, device=lower.device)
         conditions = replace(conditions, level=level)
     guidance = settings.guidance if lower is None else settings.upper.guidance
-    denoise = _guided(denoiser, conditions, null_text, guidance.weights())
+    weights = guidance.weights()
+    parts = [_without(conditions, name, null_text) for name in branches(weights)]
+    denoise = guided(denoiser, _stacked(parts), weights)
     shape = (denoiser.clip_frames, *conditions.reference.shape[1:])
     noise = randn(generators, shape, conditions.reference.device)
     solver = settings.solver(stage=0 if lower is None else 1)
     return solver.sample(denoise, noise, denoiser.schedule, generators, observe)
-
-
-def _guided(
-    denoiser: StageDenoiser,
-    conditions: StageConditions,
-    null_text: Tensor,
-    weights: Mapping[str, float],
-) -> Denoise:
-    """The denoiser under guidance: all branches in one batched call."""
-    names = branches(weights)
-    parts = [_without(conditions, name, null_text) for name in names]
-    encoded = denoiser.encode(_stacked(parts))
-
-    def denoise(y_t: Tensor, t: int) -> Tensor:
-        stacked = torch.cat([y_t] * len(names))
-        timesteps = torch.full((len(stacked),), t, device=y_t.device)
-        return combine(denoiser.denoise(stacked, timesteps, encoded).clean, weights)
-
-    return denoise
 
 
 def _without(conditions: StageConditions, name: str | None, null_text: Tensor) -> StageConditions:

@@ -14,13 +14,13 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.embeddings import TimestepEmbedding, get_timestep_embedding
 from torch import Tensor, nn
 
-from lightning_artv.diffusion.prediction import x0_from_eps, x0_from_v
 from lightning_artv.diffusion.schedule import NoiseSchedule, broadcast
-from lightning_artv.errors import UserError, check_whole
+from lightning_artv.errors import UserError
 from lightning_artv.networks.clip_unet import ClipUNet
 from lightning_artv.networks.temporal import TemporalAttention, TemporalKernel, installed_layers
-from lightning_artv.networks.unet import UNetSource, start_loud, widen_input
-from lightning_artv.systems.base import Denoised, Denoiser
+from lightning_artv.networks.unet import UNetSource, check_tokens, start_loud, widen_input
+from lightning_artv.systems.base import Denoised
+from lightning_artv.systems.clips import ClipDenoiser
 from lightning_artv.systems.videogen.cascade import in_all_frames, in_first_frame
 
 Prediction = Literal["epsilon", "v_prediction", "residual"]
@@ -46,7 +46,7 @@ class StageConditions:
     level: Tensor | None = None
 
 
-class StageDenoiser(Denoiser[StageConditions, StageConditions]):
+class StageDenoiser(ClipDenoiser[StageConditions]):
     """A U-Net over clips that reads `concat[z_t, R, U]`, and what its output means.
 
     Args:
@@ -59,6 +59,8 @@ class StageDenoiser(Denoiser[StageConditions, StageConditions]):
         tells_frame: whether each frame is told its number, as it is told the frame rate (ours).
     """
 
+    predictions = ("epsilon", "v_prediction", "residual")
+
     def __init__(
         self,
         network: ClipUNet,
@@ -68,29 +70,10 @@ class StageDenoiser(Denoiser[StageConditions, StageConditions]):
         reference: Shown = "first",
         tells_frame: bool = False,
     ) -> None:
-        super().__init__()
-        check_whole("clip_frames", clip_frames, 1)
-        if prediction_type not in ("epsilon", "v_prediction", "residual"):
-            raise UserError(
-                f"prediction_type is {prediction_type!r}: choose epsilon, v_prediction or residual."
-            )
+        super().__init__(network, schedule, prediction_type, clip_frames)
         if reference not in ("first", "all"):
             raise UserError(f"reference is {reference!r}: choose first or all.")
-        self.network, self.schedule = network, schedule
-        self.prediction_type, self.clip_frames = prediction_type, clip_frames
         self.reference, self.tells_frame = reference, tells_frame
-
-    def blocks(self) -> list[nn.Module]:
-        """The U-Net's."""
-        return self.network.blocks()
-
-    def shard_units(self) -> list[nn.Module]:
-        """The U-Net."""
-        return [self.network.unet]
-
-    def encode(self, conditions: StageConditions) -> StageConditions:
-        """There is nothing to compute once per clip."""
-        return conditions
 
     def denoise(self, y_t: Tensor, t: Tensor, encoded: StageConditions) -> Denoised:
         """The clean latents behind `y_t` `[B, T, C, h, w]` at steps `t` `[B]`."""
@@ -105,8 +88,7 @@ class StageDenoiser(Denoiser[StageConditions, StageConditions]):
             return Denoised(base + output)
         signal = broadcast(self.schedule.signal(t), y_t)
         noise = broadcast(self.schedule.noise(t), y_t)
-        x0_from = x0_from_eps if self.prediction_type == "epsilon" else x0_from_v
-        return Denoised(x0_from(y_t, output, signal, noise))
+        return Denoised(self.clean(y_t, output, signal, noise))
 
     def _read(self, y_t: Tensor, encoded: StageConditions) -> list[Tensor]:
         """`z_t`, R and, above the base, U."""
@@ -213,11 +195,7 @@ def build_denoiser(
         UserError: a U-Net that reads tokens of another width.
     """
     network = unet.build(channels)
-    if network.config.cross_attention_dim != text_width:
-        raise UserError(
-            f"The text encoder makes tokens of width {text_width} but the U-Net reads "
-            f"{network.config.cross_attention_dim}: set text_width or the encoder's width."
-        )
+    check_tokens(network, text_width)
     if not unet.trained:
         start_loud(network)
     widen_input(network, channels if is_base else 2 * channels, silent=unet.trained)

@@ -141,7 +141,7 @@ class _Rollout:
     def _clip(self, picture: Tensor | None, start: int) -> Tensor:
         """Frames `[B, F, 3, H, W]` of a clip that begins at frame `start` with the picture."""
         videos = len(self.request.generators)
-        tokens = self._tokens(_prompts(self.request, start + bool(start)))
+        tokens = self._tokens(self.request.prompts_at(start + bool(start)))
         latents: Tensor | None = None
         for index, stage in enumerate(self.parts.stages):
             reference = self._reference(picture, index)
@@ -199,12 +199,3 @@ class _Rollout:
         if observer is None:
             return None
         return lambda step: observer(DenoisingStep(start, step.index, step.timestep, step.clean))
-
-
-def _prompts(request: Request, frame: int) -> tuple[str, ...]:
-    """The prompts that hold at a frame."""
-    for segment in request.segments:
-        if frame < segment.frames:
-            break
-        frame -= segment.frames
-    return segment.prompts

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightning_artv.diffusion.prediction import x0_from_eps, x0_from_v
 from lightning_artv.diffusion.schedule import NoiseSchedule
-from lightning_artv.errors import UserError, check_number, check_whole
+from lightning_artv.errors import UserError, check_number
 from lightning_artv.networks.clip_unet import ClipUNet
 from lightning_artv.networks.temporal import Trained
-from lightning_artv.networks.unet import UNetSource, start_loud
-from lightning_artv.systems.base import Denoised, Denoiser
+from lightning_artv.networks.unet import UNetSource, check_tokens, start_loud
+from lightning_artv.systems.base import Denoised
+from lightning_artv.systems.clips import ClipDenoiser
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 
@@ -37,7 +37,7 @@ class ClipConditions:
     clean: Tensor | None = None
 
 
-class VidRDDenoiser(Denoiser[ClipConditions, ClipConditions]):
+class VidRDDenoiser(ClipDenoiser[ClipConditions]):
     """A U-Net over clips, and what its output means.
 
     Args:
@@ -47,6 +47,8 @@ class VidRDDenoiser(Denoiser[ClipConditions, ClipConditions]):
         clip_frames: N, frames of the clips that it is trained on.
     """
 
+    predictions = get_args(Prediction)
+
     def __init__(
         self,
         network: ClipUNet,
@@ -54,25 +56,7 @@ class VidRDDenoiser(Denoiser[ClipConditions, ClipConditions]):
         prediction_type: Prediction = "epsilon",
         clip_frames: int = 8,
     ) -> None:
-        super().__init__()
-        check_whole("clip_frames", clip_frames, 1)
-        if prediction_type not in get_args(Prediction):
-            kinds = ", ".join(get_args(Prediction))
-            raise UserError(f"prediction_type is {prediction_type!r}: choose one of {kinds}.")
-        self.network, self.schedule = network, schedule
-        self.prediction_type, self.clip_frames = prediction_type, clip_frames
-
-    def blocks(self) -> list[nn.Module]:
-        """The U-Net's."""
-        return self.network.blocks()
-
-    def shard_units(self) -> list[nn.Module]:
-        """The U-Net."""
-        return [self.network.unet]
-
-    def encode(self, conditions: ClipConditions) -> ClipConditions:
-        """There is nothing to compute once per clip."""
-        return conditions
+        super().__init__(network, schedule, prediction_type, clip_frames)
 
     def denoise(self, y_t: Tensor, t: Tensor, encoded: ClipConditions) -> Denoised:
         """The clean latents behind `y_t` `[B, N, C, h, w]` at steps `t` `[B]`.
@@ -85,18 +69,11 @@ class VidRDDenoiser(Denoiser[ClipConditions, ClipConditions]):
             steps = steps.where(~given, torch.zeros_like(steps))
             y_t = y_t.where(~_wide(given), clean)
         output = self.network(y_t, steps, encoded.text)
-        predicted = self._clean(y_t, output, steps)
+        signal, noise = _wide(self.schedule.signal(steps)), _wide(self.schedule.noise(steps))
+        predicted = self.clean(y_t, output, signal, noise)
         if given is not None and clean is not None:
             predicted = predicted.where(~_wide(given), clean)
         return Denoised(predicted)
-
-    def _clean(self, y_t: Tensor, output: Tensor, steps: Tensor) -> Tensor:
-        """The clean latents that an output stands for; steps `[B, N]`."""
-        if self.prediction_type == "sample":
-            return output.float()
-        signal, noise = _wide(self.schedule.signal(steps)), _wide(self.schedule.noise(steps))
-        x0_from = x0_from_eps if self.prediction_type == "epsilon" else x0_from_v
-        return x0_from(y_t, output, signal, noise)
 
 
 def _wide(per_frame: Tensor) -> Tensor:
@@ -153,11 +130,7 @@ def build_denoiser(
             "to all, or give trained weights."
         )
     image_model = unet.build(channels)
-    if image_model.config.cross_attention_dim != text_width:
-        raise UserError(
-            f"The text encoder makes tokens of width {text_width} but the U-Net reads "
-            f"{image_model.config.cross_attention_dim}: set text_width or the encoder's width."
-        )
+    check_tokens(image_model, text_width)
     if not unet.trained:
         start_loud(image_model)
     network = ClipUNet.around(image_model, trained, options.dropout)

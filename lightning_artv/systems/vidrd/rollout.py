@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lightning_artv.diffusion.guidance import branches, combine
+from lightning_artv.diffusion.guidance import branches
 from lightning_artv.diffusion.noise import Generators, randn
 from lightning_artv.diffusion.samplers import Denoise, Sampled
 from lightning_artv.diffusion.schedule import NoiseSchedule
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
 from lightning_artv.systems.base import DenoisingStep, Observer, Request
+from lightning_artv.systems.clips import guided as guided_clips
 from lightning_artv.systems.vidrd.denoiser import ClipConditions, VidRDDenoiser
 from lightning_artv.systems.vidrd.noise import past_dependent_noise
 from lightning_artv.systems.vidrd.settings import VidRDSampling
@@ -77,7 +78,7 @@ class _Rollout:
         held = self._first_frame()
         made = 0
         while made < total:
-            text = self.parts.text_encoder(self._prompts(made))
+            text = self.parts.text_encoder(self.request.prompts_at(made))
             latents = self._clip(held, text, null_text, made)
             old = held.shape[1] if made and held is not None else 0
             new = latents[:, old:]  # whole: a decoder may look ahead of the last frame wanted
@@ -93,14 +94,6 @@ class _Rollout:
         if first is None:
             return None
         return self.parts.autoencoder.encode(first.to(self.device))[:, None]
-
-    def _prompts(self, frame: int) -> tuple[str, ...]:
-        """The prompts that hold at a frame."""
-        for segment in self.request.segments:
-            if frame < segment.frames:
-                break
-            frame -= segment.frames
-        return segment.prompts
 
     def _clip(self, held: Tensor | None, text: Tensor, null_text: Tensor, made: int) -> Tensor:
         """Clean latents `[B, N, C, h, w]` of a clip whose first frames may be held."""
@@ -149,25 +142,17 @@ def _given(conditions: ClipConditions, held: Tensor, clip_frames: int) -> ClipCo
 def guided(
     denoiser: VidRDDenoiser, conditions: ClipConditions, null_text: Tensor, weight: float
 ) -> Denoise:
-    """The denoiser under guidance: both branches in one batched call."""
+    """The denoiser under guidance by the text."""
     weights = {"text": weight}
     names = branches(weights)
     texts = [null_text if name == "text" else conditions.text for name in names]
     given, clean = conditions.given, conditions.clean
-    encoded = denoiser.encode(
-        ClipConditions(
-            torch.cat(texts),
-            None if given is None else torch.cat([given] * len(names)),
-            None if clean is None else torch.cat([clean] * len(names)),
-        )
+    stacked = ClipConditions(
+        torch.cat(texts),
+        None if given is None else torch.cat([given] * len(names)),
+        None if clean is None else torch.cat([clean] * len(names)),
     )
-
-    def denoise(y_t: Tensor, t: int) -> Tensor:
-        stacked = torch.cat([y_t] * len(names))
-        timesteps = torch.full((len(stacked),), t, device=y_t.device)
-        return combine(denoiser.denoise(stacked, timesteps, encoded).clean, weights)
-
-    return denoise
+    return guided_clips(denoiser, stacked, weights)
 
 
 def _holding(

@@ -17,7 +17,13 @@ from typing import Any
 import torch
 
 from evaluation.finding import SetVideo
-from evaluation.inspection import count_codecs, inspect, inspect_some, storage_warning
+from evaluation.inspection import (
+    Stored,
+    count_codecs,
+    inspect,
+    inspect_some,
+    storage_warning,
+)
 from evaluation.manifest import read_manifest, versions
 from evaluation.meters import METERS, DistanceMeter, Meter, Weights
 from evaluation.notes import Notes, on_stderr
@@ -73,19 +79,16 @@ def score(job: Scoring) -> Result:
     split = read_split(job.protocol, job.real, notes)
     reals = sampled(job.protocol, split, job.protocol.real_count)
     _check_count(len(fakes), job.protocol)
-    stored_fakes = inspect(fakes, ClipRule.fake(job.protocol), "generated")
+    stored = inspect(fakes, ClipRule.fake(job.protocol), "generated")
     meters, skipped = _meters(job, fakes)
     real_digest = fingerprint(reals)
     unknown = _use_known(job, meters, real_digest)
-    real_rule = ClipRule.real(job.protocol)
-    if unknown:
-        inspect(reals, real_rule, "real")
-    stored_reals = inspect_some(reals, real_rule)  # the same whether statistics are known or not
-    if warning := storage_warning(stored_reals, stored_fakes):
+    if warning := storage_warning(_stored_reals(job, reals, bool(unknown)), stored):
         notes(warning)
     digest = _stream(job, meters, unknown, reals, fakes)
     measurements = [m for meter in meters for m in meter.measurements()]
     manifest = read_manifest(job.fake) or {}
+    warnings = _warnings(job, meters, manifest, len(found), len(reals), len(fakes))
     return Result(
         name=job.name,
         mode=str(manifest.get("mode", "")),
@@ -97,19 +100,28 @@ def score(job: Scoring) -> Result:
                 "used": len(fakes),
                 "sha256": digest,
                 "prompts_sha256": prompts_digest(fakes),
-                "stored": count_codecs(stored_fakes),
+                "stored": count_codecs(stored),
             },
         },
-        measurements=tuple(
-            sorted([*measurements, *skipped], key=lambda m: METRICS.index(m.metric))
-        ),
-        warnings=(
-            *notes.sentences,
-            *_warnings(job, meters, manifest, len(found), len(reals), len(fakes)),
-        ),
+        measurements=_in_order([*measurements, *skipped]),
+        warnings=(*notes.sentences, *warnings),
         versions=versions(),
         run=_run(job, began),
     )
+
+
+def _in_order(measurements: list[Measurement]) -> tuple[Measurement, ...]:
+    return tuple(sorted(measurements, key=lambda m: METRICS.index(m.metric)))
+
+
+def _stored_reals(job: Scoring, reals: Sequence[SetVideo], are_read: bool) -> list[Stored]:
+    """How some of the real videos are stored, the same whether statistics are known or not; all
+    that are to be read are known to open.
+    """
+    rule = ClipRule.real(job.protocol)
+    if are_read:
+        inspect(reals, rule, "real")
+    return inspect_some(reals, rule)
 
 
 def _run(job: Scoring, began: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ Nothing heavy is imported before the subcommand is known, so that `--help` answe
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lightning_artv.errors import UserError
 from lightning_artv.exit_codes import exit_code
@@ -72,49 +72,67 @@ def dispatch(arguments: list[str]) -> int:
 
         print(version("lightning-artv"))
         return 0
-    if command == "generate":
-        from lightning_artv.generation.options import build_parser, check_together, plan
+    if command not in COMMANDS:
+        raise UserError(_unknown(command))
+    return COMMANDS[command](arguments)
 
-        options = build_parser().parse_args(arguments[1:])  # before anything heavy is imported
-        check_together(options)
-        check_given(options, INPUTS)
-        check_weights_given(options.first_frame_model, "text-to-image pipeline")
-        plan(options)
-        from lightning_artv.generation import command as generate
 
-        return generate.run(options)
-    if command == "export":
-        from lightning_artv.pipelines.options import build_parser as build_export_parser
+def _generate(arguments: list[str]) -> int:
+    from lightning_artv.generation.options import build_parser, check_together, plan
 
-        options = build_export_parser().parse_args(arguments[1:])
-        check_given(options, INPUTS)
-        from lightning_artv.pipelines import command as export
+    options = build_parser().parse_args(arguments[1:])
+    check_together(options)
+    check_given(options, INPUTS)
+    check_weights_given(options.first_frame_model, "text-to-image pipeline")
+    plan(options)
+    from lightning_artv.generation import command
 
-        return export.run(options)
-    if command == "consolidate":
-        from lightning_artv.checkpoints import consolidate
+    return command.run(options)
 
-        options = consolidate.build_parser().parse_args(arguments[1:])
-        check_given(options, INPUTS)
-        return consolidate.run(options)
-    if command in TRAINING:
-        check_training(arguments)
-        from lightning_artv.training.extends import expand
 
-        expand(arguments)
-        from lightning_artv.training import command as training_command
+def _export(arguments: list[str]) -> int:
+    from lightning_artv.pipelines.options import build_parser
 
-        training_command.run(arguments)
-        return 0
-    raise UserError(_unknown(command))
+    options = build_parser().parse_args(arguments[1:])
+    check_given(options, INPUTS)
+    from lightning_artv.pipelines import command
+
+    return command.run(options)
+
+
+def _consolidate(arguments: list[str]) -> int:
+    from lightning_artv.checkpoints import consolidate
+
+    options = consolidate.build_parser().parse_args(arguments[1:])
+    check_given(options, INPUTS)
+    return consolidate.run(options)
+
+
+def _train(arguments: list[str]) -> int:
+    check_training(arguments)
+    from lightning_artv.training.extends import expand
+
+    expand(arguments)
+    from lightning_artv.training import command
+
+    command.run(arguments)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    **dict.fromkeys(TRAINING, _train),
+    "generate": _generate,
+    "export": _export,
+    "consolidate": _consolidate,
+}
+"""Name -> what runs it; each checks its options before it imports anything heavy."""
 
 
 def _unknown(command: str) -> str:
     import difflib
 
-    names = (*TRAINING, "generate", "export", "consolidate")
-    close = difflib.get_close_matches(command, names, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"use one of {', '.join(names)}."
+    close = difflib.get_close_matches(command, COMMANDS, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"use one of {', '.join(COMMANDS)}."
     return f"There is no command '{command}'; {hint}"
 
 

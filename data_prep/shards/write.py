@@ -18,8 +18,9 @@ import pyarrow as pa
 from data_prep import tables
 from data_prep.engine import Job, Work, map_rows
 from data_prep.engine.failure import failure
-from data_prep.options import MOST_SAMPLES, EngineOptions, Packing, ShardOptions
+from data_prep.options import EngineOptions, Packing, ShardOptions
 from data_prep.options.images import ImageOptions
+from data_prep.options.shards import MOST_SAMPLES
 from data_prep.shards.accounts import HELD_OUT, TRAIN, write_accounts
 from data_prep.shards.files import (
     MANIFEST,

@@ -121,10 +121,7 @@ class Sampler:
             ValueError: steps that the schedule cannot serve, `eta` without generators, or `revise`
                 with a multistep sampler, which cannot be restarted elsewhere.
         """
-        if revise is not None and self.kind != "ddim":
-            raise ValueError(f"Latents cannot be revised between the steps of {self.kind}.")
-        if self.eta and generators is None:
-            raise ValueError("eta needs one generator per sample.")
+        self._check(generators, revise)
         y_t, previous = noise.float(), None
         for index, step in enumerate(self.plan(schedule)):
             clean = denoise(y_t, step.timestep).float()
@@ -142,6 +139,12 @@ class Sampler:
             if on_step is not None:
                 on_step(Sampled(index, step.timestep, clean, y_t))
         return y_t
+
+    def _check(self, generators: Generators | None, revise: Revise | None) -> None:
+        if revise is not None and self.kind != "ddim":
+            raise ValueError(f"Latents cannot be revised between the steps of {self.kind}.")
+        if self.eta and generators is None:
+            raise ValueError("eta needs one generator per sample.")
 
 
 def ddim_step(

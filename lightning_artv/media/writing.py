@@ -106,14 +106,9 @@ def open_writer(
             writing, or no frame written.
     """
     path = Path(path)
-    make = _encoder_for(path)
-    if path.is_dir() and (path.suffix or any(path.iterdir())):
-        raise UserError(f"{path} is a folder with something in it: remove it or name another.")
-    if path.is_file() and not path.suffix:
-        raise UserError(f"{path} is a file: remove it, or name a .mp4, a .gif or a new folder.")
-    check_number("The frame rate must be above 0 and", fps, SLOWEST, FASTEST)
-    partial = partial_path(path) if keep_partial else None
-    with alone(path), atomic_path(path, partial) as temporary:
+    make = _checked(path, fps)
+    kept = partial_path(path) if keep_partial else None
+    with alone(path), atomic_path(path, kept) as temporary:
         with writing_to(path):
             encoder = make(temporary, fps, size)
         writer = FrameWriter(path, size, encoder)
@@ -130,6 +125,17 @@ def open_writer(
                 remove(temporary)
         with writing_to(path):
             _put_record(path, record)
+
+
+def _checked(path: Path, fps: float) -> Callable[[Path, float, tuple[int, int]], Encoder]:
+    """What makes the encoder, for a place and a rate that can be written."""
+    make = _encoder_for(path)
+    if path.is_dir() and (path.suffix or any(path.iterdir())):
+        raise UserError(f"{path} is a folder with something in it: remove it or name another.")
+    if path.is_file() and not path.suffix:
+        raise UserError(f"{path} is a file: remove it, or name a .mp4, a .gif or a new folder.")
+    check_number("The frame rate must be above 0 and", fps, SLOWEST, FASTEST)
+    return make
 
 
 def partial_path(path: Path) -> Path:

@@ -11,8 +11,9 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from diffusers import UNet2DConditionModel
-from torch import nn
+from torch import Tensor, nn
 
+from lightning_artv.diffusion.noise import Generators
 from lightning_artv.errors import UserError
 from lightning_artv.media import Picture
 from lightning_artv.pipelines import inputs
@@ -25,6 +26,9 @@ from lightning_artv.systems.settings import with_settings
 
 SETTINGS = ("sampling", "frame_size", "fps", "training")
 """What every pipeline's constructor takes besides parts."""
+
+Asked = tuple[Segment, Generators, tuple[int, int], Tensor | None]
+"""Prompts and frames, a generator per video, (height, width), first frames."""
 
 OnStep = Callable[["SystemPipeline", int, int, dict[str, Any]], object]
 PipelineT = TypeVar("PipelineT", bound="SystemPipeline")
@@ -186,21 +190,26 @@ class SystemPipeline(StoredPipeline):
             **(settings or {}),
         }
         given = {name: value for name, value in changes.items() if value is not None}
+        asked = (Segment(prompts, num_frames), generators, size, first)
+        video = self._video(asked, given, callback_on_step_end)
+        output = inputs.as_output(video, output_type)
+        return VideoPipelineOutput(output) if return_dict else (output,)
+
+    def _video(self, asked: Asked, given: Mapping[str, Any], on_step: OnStep | None) -> Tensor:
+        """Videos uint8 `[B, T, 3, H, W]` on the CPU, under a progress bar."""
+        segment, generators, size, first = asked
         done = count()
 
         def observe(step: DenoisingStep) -> None:
-            assert callback_on_step_end is not None
-            callback_on_step_end(self, next(done), step.timestep, self._seen(step))
+            assert on_step is not None
+            on_step(self, next(done), step.timestep, self._seen(step))
 
         with self._assembled() as system:
             sampling = with_settings(system.sampling, given)
-            segments = [Segment(prompts, num_frames)]
-            observer = None if callback_on_step_end is None else observe
-            frames = system.generate(segments, generators, size, first, sampling, observer)
-            bar = self.progress_bar(frames, total=num_frames)
-            video = torch.stack([frame.cpu() for frame in bar], dim=1)
-        output = inputs.as_output(video, output_type)
-        return VideoPipelineOutput(output) if return_dict else (output,)
+            observer = None if on_step is None else observe
+            frames = system.generate([segment], generators, size, first, sampling, observer)
+            bar = self.progress_bar(frames, total=segment.frames)
+            return torch.stack([frame.cpu() for frame in bar], dim=1)
 
     def to_system(self) -> VideoModel:
         """The system of these parts, for `generate_video`; the U-Nets are no longer plain."""

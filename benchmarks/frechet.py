@@ -21,7 +21,7 @@ from torchmetrics.image.fid import _compute_fid
 from benchmarks.documents import Row, print_rows
 from evaluation.statistics import Gaussian, frechet_distance, frechet_distance_of_features
 
-SIZES = ((400, 2048), (1024, 2048), (1024, 512))  # dimensions, samples a set
+SIZES = ((400, 2048), (1024, 2048), (1024, 512))  # dimensions, samples per set
 RUNS = 5
 
 

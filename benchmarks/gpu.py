@@ -42,8 +42,8 @@ class Report:
     """Rows of measurements, kept in a JSON file.
 
     Args:
-        path: of the file.
-        seconds: after which no measurement begins any more.
+        path: path of the file.
+        seconds: seconds after which no measurement begins any more.
     """
 
     def __init__(self, path: Path, seconds: float) -> None:

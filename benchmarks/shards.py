@@ -4,7 +4,7 @@
 
 One process does all of it (the engine's transport is left out), timed in CPU seconds, which other
 processes do not disturb. All videos are written twice and the second time counts: the first one
-loads libraries, once a process. Muxing into memory counts as encoding (0.6 % of all).
+loads libraries, once per process. Muxing into memory counts as encoding (0.6 % of all).
 """
 
 from __future__ import annotations

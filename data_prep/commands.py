@@ -76,7 +76,7 @@ def run(recipe: Annotated[Path, Argument(given="recipe")], *, overwrite: Again =
     """All of the steps below, from one YAML; what is done is not done again.
 
     Args:
-        recipe: such as data_prep/example.yaml.
+        recipe: file such as data_prep/example.yaml.
     """
     return run_recipe(load_recipe(recipe), overwrite)
 
@@ -230,7 +230,7 @@ def check(
     """Verify shards: sha256, decoding, keyframes, captions.
 
     Args:
-        folder: such as shards/train.
+        folder: folder such as shards/train.
         quick: sizes and sha256 only.
         repair: table that the shards were made from, to make what is broken again.
     """

@@ -39,7 +39,7 @@ def open_array(path: Path, index: int | None = None) -> NDArray[np.uint8]:
 
     Args:
         path: an array of bytes, 0 to 255.
-        index: of one video of several.
+        index: number of one video of several.
 
     Raises:
         UserError: no array of videos; objects are never unpickled.

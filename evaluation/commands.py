@@ -151,7 +151,7 @@ def _protocol(options: argparse.Namespace) -> Protocol:
 
 
 def exit_code(results: Sequence[Result]) -> int:
-    """3 where weights were missing, which is said once a network on stderr."""
+    """3 where weights were missing, which is said once per network on stderr."""
     reasons = dict.fromkeys(m.reason for result in results for m in result.missing)
     for reason in reasons:
         print(f"error: {reason}", file=sys.stderr)

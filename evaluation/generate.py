@@ -54,7 +54,7 @@ class Generation:
 
     Attributes:
         protocol: which videos.
-        checkpoint: of the model, or a folder that `lightning export` wrote.
+        checkpoint: checkpoint of the model, or a folder that `lightning export` wrote.
         data: the real set: its classes, captions, and true first frames.
         out: folder for `videos/`, `metadata.csv` and `manifest.json`.
         mode: where first frames come from, Table 1: `none` (the model's own), `text-to-image` (a

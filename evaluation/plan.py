@@ -24,7 +24,7 @@ class Sample:
 
     Attributes:
         index: its place in the plan; its seed is the protocol's plus this.
-        name: of its folder.
+        name: name of its folder.
         prompt: what it shows.
         real: the real video that it starts from in the true-frame mode.
     """

@@ -79,14 +79,14 @@ class Result:
     """All metrics of one set of generated videos under one protocol.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         mode: where first frames came from (`evaluation.generate.MODES`), or empty.
         protocol: name, hash, settings, assumed.
         sets: of `real` and `fake`: how many videos were found and used, and a digest; of `fake`
             also a digest of the prompts (None: no captions).
-        measurements: in the protocol's order.
+        measurements: numbers in the protocol's order.
         warnings: what a reader must know to judge the numbers.
-        versions: of the packages.
+        versions: versions of the packages.
         run: when, where and how long: not part of a report, which so stays the same byte for byte.
     """
 

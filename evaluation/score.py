@@ -47,9 +47,9 @@ class Scoring:
         protocol: how.
         real: the real set.
         fake: a folder of generated videos of any model.
-        name: of the model.
+        name: name of the model.
         weights: where the networks are.
-        device: of the networks.
+        device: device of the networks.
         batch_size: videos at once.
         cache: folder for the real set's statistics.
     """

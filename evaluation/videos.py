@@ -115,7 +115,7 @@ def fit(frames: Tensor, size: tuple[int, int]) -> Tensor:
     show in the Fréchet distance.
 
     Args:
-        frames: in [0, 255].
+        frames: frames in [0, 255].
         size: (height, width).
     """
     height, width = frames.shape[-2:]

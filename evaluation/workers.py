@@ -1,4 +1,4 @@
-"""Shares of a work in processes of their own, one a device; none outlives its parent."""
+"""Shares of a work in processes of their own, one per device; none outlives its parent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def in_processes(
         work: a function of a module.
         tasks: arguments, one process each.
         count_done: how much of the work is done.
-        progress: told about it once a second.
+        progress: told about it once per second.
 
     Raises:
         Exception: the first that a task raised; the others are stopped then.

@@ -29,7 +29,7 @@ class VideoBatch:
         choice: int64 `[N, K, R]`, positions in its window of each target's frames, one per role;
             what the roles are only the system knows (`data.windows`).
         captions: one string a window; an empty string means "no text".
-        keys: the sample's name in its shard, one a window, for messages and randomness.
+        keys: the sample's name in its shard, one per window, for messages and randomness.
         rates: frames per second of each window's frames, float32 `[N]`; None where nobody says it.
         position: how many samples of its rank's stream are taken once this batch is, unusable ones
             included; None for a batch that comes from no stream.
@@ -95,7 +95,7 @@ class VideoBatch:
         return values[windows, self.choice].flatten(0, 1)
 
     def each_target(self, values: Sequence[str]) -> tuple[str, ...]:
-        """One value a window to one a target."""
+        """One value per window to one per target."""
         return tuple(value for value in values for _ in range(self.targets_per_window))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> VideoBatch:

@@ -100,7 +100,7 @@ def foreign(data: bytes) -> str | None:
 
 
 def read_lines(path: str | Path, what: str = "file") -> list[str]:
-    """The entries of a list with one entry a line, such as prompts.
+    """The entries of a list with one entry per line, such as prompts.
 
     Blanks around an entry are dropped, and so are byte order marks before it, as where files were
     joined, blank lines, and comments, which are lines that begin with `#`. An entry that begins
@@ -144,7 +144,7 @@ def read_json(path: str | Path, what: str = "file", surrogates: bool = False) ->
     """The content of a JSON file.
 
     Args:
-        path: of the file.
+        path: path of the file.
         what: the noun for it in messages.
         surrogates: see `parse_json`.
 
@@ -162,7 +162,7 @@ def parse_json(text: str, surrogates: bool = False) -> Any:
     """The value that a JSON text stands for.
 
     Args:
-        text: of the whole value.
+        text: text of the whole value.
         surrogates: whether to let half of a surrogate pair through, for `has_surrogates` to find.
 
     Raises:

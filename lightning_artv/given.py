@@ -62,7 +62,7 @@ def check_weights_given(name: str | None, what: str | None = None) -> None:
     """Check the folder or file of a model; a hub id (`owner/name`) is not looked up.
 
     Args:
-        name: of the folder or file, or a hub id.
+        name: name of the folder or file, or a hub id.
         what: the noun for it in the message, such as "text-to-image pipeline".
 
     Raises:

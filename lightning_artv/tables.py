@@ -60,7 +60,7 @@ def rows(
     closed costs its own row only, not those that it would swallow.
 
     Args:
-        path: of the table.
+        path: path of the table.
         columns: that each row must have; the header may write `File Name` for `file_name`.
         optional: further columns that a row has where the table has them.
 

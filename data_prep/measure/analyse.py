@@ -36,7 +36,7 @@ class Analysis:
         motion: mean content score over the scored frames but the first.
         motion_fps: scored frames per second.
         motion_step: `AnalyseOptions.step`.
-        motion_version: of PySceneDetect.
+        motion_version: version of PySceneDetect.
         cuts: seconds since the first frame.
         brightness: mean value (V of HSV) over the scored frames, in [0, 255].
         sharpness: see `quality.sharpness`.
@@ -51,7 +51,7 @@ class Analysis:
         frames: how many were decoded.
         duration: seconds, with the last frame's.
         codec: FFmpeg's name.
-        size_bytes: of the file.
+        size_bytes: bytes of the file.
         phash: see `quality.perceptual_hash`.
     """
 
@@ -111,7 +111,7 @@ def analyse(entry: VideoEntry, options: AnalyseOptions) -> dict[str, Any]:
     """One row of `Analysis` columns; whatever is wrong with the video becomes a failed row.
 
     Each frame is decoded once, on one thread, and converted once; memory does not grow with the
-    video's length but for two numbers a frame.
+    video's length but for two numbers per frame.
     """
     try:
         row = _analysis(entry.path, options)
@@ -122,7 +122,7 @@ def analyse(entry: VideoEntry, options: AnalyseOptions) -> dict[str, Any]:
 
 def _analysis(path: str, options: AnalyseOptions) -> Analysis:
     source = read_source(path)
-    cv2.setNumThreads(1)  # one process a core is the engine's business
+    cv2.setNumThreads(1)  # one process per core is the engine's business
     with open_video(source) as container:
         stream = video_stream(container)
         assert stream is not None

@@ -73,8 +73,8 @@ class ClipScorer:
     """Loads a CLIP once and scores lists of videos with it.
 
     Frames of one size are embedded together, whichever video they are of. On a CPU it takes one
-    thread of PyTorch (the engine runs a process a core), so that the same list gives the same bits
-    however many processes there are.
+    thread of PyTorch (the engine runs a process per core), so that the same list gives the same
+    bits however many processes there are.
 
     Raises:
         MissingWeightsError: the model is not there.

@@ -45,7 +45,7 @@ def add_columns(
         step: its name, for messages.
         engine: who works.
         overwrite: replace a table, or parts, that were made otherwise.
-        chunk: rows a part; None for `CHUNK`.
+        chunk: rows per part; None for `CHUNK`.
 
     Returns:
         whether there was anything to do.

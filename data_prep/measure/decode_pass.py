@@ -31,7 +31,7 @@ class Clock:
     """When frames are shown.
 
     Attributes:
-        times: of each frame, ascending, in units of `base`.
+        times: times of each frame, ascending, in units of `base`.
         base: seconds.
         rate: the stream's nominal frame rate.
         fps: the mean frame rate.
@@ -171,7 +171,7 @@ class DecodePass:
     def _picture(self, frame: av.VideoFrame) -> Any:
         """BGR `[H, W, 3 or 4]`, reduced as PySceneDetect does it; it may be the frame's memory.
 
-        Both libraries are faster with 4 bytes a pixel than with 3, and the colours are the same;
+        Both libraries are faster with 4 bytes per pixel than with 3, and the colours are the same;
         but FFmpeg leaves the last columns of such a picture unwritten where the width is no
         multiple of 8.
         """

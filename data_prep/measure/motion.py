@@ -73,8 +73,8 @@ def find_cuts(
     """Where `ContentDetector` cuts, in seconds since the first picture.
 
     Args:
-        scores: of each picture but the first.
-        times: of each picture, in units of `time_base`.
+        scores: scores of each picture but the first.
+        times: times of each picture, in units of `time_base`.
         time_base: seconds.
         rate: nominal frames per second, for the least length of a scene, `MIN_SCENE_FRAMES`.
         threshold: scores of at least this are cuts.

@@ -109,7 +109,7 @@ class ClipOptions:
         revision: revision of the hub id.
         frames: frames per video, evenly spaced; shorter videos give all theirs.
         batch_size: frames per pass of the model.
-        device: such as cpu or cuda:0; by default the GPU where there is one.
+        device: device such as cpu or cuda:0; by default the GPU where there is one.
     """
 
     pretrained: str = "openai/clip-vit-base-patch32"

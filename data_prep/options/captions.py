@@ -18,7 +18,7 @@ class AskOptions:
     Attributes:
         revision: revision of the hub id.
         dtype: numbers that the model computes with.
-        device: such as cpu or cuda:0; by default the GPU where there is one.
+        device: device such as cpu or cuda:0; by default the GPU where there is one.
         prompts: YAML file of sentences in place of data_prep/measure/captions/prompts.yaml.
         seed: seed of the frames and sentences drawn, together with each video's key.
     """

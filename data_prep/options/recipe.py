@@ -39,7 +39,8 @@ class Recipe:
     Attributes:
         source: what to read.
         out: the folder for everything that is written.
-        motion, clip, select, shards: of the steps; without `clip` nothing is scored by CLIP.
+        motion, clip, select, shards: options of the steps; without `clip` nothing is scored by
+            CLIP.
         engine: who works.
     """
 

@@ -35,11 +35,11 @@ class _Stored:
 
 
 def write_accounts(selection: Path, folders: Sequence[Path], out: Path) -> bool:
-    """Write one row a video of the selection, by what the finished shards in `folders` hold.
+    """Write one row per video of the selection, by what the finished shards in `folders` hold.
 
     Args:
         selection: the table of `data_prep.selection.select`.
-        folders: of shards; the name of each is part of a shard's.
+        folders: folders of shards; the name of each is part of a shard's.
         out: the table to write; an older one is replaced.
 
     Returns:

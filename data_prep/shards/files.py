@@ -43,7 +43,7 @@ SAMPLES = pa.schema(
         *STATUS,
     ]
 )
-"""One row a sample, and one for each video that gave none."""
+"""One row per sample, and one for each video that gave none."""
 
 
 @dataclass(frozen=True, order=True)

@@ -90,7 +90,7 @@ def write_latents(
     Args:
         shards: folder, brace pattern or tar.
         out: folder for the new ones: `00000.tar` for the first of `shards`, and so on.
-        autoencoder: on the device to work on.
+        autoencoder: autoencoder on the device to work on.
         options: recorded beside the shards.
         batch: frames encoded at once.
         need_captions: whether a set without any caption is an error.

@@ -65,7 +65,7 @@ def prepare_clips(
 
     Args:
         source: a file, or its bytes.
-        limits: of every piece.
+        limits: limits of every piece.
         cuts: seconds, ascending, where a new piece begins; without any, the video stays whole.
         min_seconds: shorter pieces of a video that is cut are left out, as are those of fewer than
             2 frames.

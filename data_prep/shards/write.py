@@ -90,8 +90,8 @@ class Plan:
     Attributes:
         selection: the table of `data_prep.selection.select`.
         held_out: whether these are the held-out rows or the others.
-        options: of the step; their class says which of `STEPS` it is.
-        folder: to write.
+        options: options of the step; their class says which of `STEPS` it is.
+        folder: folder to write.
     """
 
     selection: Path
@@ -209,7 +209,7 @@ class Clip:
         after: of what comes next.
         row: of `SAMPLES`.
         video: the mp4, or None.
-        meta: for `key.json`.
+        meta: content of `key.json`.
     """
 
     place: Place

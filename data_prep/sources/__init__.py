@@ -20,7 +20,7 @@ def list_source(
 ) -> Iterator[VideoEntry | Problem]:
     """The videos of a source in its order, and what of it cannot be used: nothing is left out.
 
-    It streams: memory grows by some 12 bytes a video (the keys seen so far), not by the rows.
+    It streams: memory grows by some 12 bytes per video (the keys seen so far), not by the rows.
 
     Args:
         kind: one of `KINDS`.

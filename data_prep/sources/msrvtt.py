@@ -12,7 +12,7 @@ from lightning_artv.files import read_json
 
 
 def listed(path: Path) -> Iterator[VideoEntry | Problem]:
-    """One entry a video, with the first of its (usually 20) sentences that is not empty.
+    """One entry per video, with the first of its (usually 20) sentences that is not empty.
 
     Raises:
         UserError: no such file, or no MSR-VTT json.

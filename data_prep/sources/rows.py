@@ -58,7 +58,7 @@ class VideoEntry:
 
     Attributes:
         key: unique in its source, and a shard's sample can be called so (see `key_of`).
-        path: of the file, absolute; `shard.tar::member` for a video inside a shard.
+        path: path of the file, absolute; `shard.tar::member` for a video inside a shard.
         caption: one line of text, stripped, not empty.
         duration: seconds, as the source states them.
         page_dir: WebVid's folder.
@@ -111,7 +111,7 @@ class Problem:
 
     Attributes:
         key: the row's key, or where it is (`line 12`) if it has none.
-        path: of its video as far as known, else empty.
+        path: path of its video as far as known, else empty.
         kind: one of `PROBLEM_KINDS`.
         reason: one sentence.
     """

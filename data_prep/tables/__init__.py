@@ -1,4 +1,4 @@
-"""Parquet tables: one row a video, the same bytes for the same rows, whole or not at all.
+"""Parquet tables: one row per video, the same bytes for the same rows, whole or not at all.
 
 Every table carries what made it as JSON in its metadata (`made_by`): the step, its options, and the
 sha256 of the table or list that it read. A step whose output says the same has nothing to do.
@@ -66,7 +66,7 @@ class TableWriter:
     context manager.
 
     Args:
-        path: of the table; one that exists is replaced.
+        path: path of the table; one that exists is replaced.
         schema: the columns; a row's missing columns are null, unknown ones are an error.
         made_by: what made the table; see `made_by`.
     """
@@ -127,7 +127,7 @@ class TableReader:
     """Rows of a Parquet table by number; keeps the last row group that was read.
 
     Args:
-        path: of the table.
+        path: path of the table.
         columns: which to read; None for all.
 
     Raises:

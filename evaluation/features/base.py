@@ -1,4 +1,4 @@
-"""What every feature network offers: frozen, float32, uint8 videos in, one vector a video out."""
+"""What every feature network offers: frozen, float32, uint8 videos in, one vector per video out."""
 
 from __future__ import annotations
 

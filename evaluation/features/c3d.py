@@ -28,7 +28,7 @@ class C3D(Features):
 
     Args:
         mean: mean training clip, `[3, 16, 128, 171]`, BGR, 0..255.
-        width: of the layers, for test-size networks; the name then says so.
+        width: width of the layers, for test-size networks; the name then says so.
     """
 
     min_frames = FRAMES

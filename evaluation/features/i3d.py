@@ -29,10 +29,10 @@ class I3D(Features):
     """Videos to 400 Kinetics logits, averaged over the time that is left.
 
     Args:
-        preprocessing: from frames to 224 × 224 in [-1, 1].
-        eps: of the batch normalisations: 1e-3 in the TensorFlow original and StyleGAN-V; VideoGPT,
-            TATS and cd-fvd use 1e-5.
-        width: of the layers, for test-size networks; the name then says so.
+        preprocessing: way from frames to 224 × 224 in [-1, 1].
+        eps: epsilon of the batch normalisations: 1e-3 in the TensorFlow original and StyleGAN-V;
+            VideoGPT, TATS and cd-fvd use 1e-5.
+        width: width of the layers, for test-size networks; the name then says so.
     """
 
     min_frames = 9

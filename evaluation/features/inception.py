@@ -21,7 +21,7 @@ class Inception(Features):
     follow TensorFlow's graph of 2015-12-05.
 
     Args:
-        width: of the layers, for test-size networks; the name then says so.
+        width: width of the layers, for test-size networks; the name then says so.
     """
 
     max_frames = 1

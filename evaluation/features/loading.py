@@ -58,7 +58,7 @@ def load_i3d(
         path: weight file; None looks for a known one in `folder`.
         folder: where downloaded weights are; None: `evaluation.weights.default_folder`.
         sha256: expected digest of `path`.
-        preprocessing, eps: of the protocol, see `I3D`.
+        preprocessing, eps: settings of the protocol, see `I3D`.
 
     Raises:
         MissingWeightsError: no file there.

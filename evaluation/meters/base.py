@@ -23,7 +23,7 @@ class Weights:
     """Where the networks' weights are.
 
     Attributes:
-        folder: of downloaded files; None for the default one.
+        folder: folder of downloaded files; None for the default one.
         i3d, c3d, c3d_mean, inception: explicit files.
         clip: folder or hub id in place of the protocol's.
         random_seed: random networks instead of I3D, C3D and Inception; renames the metrics.

@@ -48,7 +48,7 @@ class VideoDistances(DistanceMeter):
 
     def _distance(self, score: Score) -> Measurement:
         if min(score.samples, score.reference_samples or 0) < LEAST:
-            self.notes.append(f"FVD∞ and the sd of FVD need at least {LEAST} videos a set.")
+            self.notes.append(f"FVD∞ and the sd of FVD need at least {LEAST} videos per set.")
             return measured("fvd", score, self.features)
         drawn = self._metric.infinity(self._protocol.seed)
         if not drawn.reliable:

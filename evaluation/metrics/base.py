@@ -76,7 +76,7 @@ class VideoMetric(Metric, ABC):
         return Gaussian.unpack(getattr(self, name))
 
     def _add_rows(self, name: str, size: int) -> None:
-        """A state that keeps every vector, 4 bytes a number."""
+        """A state that keeps every vector, 4 bytes per number."""
         self._row_sizes[name] = size
         self.add_state(name, [], dist_reduce_fx="cat")
 
@@ -132,14 +132,14 @@ class ScoredMetric(VideoMetric):
 
 
 class PerVideoMetric(ScoredMetric):
-    """The mean of one number a video; batches of any size weigh by their videos."""
+    """The mean of one number per video; batches of any size weigh by their videos."""
 
     def __init__(self) -> None:
         super().__init__()
         self._add_gaussian("values", 1)
 
     def _extend(self, values: Tensor) -> None:
-        """Add `[B]`, one number a video."""
+        """Add `[B]`, one number per video."""
         self._extend_gaussian("values", values[:, None])
 
     def _score(self) -> Score:

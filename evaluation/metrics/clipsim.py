@@ -36,7 +36,7 @@ class CLIPSim(PerVideoMetric):
         """Add uint8 videos `[B, T, 3, H, W]` with a caption, or a list of captions, each.
 
         Raises:
-            ValueError: not one entry a video, or an empty list.
+            ValueError: not one entry per video, or an empty list.
         """
         check_videos(videos)
         lists = [[entry] if isinstance(entry, str) else list(entry) for entry in captions]

@@ -20,7 +20,7 @@ class Drift:
     Attributes:
         samples: videos.
         curves: measure -> mean over the videos of its change against the mean of the video's own
-            first frames, one number a frame.
+            first frames, one number per frame.
         curves_sd: the same for the standard deviation over the videos.
         drift: measure -> mean over the videos of |mean of the first frames - mean of the last|
             (FramePack, Zhang & Agrawala 2025).

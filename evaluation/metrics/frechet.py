@@ -147,7 +147,7 @@ class FrameFID(FrechetVideoDistance):
         skip_first: leading frames of each video, real or generated, that are left out: those that
             were given to the model instead of made by it.
         ddof, reference: as for `FrechetVideoDistance`; pytorch-fid and clean-fid take ddof 1.
-        expected_real, expected_fake: in frames.
+        expected_real, expected_fake: numbers of frames.
     """
 
     kind = "frames"

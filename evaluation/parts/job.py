@@ -37,7 +37,7 @@ class Job:
     """What to measure.
 
     Attributes:
-        checkpoint: of the part, whose averaged weights are used.
+        checkpoint: checkpoint of the part, whose averaged weights are used.
         out: folder for `result.json` and a GIF.
         data: folder of videos; None for held-out worlds.
         clips: number of worlds.

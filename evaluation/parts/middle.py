@@ -35,7 +35,7 @@ def _dis_motion(ends: Tensor, autoencoder: Autoencoder) -> Motion:
 
     Args:
         ends: uint8 `[2, N, 3, H, W]`.
-        autoencoder: on whose grid the flow is wanted.
+        autoencoder: autoencoder on whose grid the flow is wanted.
     """
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grey = ends.float().mean(dim=2).round().byte().cpu().numpy()

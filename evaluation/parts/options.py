@@ -33,7 +33,7 @@ def _shared(parser: argparse.ArgumentParser, checkpoint: str) -> None:
     add("--out", type=Path, required=True, help="folder for result.json and pictures")
     add("--data", type=Path, help="folder of videos (default: held-out worlds)")
     add("--clips", type=positive, default=64, metavar="N", help="worlds (default: 64)")
-    add("--windows", type=positive, default=3, metavar="N", help="places a video (default: 3)")
+    add("--windows", type=positive, default=3, metavar="N", help="places per video (default: 3)")
     add("--shown", type=positive, default=4, metavar="N", help="clips shown (default: 4)")
     add("--size", type=size, metavar="HxW", help="in pixels (default: as trained)")
     add("--seed", type=int, default=0, help="seed of the noise (default: 0)")

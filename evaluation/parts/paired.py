@@ -18,7 +18,7 @@ class Paired:
         method, other: names.
         difference: mean of method's value less the other's.
         better: share of the videos on which `method` is better.
-        p: of a two-sided paired t test; None below two videos.
+        p: p value of a two-sided paired t test; None below two videos.
     """
 
     method: str

@@ -18,7 +18,7 @@ def class_sentences(path: str | Path | None, classes: Sequence[str]) -> dict[str
     Args:
         path: YAML `Class: sentence`, or a text file with a sentence a line in the order of the
             sorted UCF-101 class names (as lists in papers are printed); None for our own list.
-        classes: that need one; other classes of the file are left out.
+        classes: classes that need one; other classes of the file are left out.
 
     Raises:
         UserError: no such file, another form, or classes without a sentence.

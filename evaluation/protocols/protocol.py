@@ -36,35 +36,35 @@ class Protocol:
     """Everything that moves a number.
 
     Attributes:
-        name: of the preset; a `*` behind it says that a field was changed.
+        name: name of the preset; a `*` behind it says that a field was changed.
         source: who measures like this.
         dataset: layout of the real set: `ucf101`, `msrvtt`, `webvid` (csv), `folder` (any videos).
         split: `all`, or the set's own name of a part, such as `train01` or `test`.
         real_count: number of real videos; None for all of the split.
-        sampling: of real videos (and of fakes, where a folder holds too many): `stratified` by
-            class in the split's proportions, or `random`.
+        sampling: way of sampling of real videos (and of fakes, where a folder holds too many):
+            `stratified` by class in the split's proportions, or `random`.
         fake_count: number of generated videos.
         prompts: what is generated from: a sentence for each class, in the class proportions of the
             split, or the real videos' own captions.
         captions_per_video: generated videos for each real one, each from a caption of its own.
         caption_rule: CLIPSIM compares a video with the `prompt` that it was made from, or with
             `all` its captions (their mean).
-        frames: of a clip.
+        frames: number of frames of a clip.
         stride: source frames from one frame of a clip to the next.
         fps: frame rate that real videos are resampled to first; None for their own.
         real_clip, fake_clip: where in a longer video the clip is: `start`, `centre`, `random`.
         resolution: pixels; every clip is brought to resolution × resolution.
         fit: how: scaled to cover the square (bilinear, antialiased), cropped at the centre.
-        resize: from there to I3D's 224: `stretch`, or `crop` at the centre.
-        antialias: of that resize.
-        eps: of I3D's batch normalisation.
+        resize: way from there to I3D's 224: `stretch`, or `crop` at the centre.
+        antialias: whether that resize filters.
+        eps: epsilon of I3D's batch normalisation.
         ddof: covariances of FVD and FID over N - ddof.
         splits: parts that the Inception Score is computed in.
         division: how videos are divided into these: `averaged` over 20 random divisions, or `once`:
             shuffled once with the seed and cut, as torch-fidelity does it.
-        clip_model: for CLIPSIM.
+        clip_model: model of CLIPSIM.
         fid_skip: leading frames that FID and the curves leave out: the first may be given.
-        seed: of the sampling of videos and clips, and of generation (video i uses seed + i).
+        seed: seed of the sampling of videos and clips, and of generation (video i uses seed + i).
         metrics: what is measured.
         assumed: field -> why it was set to this where the source is silent.
 

@@ -22,8 +22,8 @@ class PaperTable:
     """A table as printed.
 
     Attributes:
-        title: with the real set.
-        head: of its columns.
+        title: title, with the real set.
+        head: names of its columns.
         metrics: (set, metric) of each column but the first, for measured rows; empty for none.
         rows: cells; None where no number is printed.
     """
@@ -42,7 +42,7 @@ class Paper:
         system: its name; results whose name begins with it are measured rows.
         source: the paper.
         notes: what must be known to read its tables.
-        tables: in its order.
+        tables: tables in its order.
     """
 
     system: str

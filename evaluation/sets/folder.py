@@ -55,7 +55,7 @@ def _of_videos(path: Path, names: Sequence[str], warn: Warn) -> dict[str, tuple[
 
     Args:
         path: the table.
-        names: of the videos that are there.
+        names: names of the videos that are there.
         warn: takes sentences on lines that are left out.
     """
     written = spoken(path, read_captions(path), warn)

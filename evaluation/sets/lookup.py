@@ -69,7 +69,7 @@ def files_by_name(
 
     Args:
         root: the set's folder.
-        names: that must all be there, once.
+        names: names that must all be there, once.
         what: the set in messages, such as "MSR-VTT test".
         known: names of all of the set, of which other splits may be there too.
         warn: takes sentences on what is left out.

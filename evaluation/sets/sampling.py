@@ -33,10 +33,10 @@ def sample(videos: Sequence[SetVideo], count: int | None, how: str, seed: int) -
     """`count` of the videos (all, if there are fewer or `count` is None) in their order.
 
     Args:
-        videos: in a fixed order.
+        videos: videos in a fixed order.
         count: how many.
         how: `stratified` by label, or `random`.
-        seed: of the draw.
+        seed: seed of the draw.
     """
     if count is None or count >= len(videos):
         return list(videos)

@@ -44,13 +44,13 @@ class Benchmark:
     """What to measure, and how.
 
     Attributes:
-        checkpoint: of the model, whose averaged weights are used, or an exported folder.
+        checkpoint: checkpoint of the model, whose averaged weights are used, or an exported folder.
         classifier: a file of `train_classifier`.
         out: folder for `result.json` and `samples.npz`.
         clips: held-out worlds of 16 frames.
         long_clips: the first so many of them are continued to `long_frames`, a multiple of 16.
         settings: dotted name of a setting of generation -> value in the place of the checkpoint's.
-        seed: of the noise.
+        seed: seed of the noise.
         device: `auto`, `cpu`, `cuda`, ...
     """
 

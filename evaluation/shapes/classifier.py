@@ -149,9 +149,9 @@ class Classifier:
     """A trained network and what is known of it.
 
     Attributes:
-        network: in evaluation mode.
+        network: classifier in evaluation mode.
         size: height and width, and `frames`, of the videos it was trained on.
-        sha256: of its file.
+        sha256: digest of its file.
         accuracy: name of `WORDS` -> share of held-out worlds that it reads rightly.
     """
 

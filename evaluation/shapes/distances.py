@@ -31,7 +31,7 @@ def distances(videos: Tensor, classifier: Classifier, real: Reference) -> dict[s
     Args:
         videos: uint8 `[N, T, 3, H, W]`, N at least 2, of the classifier's size and length.
         classifier: whose features.
-        real: from `real_reference`.
+        real: what `real_reference` gave.
     """
     looks = look(classifier.network, videos)
     assert real.features is not None

@@ -19,7 +19,7 @@ class Metric:
     """How a metric is shown.
 
     Attributes:
-        title: for tables and charts.
+        title: name in tables and charts.
         unit: `dB`, `share` (in [0, 1]), `of full range` (in [0, 1]), or empty.
         higher_is_better: whether more is better.
     """

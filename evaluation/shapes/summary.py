@@ -1,4 +1,4 @@
-"""From clips and their truth to metrics, one number a clip, and curves over time."""
+"""From clips and their truth to metrics, one number per clip, and curves over time."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class Summary:
 
     Attributes:
         metrics: name -> mean over the clips it applies to, or None.
-        per_clip: name -> one number a clip, None where it does not apply.
-        curves: psnr, ... -> one number a frame; each of `WORDS` -> share of right ones, one number
-            a window. Of the long clips; of all where there are none.
+        per_clip: name -> one number per clip, None where it does not apply.
+        curves: psnr, ... -> one number per frame; each of `WORDS` -> share of right ones, one
+            number per window. Of the long clips; of all where there are none.
     """
 
     metrics: dict[str, float | None]
@@ -79,7 +79,7 @@ def summarise(
     not find the word in the true video, in which the shape may be hidden.
 
     Args:
-        made, true: of generated and of true clips of the same lengths.
+        made, true: measures of generated and of true clips of the same lengths.
         worlds: theirs.
     """
     longest = max(len(clip.curves["psnr"]) for clip in made)

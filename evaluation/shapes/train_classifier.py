@@ -43,12 +43,12 @@ class Training:
 
     Attributes:
         size: height and width of the videos in pixels, a multiple of 32.
-        frames: of a video.
-        worlds: of the training split, kept in memory.
+        frames: number of frames of a video.
+        worlds: number of worlds of the training split, kept in memory.
         heldout: worlds of the held-out split that the accuracy is of.
         steps, batch_size, lr: AdamW, whose rate rises to `lr` and falls to 0.
         brightness: see `WorldClassifier`.
-        seed: of weights, batches and shifts.
+        seed: seed of weights, batches and shifts.
     """
 
     size: int = 32

@@ -21,7 +21,7 @@ DIVISIONS = (1, 2, 3, 4)  # into how many disjoint parts the samples are divided
 GROUPS = 10  # of the jackknife
 LEAST = 4 * max(
     DIVISIONS
-)  # samples a set: each quarter keeps at least two when a group is left out
+)  # samples per set: each quarter keeps at least two when a group is left out
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Extrapolation:
         standard_error: its standard deviation over repeated draws of both sets (jackknife).
         finite: the distance of all samples, as it is, bias included.
         finite_standard_error: the same for `finite`.
-        sizes: samples a part (of the smaller set), one for each division.
+        sizes: samples per part (of the smaller set), one for each division.
         distances: the mean distance of parts of that size.
         reliable: whether even the quarters have more samples than dimensions; below that the
             distance is not a straight line in 1/N.
@@ -56,7 +56,7 @@ def fvd_infinity(real: Tensor, fake: Tensor, ddof: int = 1, seed: int = 0) -> Ex
     Args:
         real, fake: individual features of the two sets.
         ddof: as in `frechet_distance`.
-        seed: of the division into parts.
+        seed: seed of the division into parts.
 
     Raises:
         UserError: fewer than 16 samples in a set, or a value that is not finite.

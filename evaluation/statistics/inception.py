@@ -63,7 +63,7 @@ def inception_score_of_gaussian(statistics: Gaussian) -> tuple[Tensor, Tensor]:
     """The score of one split and its standard error (delta method), float64 scalars.
 
     Args:
-        statistics: of the rows that `with_entropy` returns.
+        statistics: statistics of the rows that `with_entropy` returns.
 
     Raises:
         UserError: fewer than two videos.

@@ -19,7 +19,7 @@ class KernelDistance:
 
     Attributes:
         value: the unbiased estimate; around 0 for equal distributions, there also negative.
-        standard_error: to first order in 1/N.
+        standard_error: error to first order in 1/N.
     """
 
     value: float
@@ -39,7 +39,7 @@ def kernel_distance(real: Tensor, fake: Tensor) -> KernelDistance:
         raise ValueError(f"Features of sizes {tuple(real.shape)} and {tuple(fake.shape)}.")
     if min(len(real), len(fake)) < 2:
         raise UserError(
-            f"A kernel distance needs at least 2 samples a set, got {len(real)} real and "
+            f"A kernel distance needs at least 2 samples per set, got {len(real)} real and "
             f"{len(fake)} fake; add samples."
         )
     real, fake = finite(real), finite(fake)

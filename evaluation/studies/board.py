@@ -1,4 +1,4 @@
-"""The grid in TensorBoard: a run a variant and seed, and one a variant with the means."""
+"""The grid in TensorBoard: a run per variant and seed, and one per variant with the means."""
 
 from __future__ import annotations
 

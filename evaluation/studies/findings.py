@@ -47,8 +47,8 @@ class Arm:
 
     Attributes:
         name: how a sentence calls it.
-        seeds: of the runs.
-        values: of the metric, one a seed.
+        seeds: seeds of the runs.
+        values: values of the metric, one per seed.
     """
 
     name: str
@@ -84,9 +84,9 @@ class Finding:
         source: where the paper says so, or `ours`.
         metric: the number that it is tested on.
         better, worse: the arm that the claim says is better, and the other; on common seeds.
-        differences: one a seed, positive where the claim holds.
-        p_seeds: of the paired t test; None with fewer than two seeds.
-        p_clips: of the sign-flip test over `clips` clips; None for what clips do not have.
+        differences: one per seed, positive where the claim holds.
+        p_seeds: p value of the paired t test; None with fewer than two seeds.
+        p_clips: p value of the sign-flip test over `clips` clips; None for what clips do not have.
         p_holm: `p_seeds` corrected for the number of claims.
         note: what else a reader must know.
     """
@@ -198,7 +198,7 @@ def clip_differences(
     worse: Mapping[int, Mapping[str, Numbers]],
     metric: str,
 ) -> Numbers:
-    """Differences, one a clip, averaged over the seeds; clips without a number left out.
+    """Differences, one per clip, averaged over the seeds; clips without a number left out.
 
     Returns:
         `[N]`; empty for a metric that clips do not have.

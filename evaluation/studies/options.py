@@ -46,7 +46,7 @@ def _grid(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=whole(0), nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     add("--variants", nargs="+", metavar="V", help="full, or the study's overlays")
     add("--sweeps", nargs="*", metavar="S", help="of the study's YAML file; none for none")
-    add("--workers", type=whole(0), metavar="N", help="processes at once (default: one a core)")
+    add("--workers", type=whole(0), metavar="N", help="processes at once (default: one per core)")
     add(
         "--config",
         type=lambda text: today(Path(text)),

@@ -26,9 +26,9 @@ class SideBySide:
     """The same clips of every variant, made with the same noise.
 
     Attributes:
-        names: of the rows, the truth first.
+        names: names of the rows, the truth first.
         rows: uint8 `[T, H, W, 3]` each: the clips next to each other.
-        seed: of the trainings that are shown.
+        seed: seed of the trainings that are shown.
     """
 
     names: tuple[str, ...]
@@ -39,7 +39,7 @@ class SideBySide:
         """All rows below one another.
 
         Args:
-            frames: at most so many, evenly chosen.
+            frames: largest number of frames, evenly chosen.
             labels: write the rows' names at the left.
             scale: whole-number enlargement.
 
@@ -66,7 +66,7 @@ class SideBySide:
         return tuple(frame for frame in STRIP_FRAMES if frame < len(self.rows[0]))
 
     def strip(self, clip: int = 0, labels: bool = False, scale: int = 1) -> NDArray[np.uint8]:
-        """One clip at some frames: a row a variant, a column a frame of `STRIP_FRAMES`.
+        """One clip at some frames: a row per variant, a column per frame of `STRIP_FRAMES`.
 
         Returns:
             uint8 `[H, W, 3]`.

@@ -39,7 +39,7 @@ class Plan:
         budget: how much of it.
         config: configuration of the base.
         config_sha256: digest of its settings, without comments and order.
-        seeds, variants, sweeps: of what.
+        seeds, variants, sweeps: seeds, variants and sweeps to run.
     """
 
     study: Study

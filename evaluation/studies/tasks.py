@@ -24,13 +24,13 @@ class Task:
     """One process.
 
     Attributes:
-        name: of the task and of its log.
+        name: name of the task and of its log.
         kind: tasks of one kind take about as long.
-        arguments: of `python -m`.
+        arguments: arguments of `python -m`.
         done: whether its result is there, whole.
         result: what that is, for messages.
         needs: names of tasks whose results it reads.
-        processes: that compute at the same time.
+        processes: number of processes that compute at the same time.
     """
 
     name: str

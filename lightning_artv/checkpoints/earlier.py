@@ -95,7 +95,7 @@ def rename_weights(checkpoint: Mapping[str, Any], system: Trainable, prefix: str
     Args:
         checkpoint: has `state_dict`, and perhaps `ema`.
         system: whose weights they are.
-        prefix: before the names in `state_dict`.
+        prefix: what stands before the names in `state_dict`.
     """
     average = (checkpoint.get("ema") or {}).get("weights", {})
     for weights, before in ((checkpoint["state_dict"], prefix), (average, "")):

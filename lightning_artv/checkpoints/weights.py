@@ -22,7 +22,7 @@ def check_weights(
     Args:
         stored: name -> tensor of the checkpoint.
         parameters: name -> trainable parameter of the system.
-        name: of the checkpoint, for the message.
+        name: name of the checkpoint, for the message.
         also: names that may be stored besides (frozen weights, buffers).
 
     Raises:

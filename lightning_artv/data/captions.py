@@ -104,7 +104,7 @@ def require_captions(samples: Samples, option: str) -> None:
 
     Args:
         samples: what to look at.
-        option: that allows it, for the message.
+        option: option that allows it, for the message.
 
     Raises:
         DataError: there is none.

@@ -52,7 +52,7 @@ class VideoDataModule(LightningDataModule):
         num_workers: loader processes; 0 loads in the training process.
         shuffle: how many places a sample may move in the row of the shuffled shards; costs no
             memory, but reading is the less sequential the larger it is.
-        seed: of the order and of the frames chosen.
+        seed: seed of the order and of the frames chosen.
         max_corrupt_share: more unreadable samples than this share stop the run.
         need_captions: shards without any caption stop the run; false to train without text.
 
@@ -117,7 +117,7 @@ class VideoDataModule(LightningDataModule):
         self.windows = windows
 
     def prepare_data(self) -> None:
-        """Index large training sets once a machine, before every process asks for it."""
+        """Index large training sets once per machine, before every process asks for it."""
         if self.trainer is not None and self.trainer.state.fn == "fit":
             sets = sets_of(self.train_shards)
             for shards in [self.train_shards] if sets is None else [item.path for item in sets]:

@@ -63,7 +63,7 @@ class ShardIndex:
 
     Attributes:
         counts: samples of each shard, damage counted as one, int64 `[S]`.
-        fingerprint: of the names and counts; another one means another sequence of samples.
+        fingerprint: digest of the names and counts; another one means another sequence of samples.
         foreign: which files belong to no sample, in words; empty where all do.
     """
 
@@ -96,7 +96,7 @@ class ShardIndex:
         """Sample `number`, undecoded; damage is a `RawSample` that says so.
 
         Args:
-            number: of the sample.
+            number: number of the sample.
             wanted: extensions whose files are read.
         """
         shard = int(np.searchsorted(self._ends, number, side="right"))

@@ -40,8 +40,8 @@ def pack(moments: Tensor, timestamps: Sequence[float], size: tuple[int, int]) ->
     """The file that holds a video's latents.
 
     Args:
-        moments: of all frames, `[T, 2C or C, h, w]`; see `Autoencoder.store`.
-        timestamps: seconds, ascending, one a frame.
+        moments: moments of all frames, `[T, 2C or C, h, w]`; see `Autoencoder.store`.
+        timestamps: seconds, ascending, one per frame.
         size: (height, width) in pixels of the frames that were encoded.
     """
     times = torch.tensor(timestamps, dtype=torch.float64)

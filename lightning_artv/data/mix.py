@@ -25,7 +25,7 @@ class WeightedSet:
 
     Attributes:
         path: folder, brace pattern, tar, or list of these.
-        weight: 1 is once a pass, 0.5 every second pass, 2 twice a pass, 0 never.
+        weight: 1 is once per pass, 0.5 every second pass, 2 twice per pass, 0 never.
     """
 
     path: str | list[str]

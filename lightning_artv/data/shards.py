@@ -125,7 +125,7 @@ class ShardDataset(Dataset[Sample]):
         clips: how a video becomes an example.
         shuffle: how far a sample may move in the row of its shuffled shards; 0 keeps the order of
             the shards.
-        seed: of the order and of the choice of frames.
+        seed: seed of the order and of the choice of frames.
         max_corrupt_share: more corrupt samples than this share are an error, once 20 were seen or
             as many as there are.
         need_captions: whether a set without any caption is an error.
@@ -137,7 +137,7 @@ class ShardDataset(Dataset[Sample]):
             corrupt samples or none that can be used.
 
     Attributes:
-        mix: of weighted sets; None for shards alone.
+        mix: mix of weighted sets; None for shards alone.
     """
 
     mix: Mix | None = None

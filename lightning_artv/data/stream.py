@@ -36,7 +36,7 @@ class Chunk:
 
     Attributes:
         batch: the usable ones; None where there are none.
-        outcomes: of all of them, in order.
+        outcomes: what became of each of them, in order.
         error: what the user has to mend; the rest is empty then.
     """
 
@@ -184,7 +184,7 @@ def outlive_signals(leaving: c_bool, worker: int) -> None:
     The run finishes its step and saves first, and needs its workers for that.
 
     Args:
-        leaving: in shared memory, true once the run itself ends its workers.
+        leaving: flag in shared memory, true once the run itself ends its workers.
         worker: its number.
     """
 

@@ -57,7 +57,7 @@ class RawSample:
         latents: where its latents lie, if it has some.
         damage: why it cannot be used, or the shard not be read further; or empty.
         content: the extension of its latents, or else of its video; empty without either.
-        name: of that file in the shard.
+        name: name of that file in the shard.
     """
 
     key: str
@@ -186,7 +186,7 @@ class ShardWriter:
 
     Args:
         folder: made if absent.
-        samples_per_shard: at least 1.
+        samples_per_shard: number of samples, at least 1.
         first: number of the first shard.
 
     Attributes:

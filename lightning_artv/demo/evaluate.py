@@ -37,9 +37,9 @@ def run(
     `out`; return the figures of `metrics.json`.
 
     Args:
-        checkpoint: of the trained system; its averaged weights are used.
+        checkpoint: checkpoint of the trained system; its averaged weights are used.
         clips: number of held-out scenes.
-        seed: of the held-out scenes.
+        seed: seed of the held-out scenes.
         others: title -> other settings of generation; the n-th makes `other_n.gif`.
     """
     began = time.monotonic()
@@ -92,7 +92,7 @@ def shipped(model: Path, out: Path, seed: int) -> dict[str, Any]:
     Args:
         model: exported folder.
         out: where the pictures go.
-        seed: of the scenes whose captions are taken.
+        seed: seed of the scenes whose captions are taken.
 
     Returns:
         how often each word of the captions is right, and the captions.
@@ -116,7 +116,7 @@ def word(model: Path, picture: Path, color: str, clips: int, seed: int) -> dict[
         picture: GIF of the first clips.
         color: one of `MORE_COLORS`.
         clips: number of captions.
-        seed: of the scenes whose captions are taken.
+        seed: seed of the scenes whose captions are taken.
 
     Returns:
         how often each word of the captions is right, and the first captions.

@@ -1,4 +1,4 @@
-"""The training objective (Eq. 4), one number a sample, in float32 whatever the networks run in."""
+"""The training objective (Eq. 4): one number per sample, float32 whatever the networks run in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Randomness as an argument: one CPU generator a sample.
+"""Randomness as an argument: one CPU generator per sample.
 
 A sample's noise depends only on its own generator: not on its batch mates, nor on the device or the
 dtype that the values are wanted in (they are always drawn on the CPU in float32 and converted
@@ -17,7 +17,7 @@ from torch import Tensor
 from lightning_artv.diffusion.transfer import to_device
 
 Generators = Sequence[torch.Generator]
-"""One CPU generator a sample; its noise depends neither on its batch mates nor on the device."""
+"""One CPU generator per sample; its noise depends neither on its batch mates nor on the device."""
 
 
 def generators_for(seed: int, keys: Sequence[str | int]) -> list[torch.Generator]:

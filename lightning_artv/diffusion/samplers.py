@@ -169,7 +169,7 @@ def dpm_step(
     Args:
         y_t: latents at `step.now`.
         clean: predicted clean latents there.
-        step: from where to where.
+        step: levels it leads from and to.
         previous: the predicted clean latents of the step before, and that step.
     """
     now, target = step.now, step.next

@@ -34,12 +34,12 @@ class FirstFrameModel:
     def __call__(
         self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int]
     ) -> list[Tensor]:
-        """One picture a prompt, uint8 `[3, H, W]`, scaled to cover `size` and cropped at the
+        """One picture per prompt, uint8 `[3, H, W]`, scaled to cover `size` and cropped at the
         centre.
 
         Args:
             prompts: what the pictures show.
-            seeds: one a prompt, so that a picture does not depend on the others.
+            seeds: one per prompt, so that a picture does not depend on the others.
             size: (height, width).
         """
         pictures = []

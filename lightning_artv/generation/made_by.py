@@ -66,7 +66,7 @@ def path_digest(path: Path, what: str = "file") -> str:
     """sha256 of a file; of a folder, of its files' names and digests.
 
     Args:
-        path: of either.
+        path: path of either.
         what: the noun for it in the message.
 
     Raises:

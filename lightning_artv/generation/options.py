@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--prompts",
         metavar="FILE",
-        help="one prompt a line; --output is a folder, in which finished videos are skipped",
+        help="one prompt per line; --output is a folder, in which finished videos are skipped",
     )
     what.add_argument("--storyboard", metavar="S.yaml", help="a list of {prompt: ..., frames: ...}")
     _add_making(parser)
@@ -61,7 +61,7 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     add(
         "--fps",
         type=number(0.01, 1000),
-        help="frames a second of the file (default: as trained, else 8)",
+        help="frames per second of the file (default: as trained, else 8)",
     )
     add("--seed", type=whole(), default=0, help="video i uses seed + i (default 0)")
     sampling = parser.add_argument_group("sampling (defaults: those of the checkpoint's system)")

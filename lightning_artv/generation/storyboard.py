@@ -48,14 +48,14 @@ def read_storyboard(path: str | Path) -> tuple[Shot, ...]:
 
 
 def read_prompts(path: str | Path) -> tuple[str, ...]:
-    """The prompts of a text file, one a line, as `read_lines` reads them.
+    """The prompts of a text file, one per line, as `read_lines` reads them.
 
     Raises:
         UserError: no such file, no text, or no prompt in it.
     """
     prompts = tuple(read_lines(path, "prompts file"))
     if not prompts:
-        raise UserError(f"The prompts file '{path}' is empty: write one prompt a line.")
+        raise UserError(f"The prompts file '{path}' is empty: write one prompt per line.")
     return prompts
 
 

@@ -22,7 +22,7 @@ from lightning_artv.systems.base import SamplingSettings, Segment, VideoModel
 DEFAULT_FPS = 8.0
 
 OnFrame = Callable[[int], None]
-"""Told after each frame how many frames were written at that moment, one a video of the batch."""
+"""Told after each frame how many frames were written at that moment, one per video of the batch."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class VideoRequest:
     Attributes:
         shots: what it shows.
         output: `.mp4`, `.gif`, or a folder of pictures.
-        seed: of all its noise; the same seed gives the same video in any batch.
+        seed: seed of all its noise; the same seed gives the same video in any batch.
         first_frame: uint8 `[3, H, W]`, or None to have the system make its own.
         record: what makes it, to be put beside it, or None.
     """
@@ -59,16 +59,17 @@ def generate_video(
     """Make one video and return its path.
 
     Args:
-        system: from `load_system`.
+        system: what `load_system` gave.
         prompt: a text, or a storyboard.
         output: `.mp4`, `.gif`, or a name without suffix for a folder of pictures.
-        frames: of the whole video, the first frame included; a storyboard brings its own.
+        frames: number of frames of the whole video, the first frame included; a storyboard brings
+            its own.
         size: (height, width); None for the size that the system was trained at.
         image: the first frame (`media.picture`), scaled and cropped to the size; None: the system
             makes it.
-        seed: of all noise.
-        fps: frames a second of the file; None for the frame rate that the system was trained at.
-        settings: of sampling; None for the system's own.
+        seed: seed of all noise.
+        fps: frames per second of the file; None for the frame rate that the system was trained at.
+        settings: settings of sampling; None for the system's own.
         on_frame: told about progress.
 
     Raises:

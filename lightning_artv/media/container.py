@@ -34,7 +34,7 @@ class Orientation:
 
     Attributes:
         mirrored: whether left and right are swapped first.
-        quarter_turns: by which the picture is then turned counter-clockwise, 0 to 3.
+        quarter_turns: quarter turns by which the picture is then turned counter-clockwise, 0 to 3.
     """
 
     mirrored: bool = False

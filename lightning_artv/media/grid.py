@@ -21,7 +21,7 @@ def grid(
     Args:
         clips: uint8 `[N, T, H, W, 3]`.
         columns: cells a row; the last row is filled up with `background`.
-        truth: of the shape of `clips`, or None.
+        truth: clips of the shape of `clips`, or None.
         gap: pixels between cells; a truth touches its clip.
         background: grey of gaps and empty cells, in [0, 255].
 

@@ -41,7 +41,7 @@ class FrameWriter:
     """Takes the frames of one video; made by `open_writer`.
 
     Attributes:
-        path: of the finished video.
+        path: path of the finished video.
         frames: how many were written.
     """
 

@@ -60,7 +60,7 @@ class Autoencoder(nn.Module, ABC):
         """Clips' latents `[B, F, C, h, w]` to uint8 pixels `[B, F, 3, H, W]`.
 
         Args:
-            latents: of frames that follow each other.
+            latents: latents of frames that follow each other.
             before: latents of frames before them `[B, K, C, h, w]`, which a decoder that sees
                 frames together looks at; a picture decoder decodes each frame alone.
         """
@@ -197,7 +197,7 @@ class KLAutoencoder(DiffusersAutoencoder):
         revision: hub revision.
         sha256: expected sha256 of the safetensors file.
         batch: frames encoded or decoded at once (bounds memory).
-        variant: of the weights, such as `fp16`; None: the plain ones, or the only variant.
+        variant: variant of the weights, such as `fp16`; None: the plain ones, or the only variant.
     """
 
     def __init__(

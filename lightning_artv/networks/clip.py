@@ -33,7 +33,7 @@ class CLIP(nn.Module):
             ViT-B/32), from `pytorch_model.bin` without unpickling objects.
         revision: hub revision.
         sha256: expected sha256 of the weight file.
-        variant: of the weights, such as `fp16`; None: the plain ones, or the only variant.
+        variant: variant of the weights, such as `fp16`; None: the plain ones, or the only variant.
 
     Attributes:
         width: D, the width of the common space (512 for ViT-B/32).

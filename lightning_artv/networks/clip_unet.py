@@ -18,7 +18,7 @@ class ClipUNet(nn.Module):
     """A U-Net over the frames of clips together.
 
     Args:
-        unet: with layers over time in it.
+        unet: U-Net with layers over time in it.
         clip: what `add_temporal_layers` answered.
     """
 

@@ -68,9 +68,9 @@ class FlowNetwork(nn.Module):
     """Flows from the middle of two pictures to either, and how to merge what they bring.
 
     Args:
-        channels: of the pictures.
-        levels: of the pyramid; each but the first halves the size. The longest motion that is seen
-            is about `2 ** levels` pixels.
+        channels: number of channels of the pictures.
+        levels: number of levels of the pyramid; each but the first halves the size. The longest
+            motion that is seen is about `2 ** levels` pixels.
         width: channels of the first level's features.
         growth: how much wider each level is than the one before.
 

@@ -20,7 +20,7 @@ def resolve(
 
     Args:
         subfolder: where the model is; `""` for a repository that is itself the model.
-        endings: which files of a hub repository to fetch.
+        endings: endings of the files of a hub repository that are fetched.
     """
     folder = Path(pretrained).expanduser()
     if folder.is_dir():

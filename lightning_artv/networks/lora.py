@@ -15,7 +15,7 @@ def add_lora(unet: UNet2DConditionModel, rank: int) -> None:
     """Freeze `unet` and give its attentions trainable updates, which start at zero, in place.
 
     Args:
-        rank: of the updates; they are scaled by 1 (alpha = rank).
+        rank: rank of the updates; they are scaled by 1 (alpha = rank).
 
     Raises:
         UserError: an impossible rank, or peft is not installed.

@@ -68,7 +68,7 @@ class PatchDiscriminator(nn.Module):
 
     Args:
         width: channels of the first layer.
-        layers: that halve the picture.
+        layers: number of layers that halve the picture.
     """
 
     def __init__(self, width: int = 64, layers: int = 3) -> None:

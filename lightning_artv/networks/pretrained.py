@@ -36,7 +36,7 @@ _UNUSABLE = (
 
 
 def without_bars() -> None:
-    """Keep diffusers' and transformers' own bars, one a part, out of our commands' output."""
+    """Keep diffusers' and transformers' own bars, one per part, out of our commands' output."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
@@ -59,7 +59,8 @@ def load_model(
         pretrained: folder, hub id, weight file inside such a folder, or a file that holds all parts
             of a Stable Diffusion.
         sha256: expected digest, see `weight_files.digest_of`.
-        variant: such as `fp16`; None takes the plain weights, or else the only variant there is.
+        variant: name such as `fp16`; None takes the plain weights, or else the only variant there
+            is.
 
     Raises:
         MissingWeightsError: nothing there, or not what is wanted; says which files are there.

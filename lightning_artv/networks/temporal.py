@@ -44,11 +44,11 @@ class TemporalConv(nn.Module):
     diffusers' `TemporalConvLayer`, as a faster two-dimensional convolution of kernel (3, 1).
 
     Args:
-        channels: of `x`.
+        channels: number of channels of `x`.
         clip: shared with the other layers.
         layers: how many convolutions; the last starts at zero.
-        groups: of the GroupNorms; they span the frames.
-        dropout: before all convolutions but the first.
+        groups: number of groups of the GroupNorms; they span the frames.
+        dropout: dropout probability before all convolutions but the first.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class TemporalAttention(nn.Module):
     """`x + O Attn(LN(x) + p)` over the frames of each pixel; p is the sine-cosine of the frame.
 
     Args:
-        width: of `x`.
+        width: width of `x`.
         heads: as many as the spatial attention has.
         clip: shared with the other layers.
         early: in a transformer block, before the cross attention instead of behind it.
@@ -121,7 +121,7 @@ class TemporalKernel(nn.Module):
     It is the paper's convolution that starts as the identity, but weight decay pulls it to that.
 
     Args:
-        channels: of `x`.
+        channels: number of channels of `x`.
         clip: shared with the other layers.
     """
 
@@ -264,7 +264,8 @@ def add_temporal_layers(
 
     Args:
         unet: not compiled yet; LoRA, where it is wanted, is in it already.
-        dropout: of the convolutions after residual blocks (0.1 in VidRD's code).
+        dropout: dropout probability of the convolutions after residual blocks (0.1 in VidRD's
+            code).
         every: what the convolutions follow.
 
     Returns:

@@ -89,7 +89,7 @@ class CLIPTextEncoder(TransformersTextEncoder):
             or a .safetensors file.
         revision: hub revision.
         sha256: expected sha256 of the safetensors file.
-        variant: of the weights, such as `fp16`; None: the plain ones, or the only variant.
+        variant: variant of the weights, such as `fp16`; None: the plain ones, or the only variant.
     """
 
     def __init__(

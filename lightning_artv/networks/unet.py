@@ -108,7 +108,7 @@ class PretrainedUNet(UNetSource):
         sha256: expected sha256 of the safetensors file; checked before loading when given.
         lora_rank: keep the trained weights and train updates of this rank beside them; what this
             project adds is trained whole. None trains everything.
-        variant: of the weights, such as `fp16`; None: the plain ones, or the only variant.
+        variant: variant of the weights, such as `fp16`; None: the plain ones, or the only variant.
     """
 
     trained = True

@@ -32,7 +32,7 @@ class WeightFiles:
 
     Attributes:
         files: weight files in the order of their names, without the index.
-        variant: such as `fp16`; None for the plain weights.
+        variant: name such as `fp16`; None for the plain weights.
         tensors: names that the index of shards lists.
     """
 

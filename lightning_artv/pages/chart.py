@@ -136,7 +136,7 @@ def curves(
     """Curves over a common axis, with bands and a legend.
 
     Args:
-        title: with the unit of y.
+        title: title, with the unit of y.
         x: `[N]`, rising.
         lines: name -> curve of that length.
         x_label: text below the axis.
@@ -169,7 +169,7 @@ def bars(title: str, values: Mapping[str, Sequence[float]]) -> Chart:
     """A horizontal bar per name: the mean, a whisker of +- sd, and a dot per seed.
 
     Args:
-        title: with the unit.
+        title: title, with the unit.
         values: name -> one value per seed.
 
     Raises:

@@ -45,7 +45,7 @@ def write_card(
     """Write `README.md` into an exported folder.
 
     Args:
-        folder: with the weights and `sha256.txt`.
+        folder: folder with the weights and `sha256.txt`.
         about: the pipeline's.
         training: `export.training_record`'s, or empty.
         name: what a user loads it by; None for the folder's own name.

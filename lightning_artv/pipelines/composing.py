@@ -24,7 +24,8 @@ def load_model(
     """A model ready to generate.
 
     Args:
-        paths: of one checkpoint or exported folder, or of the checkpoints of parts, in any order.
+        paths: paths of one checkpoint or exported folder, or of the checkpoints of parts, in any
+            order.
         weights: the averaged weights (`ema`) or the `raw` ones.
         device: where it goes.
         trusted_packages: packages besides `lightning_artv` whose classes a checkpoint may name.

@@ -20,7 +20,7 @@ _LARGEST_SEED = 2**63 - 1
 
 
 def prompts_of(prompt: str | Sequence[str], videos_per_prompt: int) -> tuple[str, ...]:
-    """One prompt a video.
+    """One prompt per video.
 
     Raises:
         UserError: no text, none at all, or fewer than one video each.
@@ -72,11 +72,11 @@ def text_weight(guidance_scale: float) -> float:
 def generators_of(
     videos: int, generator: torch.Generator | Sequence[torch.Generator] | None, seed: int | None
 ) -> Generators:
-    """A CPU generator a video, which is what the rollout draws from.
+    """A CPU generator per video, which is what the rollout draws from.
 
     Args:
         videos: how many.
-        generator: one for all or one a video, on any device; each video's seed is drawn from it.
+        generator: one for all or one per video, on any device; each video's seed is drawn from it.
         seed: video i has seed + i, as in `generate_videos`.
 
     Raises:

@@ -53,7 +53,7 @@ class Trained(Teacher):
     """A teacher that is there: a checkpoint or an exported folder.
 
     Args:
-        path: of it.
+        path: path of it.
         weights: the averaged weights (`ema`) or the `raw` ones.
     """
 

@@ -74,7 +74,7 @@ def scheduler_for(
     """The scheduler that says of any system all that a scheduler can.
 
     Args:
-        schedule: that it is trained with.
+        schedule: noise schedule that the system is trained with.
         settings: its sampling.
         kind: what it predicts.
     """

@@ -78,7 +78,7 @@ class StoredPipeline(DiffusionPipeline):
         """A pipeline of a system's networks; tensors are shared.
 
         Args:
-            system: of the pipeline's kind.
+            system: system of the pipeline's kind.
             training: what the model card tells.
 
         Raises:

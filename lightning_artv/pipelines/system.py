@@ -114,7 +114,7 @@ class SystemPipeline(StoredPipeline):
 
         Args:
             system: what is exported.
-            trained: of it, what holds autoencoder, text encoder and schedule.
+            trained: the part of it that holds autoencoder, text encoder and schedule.
             kind: what its networks predict.
             training: what the model card tells.
             own: parts and settings that only such systems have.
@@ -158,10 +158,11 @@ class SystemPipeline(StoredPipeline):
             image: the first frame or the picture that is referred to (of each video, or one for
                 all): PIL, a path, an array or a tensor (`media.picture`), scaled and cropped to the
                 size. None: made from the text.
-            num_frames: of each video, the first frame included.
-            height, width: in pixels.
+            num_frames: number of frames of each video, the first frame included.
+            height, width: sides in pixels.
             num_inference_steps: denoising steps per frame or clip, in VideoGen of the base.
-            guidance_scale: of the text, as in other pipelines: 1 is none, and our weight plus 1.
+            guidance_scale: scale of the text, as in other pipelines: 1 is none, and our weight plus
+                1.
             settings: other fields of the system's sampling by name, as after `--set`.
             num_videos_per_prompt: videos of each prompt, one after the other.
             generator: one for all, or one per video; each video's noise is seeded from it.

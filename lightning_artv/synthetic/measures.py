@@ -47,12 +47,13 @@ class ClipMeasures:
     """A clip against its world.
 
     Attributes:
-        psnr: by frame, dB, at most `MAX_PSNR`.
+        psnr: PSNR per frame, dB, at most `MAX_PSNR`.
         background_psnr: by frame, over the pixels that no true shape touches (mover and obstacle
             cover less than 0.01 of them); trails and shapes in the wrong place lower it.
         direction: the main axis of motion, a key of `DIRECTIONS`, or None.
         speed: the nearer of the world's words by ratio, None beyond a factor of 1.6 from either.
-        color: of the moving shape: the best supported one that is not the obstacle's; or None.
+        color: colour of the moving shape: the best supported one that is not the obstacle's; or
+            None.
         shape: the silhouette of most frames in which nothing hides it; or None.
     """
 

@@ -143,7 +143,7 @@ def scene_at(
     """Scene number `index` of a split; the same arguments give the same scene, on any machine.
 
     Args:
-        color: of the shape; None: one of `COLORS`, drawn as all the rest.
+        color: colour of the shape; None: one of `COLORS`, drawn as all the rest.
     """
     draw = partial(random_scene, size=size, frames=frames, color=color)
     return drawn(draw, f"{split}:{seed}:{index}", split)

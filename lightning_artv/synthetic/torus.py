@@ -41,7 +41,7 @@ class Obstacle:
         color: a key of `COLORS`, another one than the moving shape's.
         shape: one of `SHAPES`.
         x, y: its centre in frame 0, in pixels.
-        radius: of the circle, in pixels; the other shapes have about its area.
+        radius: radius of the circle, in pixels; the other shapes have about its area.
     """
 
     color: str
@@ -55,12 +55,12 @@ class Torus(ABC):
     """All there is to know about one clip; equal ones render equal pixels. Kinds are dataclasses.
 
     Attributes:
-        NOUN: of the kind, in messages.
+        NOUN: what the kind is called in messages.
         WORDS: field -> the words that random ones have; a color may also be one of `MORE_COLORS`.
         SPEEDS: speed word -> pixels per frame at a size of 32.
-        color, shape, direction, speed: of the moving shape, as it is seen to move.
+        color, shape, direction, speed: words of the moving shape, as it is seen to move.
         x, y: its centre in frame 0, in pixels; pixel (0, 0) covers [0, 1) x [0, 1).
-        radius: of the circle, in pixels; the other shapes have about its area.
+        radius: radius of the circle, in pixels; the other shapes have about its area.
         size: height and width in pixels.
         obstacle: or None; it moves with the background.
     """

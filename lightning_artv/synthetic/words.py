@@ -99,7 +99,7 @@ def _direction(objects: Sequence[_Object | None], size: int) -> str | None:
 
     Args:
         objects: one per frame; of two ways from place to place the shorter one was taken.
-        size: of the picture, in pixels.
+        size: size of the picture, in pixels.
     """
     track = [(t, found.x, found.y) for t, found in enumerate(objects) if found is not None]
     if len(track) < 2 or 2 * len(track) < len(objects):

@@ -52,7 +52,7 @@ class LossOutput:
         level: float32 `[B]` in [0, 1], how much noise each sample was trained at; None where that
             has no order.
         scalars: name -> float32 `[B]`, detached: what else is shown, as `train/<name>`.
-        keys: of the samples, B; None: the batch's, one a target.
+        keys: keys of the samples, B; None: the batch's, one per target.
     """
 
     loss: Tensor

@@ -71,7 +71,7 @@ def guided(
     """The denoiser under guidance: all branches in one batched call.
 
     Args:
-        denoiser: of clips.
+        denoiser: denoiser of clips.
         stacked: conditions of all `branches(weights)`, one branch after the other.
         weights: name of a condition -> weight.
     """

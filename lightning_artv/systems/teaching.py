@@ -59,7 +59,7 @@ class Teachable(VideoSystem):
     def exercises(
         self, batch: VideoBatch, practice: Practice, generators: Generators
     ) -> list[Exercise]:
-        """Those of a batch, without gradients; each target is in one. One generator a target."""
+        """Those of a batch, without gradients; each target is in one. One generator per target."""
 
     @abstractmethod
     def solution(self, exercise: Exercise, settings: SamplingSettings) -> tuple[Sampler, Denoise]:

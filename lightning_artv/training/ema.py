@@ -27,7 +27,7 @@ class EMA(Callback):
     shards: no communication, and the same bits as without shards.
 
     Args:
-        decay: in [0, 1).
+        decay: decay in [0, 1).
         warmup: use `min(decay, (1 + n) / (10 + n))` at update n = 0, 1, ..., so that a short run is
             not dominated by its first weights.
 

@@ -31,7 +31,7 @@ _NAMED = 64
 class StepGuard(Callback):
     """Stops before an optimiser step whose loss or gradient is not finite; reports norms that jump.
 
-    All ranks decide together, once a step, accumulated micro-batches included. Messages name the
+    All ranks decide together, once per step, accumulated micro-batches included. Messages name the
     samples: those whose loss is not finite where some are, else all of the step. Logs
     `train/gradient_norm` (before clipping), and the counts `train/skipped_steps` and
     `train/gradient_spikes` once there are any. With a `GradScaler` an overflowing gradient is the

@@ -49,12 +49,12 @@ class VideoModule(LightningModule):
         system: what is trained.
         lr: learning rate, constant after the warm-up (paper Sec. 4).
         weight_decay: of AdamW, on everything but norms, biases and embeddings.
-        betas: of AdamW.
+        betas: betas of AdamW.
         warmup_steps: optimiser steps over which lr rises linearly from lr / warmup_steps; 0 for
             none.
         lr_decay: `cosine` lowers lr to 0 at `trainer.max_steps`, along half a cosine; a short
             training from random weights ends better with it.
-        seed: of the noise, timesteps and dropped conditions.
+        seed: seed of the noise, timesteps and dropped conditions.
         predict_frames: frames of the clips that `lightning predict` generates, the first frame
             included.
         global_batch_size: samples an optimiser step over all devices; `trainer.

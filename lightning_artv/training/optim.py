@@ -29,7 +29,7 @@ def parameter_groups(
     Args:
         module: the module that owns the parameters; its embeddings are found by type.
         trainable: name -> parameter, as `Trainable.trainable_parameters()` gives it.
-        weight_decay: for the first group.
+        weight_decay: decay of the first group.
     """
     embeddings = {
         id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)
@@ -112,8 +112,8 @@ def renew(
     """Put the configured options in the place of those that a checkpoint brought back.
 
     Args:
-        options: of each parameter group, as the optimizer was made with them.
-        scheduler: that of the learning rate, which it is told where the run stands.
+        options: options of each parameter group, as the optimizer was made with them.
+        scheduler: scheduler of the learning rate, which it is told where the run stands.
         step: optimiser steps done.
     """
     for group, configured in zip(optimizer.param_groups, options, strict=True):

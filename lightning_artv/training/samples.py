@@ -40,7 +40,7 @@ class HeldOutClips:
 
     Attributes:
         frames: uint8 pixels `[N, T, 3, H, W]`, or stored latents.
-        captions: one a clip.
+        captions: one per clip.
     """
 
     frames: Tensor
@@ -65,10 +65,10 @@ class SampleLogger(Callback):
     Args:
         every_n_steps: optimiser steps between two rounds.
         clips: held-out clips, or samples, of the validation shards; 0 for none.
-        frames: of each generated clip, the first frame included.
+        frames: number of frames of each generated clip, the first frame included.
         prompts: captions to generate from alone.
-        steps: denoising steps a frame; None for the system's own.
-        seed: of the noise.
+        steps: denoising steps per frame; None for the system's own.
+        seed: seed of the noise.
         scale: pixels are shown this many times larger.
         preview: folder or hub id of a diffusers AutoencoderTiny, such as `madebyollin/taesd`, that
             decodes the clips: sooner, less exact. None: the system's own decoder.

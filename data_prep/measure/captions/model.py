@@ -33,10 +33,10 @@ class Answerer:
 
     Args:
         pretrained: folder written by `save_pretrained`, or hub id.
-        options: of the model.
+        options: options of the model.
 
     Attributes:
-        name: of the model, and the start of its weights' sha256.
+        name: name of the model, and the start of its weights' sha256.
 
     Raises:
         MissingWeightsError: the model or its processor is not there.

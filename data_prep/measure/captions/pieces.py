@@ -67,8 +67,8 @@ def pieces_of(parts: Sequence[Part], verdicts: Sequence[str], min_seconds: float
     """The pieces of a video, in order: what they say ends where the next one begins.
 
     Args:
-        parts: of `parts_of`.
-        verdicts: of each part.
+        parts: parts of `parts_of`.
+        verdicts: verdicts of each part.
         min_seconds: shorter pieces that would be kept are `too_short`.
     """
     pieces = []

@@ -25,7 +25,7 @@ class Prompts:
         template: captions.
         chat, plain: questions for a caption, to models with and without a chat template.
         relevance: `chat` or `plain` -> a question that is answered by yes or no.
-        digest: of all of them.
+        digest: digest of all of them.
     """
 
     template: tuple[str, ...]

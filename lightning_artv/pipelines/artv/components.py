@@ -41,7 +41,8 @@ class Conditioning(ModelMixin, ConfigMixin):
         latent_channels: channels of one latent frame.
         widths: the U-Net's block widths.
         token_dim: width of text and anchor tokens.
-        time_channels: in and out of the noise level's embedding (the U-Net's time embedding's).
+        time_channels: channels in and out of the noise level's embedding (the U-Net's time
+            embedding's).
         anchor_patch: side of the anchor's patches, in latent pixels.
         attention: name of each cross attention in the U-Net -> its width.
     """

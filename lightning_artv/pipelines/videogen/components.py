@@ -38,7 +38,7 @@ class StageLayers(OverTime, ModelMixin, ConfigMixin):
         attentions: name of each transformer block -> width and heads.
         reads: channels read beside `z_t`.
         first: channels out of the U-Net's first convolution.
-        numbers: in and out of the embedding of frame rate and level.
+        numbers: widths in and out of the embedding of frame rate and level.
     """
 
     @register_to_config
@@ -67,7 +67,7 @@ class StageLayers(OverTime, ModelMixin, ConfigMixin):
 
         Args:
             network: a stage's.
-            channels: of `z_t`.
+            channels: number of channels of `z_t`.
         """
         unet, found = network.unet, installed_layers(network.unet)
         convolutions, attentions = {}, {}

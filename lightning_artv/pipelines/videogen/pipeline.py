@@ -49,7 +49,7 @@ class VideoGenPipeline(SystemPipeline):
         text_encoder_2, text_encoder_3: of a stage that was trained with its own; None for the
             base's.
         scheduler: noise schedule and sampler: DDIM or DPM-Solver++ (2M).
-        stages: of each stage its settings, as plain data.
+        stages: settings of each stage, as plain data.
         sampling: the defaults of a call.
         frame_size: height and width of the last stage.
         fps: frames per second that the base was trained at.

@@ -35,7 +35,7 @@ class TemporalLayers(OverTime, ModelMixin, ConfigMixin):
     Args:
         convolutions: name of each residual block -> channels.
         attentions: name of each transformer block -> width and heads.
-        groups: of the GroupNorms.
+        groups: number of groups of the GroupNorms.
         depth: convolutions in a row.
     """
 

@@ -46,7 +46,7 @@ def exercises(
     Args:
         level: noise augmentation of references and anchor, as in generation.
         first: share of the targets that follow nothing.
-        generators: one a target.
+        generators: one per target.
     """
     device = roles.target.device
     levels = torch.full((len(captions),), level, device=device)

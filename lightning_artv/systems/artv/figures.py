@@ -149,7 +149,7 @@ def density(values: Sequence[Tensor], means: Sequence[float], scale: int = 8) ->
 
     Args:
         values: mask values `[N]` of each step.
-        means: of each step.
+        means: means of each step.
 
     Returns:
         uint8 `[H, W, 3]`.

@@ -124,7 +124,7 @@ class ARTVTraining:
             (`NextFrame.targets`). 0, the paper's, never.
         own_reference_steps: denoising steps per such frame, made before the training step
             (`own_references.py`); of no matter to streams.
-        streams: a window's targets are trained one a step, over as many steps as it has targets,
+        streams: a window's targets are trained one per step, over as many steps as it has targets,
             and what a step has made is the next step's own reference (`streams.py`).
             `first_frame_share` and `own_references` are then shares of windows, and a window makes
             first frames only, or none.

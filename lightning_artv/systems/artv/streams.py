@@ -1,4 +1,4 @@
-"""Training windows that stay in flight: one target a step, each after the system's own frame.
+"""Training windows that stay in flight: one target per step, each after the system's own frame.
 
 In generation every frame follows frames that the system made itself, for as long as the video is.
 A window in flight lives through that: each training step trains the next target of every window,

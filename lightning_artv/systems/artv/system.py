@@ -115,7 +115,7 @@ class ARTV(LatentSystem[ARTVDenoiser, ARTVTraining, ARTVSampling], Teachable):
         """Target latents, augmented conditions and captions, some dropped (Sec. 3.3, 4).
 
         Args:
-            generators: one a target; the first of each window also draws its frames' latents.
+            generators: one per target; the first of each window also draws its frames' latents.
         """
         windows = generators[:: batch.targets_per_window]
         frames = self.autoencoder.encode_clips(batch.frames, windows)

@@ -55,7 +55,7 @@ def gaussian_kernel(size: int, variances: tuple[float, float], angle: float = 0.
     Args:
         size: odd.
         variances: along both axes, in pixels; 0 leaves the picture as it is.
-        angle: of the first axis, counted from x, in radians.
+        angle: angle of the first axis, counted from x, in radians.
     """
     offsets = torch.arange(size, dtype=torch.float64) - size // 2
     y, x = torch.meshgrid(offsets, offsets, indexing="ij")

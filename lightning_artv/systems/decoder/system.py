@@ -34,7 +34,7 @@ class DecoderTraining:
         degrade: None encodes the clips as they are (VidRD), `bsrgan` degraded ones (VideoGen); the
             target is the clean clip.
         lpips: perceptual distance, where its weights are; None for none.
-        lpips_weight: of it beside L1.
+        lpips_weight: weight of that beside L1.
         disc: weight of a patch discriminator (0.5 in Stable Diffusion's own training); 0, the
             default, has none. It is scaled so that it pulls the pictures as hard as L1 does.
 

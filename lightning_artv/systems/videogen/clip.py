@@ -27,10 +27,10 @@ def make_clip(
     """Clean latents `[B, T, C, h, w]` of one stage.
 
     Args:
-        denoiser: of the base where `conditions` have no `lower`.
-        conditions: of the clips; a `lower` without `level` has no noise.
+        denoiser: that of the base where `conditions` have no `lower`.
+        conditions: conditions of the clips; a `lower` without `level` has no noise.
         null_text: tokens of no text.
-        settings: of sampling.
+        settings: settings of sampling.
         generators: one per clip.
         observe: called after each denoising step.
     """

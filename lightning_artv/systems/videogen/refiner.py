@@ -101,7 +101,7 @@ class Refiner(nn.Module):
     """A U-Net that reads `concat[z_t, warped]`, and what its output means.
 
     Args:
-        unet: with twice the latents' channels in.
+        unet: U-Net with twice the latents' channels in.
         schedule: noise schedule that it is trained with.
         prediction_type: see `RefinerOptions`.
     """

@@ -66,8 +66,8 @@ class VideoGenSampling(SamplingSettings):
         guidance: weights of the conditions in the base.
         upper: the stages above it.
         stages: how many stages are used, the base counted; None for all that are there.
-        passes: of temporal super-resolution, each of which makes 2T - 1 frames of T; None for 3, or
-            0 where there is none.
+        passes: number of passes of temporal super-resolution, each of which makes 2T - 1 frames of
+            T; None for 3, or 0 where there is none.
         fps: frames per second that the base is asked for.
         keep_reference: the first frame is the reference itself, not what was made of it.
         without_reference: no picture is needed; for a system that was trained without it.

@@ -30,8 +30,8 @@ class FlowOptions:
     """A flow network to build.
 
     Attributes:
-        levels: of its pyramid; the longest motion that is seen is about `2 ** levels` pixels of the
-            latents.
+        levels: number of levels of its pyramid; the longest motion that is seen is about
+            `2 ** levels` pixels of the latents.
         width: channels of the first level's features.
         growth: how much wider each level is than the one before.
     """
@@ -48,7 +48,7 @@ class TemporalSuperResolution(Trainable):
     """A flow network and, behind it, a refiner; both are trained together, neither on the other.
 
     Args:
-        flow: on the autoencoder's grid.
+        flow: flow network on the autoencoder's grid.
         refiner: an image model; None: the warped frames are the result.
         autoencoder: pixels to latents.
         text_encoder: frozen, for the refiner's empty text; None for a token of zeros.
@@ -89,7 +89,7 @@ class TemporalSuperResolution(Trainable):
         Args:
             autoencoder: pixels to latents.
             unet: where the refiner's image model comes from; None for no refiner.
-            text_encoder: of the refiner; one with random weights may do without.
+            text_encoder: text encoder of the refiner; one with random weights may do without.
             flow: the flow network.
             refiner: the rest of the refiner.
             teacher: optical flow by trained weights; None trains without.
@@ -181,7 +181,7 @@ class TemporalSuperResolution(Trainable):
         they are.
 
         Args:
-            latents: of clips.
+            latents: latents of clips.
             generators: one per clip.
             sampling: None for `self.sampling`.
 

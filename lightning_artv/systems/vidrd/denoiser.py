@@ -93,7 +93,7 @@ class DenoiserOptions:
         trained: `transformers` trains the layers over time and the spatial transformer blocks (the
             paper's), `temporal` only the former, `image` all but the former, `all` everything;
             None for the paper's where the image model is trained already, else all.
-        dropout: of the convolutions over time (0.1 in the paper's code).
+        dropout: dropout probability of the convolutions over time (0.1 in the paper's code).
 
     Raises:
         UserError: a dropout that is none.

@@ -47,7 +47,7 @@ def shallow(
 
     Args:
         features: the adapter's, of the first level.
-        inputs: of the attentions.
+        inputs: inputs of the attentions.
     """
     text = inputs["encoder_hidden_states"]
     embedding = unet.time_embedding(unet.get_time_embed(sample=y_t, timestep=t))

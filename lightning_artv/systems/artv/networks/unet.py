@@ -74,8 +74,8 @@ class ConditionedUNet(nn.Module):
     """A U-Net with its own reference adapter, anchor attention and noise-level embedding.
 
     Args:
-        unet: with anchor attention and noise level in it.
-        adapter: of the references.
+        unet: U-Net with anchor attention and noise level in it.
+        adapter: adapter of the references.
         anchor_encoder: anchor latents to tokens.
     """
 
@@ -96,7 +96,7 @@ class ConditionedUNet(nn.Module):
         """A U-Net with new parts around it.
 
         Args:
-            unet: from a `UNetSource`; gains anchor attention and noise level in place.
+            unet: what a `UNetSource` built; gains anchor attention and noise level in place.
             latent_channels: channels of one latent frame.
             anchor_patch: side of the anchor's patches, in latent pixels.
             trained: `unet` has trained weights: all that is new starts at zero. Otherwise it starts

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_artv.errors import UserError
+from lightning_artv.files import to_json as to_json
 from lightning_artv.media.atomic import write_atomically
 
 MANIFEST = "manifest.json"
@@ -77,8 +78,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def to_json(content: Mapping[str, Any]) -> bytes:
-    """Readable json in UTF-8 with a final newline; the same content gives the same bytes."""
-    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()

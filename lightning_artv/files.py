@@ -11,7 +11,7 @@ import codecs
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -156,6 +156,11 @@ def read_json(path: str | Path, what: str = "file", surrogates: bool = False) ->
         return parse_json(text, surrogates)
     except ValueError as error:
         raise UserError(f"The {what} '{path}' is not JSON: {error}.") from error
+
+
+def to_json(content: Mapping[str, Any]) -> bytes:
+    """Readable JSON in UTF-8 with a final newline; the same content gives the same bytes."""
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def parse_json(text: str, surrogates: bool = False) -> Any:

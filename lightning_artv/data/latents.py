@@ -10,7 +10,6 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -95,12 +94,7 @@ class StoredLatents:
     def __enter__(self) -> StoredLatents:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *why: object) -> None:
         self._file.close()
 
     def frames(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> Tensor:

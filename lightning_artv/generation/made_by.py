@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_artv.errors import UserError
-from lightning_artv.files import parse_json
+from lightning_artv.files import parse_json, to_json
 from lightning_artv.media.writing import record_path
 from lightning_artv.networks.pretrained import sha256_of
 from lightning_artv.systems.base import VideoModel
@@ -22,11 +22,6 @@ _LONGEST = 40
 
 _MOST = 6
 """Differences that are told."""
-
-
-def to_json(record: Mapping[str, Any]) -> bytes:
-    """Readable JSON in UTF-8 with a final newline; the same record gives the same bytes."""
-    return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def difference(video: Path, record: Mapping[str, Any]) -> str | None:

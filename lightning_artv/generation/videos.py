@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.errors import UserError
-from lightning_artv.generation.made_by import to_json
+from lightning_artv.files import to_json
 from lightning_artv.generation.storyboard import Shot
 from lightning_artv.media import FrameWriter, Picture, open_writer, partial_path, picture
 from lightning_artv.systems.base import SamplingSettings, Segment, VideoModel

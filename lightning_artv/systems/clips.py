@@ -40,8 +40,10 @@ class ClipDenoiser(Denoiser[ConditionsT, ConditionsT]):
         super().__init__()
         check_whole("clip_frames", clip_frames, 1)
         if prediction_type not in self.predictions:
-            kinds = ", ".join(self.predictions)
-            raise UserError(f"prediction_type is {prediction_type!r}: choose one of {kinds}.")
+            *most, last = self.predictions
+            raise UserError(
+                f"prediction_type is {prediction_type!r}: choose {', '.join(most)} or {last}."
+            )
         self.network, self.schedule = network, schedule
         self.prediction_type, self.clip_frames = prediction_type, clip_frames
 

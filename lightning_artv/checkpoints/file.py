@@ -59,18 +59,10 @@ def load_system(
     device: str | torch.device = "cpu",
     trusted_packages: Sequence[str] = (),
 ) -> VideoSystem:
-    """The system of a checkpoint, in evaluation mode, ready to generate.
-
-    Args:
-        path: a checkpoint that `lightning fit` wrote.
-        weights: the averaged weights (`ema`, what the paper generates with) or the `raw` ones.
-        device: where the system goes.
-        trusted_packages: packages besides `lightning_artv` whose classes the checkpoint may name.
+    """The whole system of a checkpoint, ready to generate; see `load_part`.
 
     Raises:
-        UserError: no such file, not a checkpoint (or a truncated one), another architecture, no
-            such weights, or a part that makes no videos alone.
-        MissingWeightsError: a folder of frozen weights that the checkpoint names is not there.
+        UserError: also a part that makes no videos alone.
     """
     system = load_part(path, weights, device, trusted_packages)
     if not isinstance(system, VideoSystem):
@@ -87,7 +79,19 @@ def load_part(
     device: str | torch.device = "cpu",
     trusted_packages: Sequence[str] = (),
 ) -> Trainable:
-    """What a checkpoint holds, a whole system or a part of one; else as `load_system`."""
+    """What a checkpoint holds, a whole system or a part of one, in evaluation mode.
+
+    Args:
+        path: a checkpoint that `lightning fit` wrote.
+        weights: the averaged weights (`ema`, what the paper generates with) or the `raw` ones.
+        device: where the system goes.
+        trusted_packages: packages besides `lightning_artv` whose classes the checkpoint may name.
+
+    Raises:
+        UserError: no such file, not a checkpoint (or a truncated one), another architecture, or no
+            such weights.
+        MissingWeightsError: a folder of frozen weights that the checkpoint names is not there.
+    """
     checkpoint = read_checkpoint(path)
     config = checkpoint.get(CONFIG_KEY)
     if not isinstance(config, dict):

@@ -26,9 +26,7 @@ def load_model(
     Args:
         paths: paths of one checkpoint or exported folder, or of the checkpoints of parts, in any
             order.
-        weights: the averaged weights (`ema`) or the `raw` ones.
-        device: where it goes.
-        trusted_packages: packages besides `lightning_artv` whose classes a checkpoint may name.
+        weights, device, trusted_packages: see `load_part`.
 
     Raises:
         UserError: nothing that can be used, or parts that do not belong together.

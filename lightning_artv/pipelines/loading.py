@@ -37,7 +37,7 @@ def load_system(
         weights: the averaged weights (`ema`, what the paper generates with) or the `raw` ones; a
             folder holds one of them.
         device: where the system goes.
-        trusted_packages: packages besides `lightning_artv` whose classes a checkpoint may name.
+        trusted_packages: see `load_part`.
 
     Raises:
         UserError: nothing that can be used, or no such weights.

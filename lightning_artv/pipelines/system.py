@@ -99,6 +99,21 @@ class SystemPipeline(StoredPipeline):
     `from_pretrained`, `save_pretrained`, `push_to_hub`, `to`, a call. `unet`, `vae`,
     `text_encoder`, `tokenizer` and `scheduler` are Stable Diffusion's classes, and parts may be
     exchanged with its pipelines in both directions.
+
+    Args:
+        vae: AutoencoderKL, or a `PixelUnshuffleVAE`.
+        text_encoder: CLIPTextModel, or a `ByteTextModel`, which needs no tokenizer.
+        tokenizer: CLIPTokenizer or None.
+        unet: image model.
+        scheduler: noise schedule, prediction type and sampler: DDIM or DPM-Solver++ (2M).
+        sampling: defaults of a call, by the names of the system's settings.
+        frame_size: trained height and width.
+        fps: trained frames per second.
+        training: what the model card tells of the training.
+
+    A setting that is None is that of the pipeline that the system's own part (`conditioning`,
+    `temporal`) was first in, so that `Pipeline(**pipeline.components)` is `pipeline` again; else
+    the paper's.
     """
 
     @classmethod

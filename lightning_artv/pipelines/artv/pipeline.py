@@ -32,22 +32,11 @@ class ARTVPipeline(SystemPipeline):
     is `conditioning`.
 
     Args:
-        vae: AutoencoderKL, or a `PixelUnshuffleVAE`.
-        text_encoder: CLIPTextModel, or a `ByteTextModel`, which needs no tokenizer.
-        tokenizer: CLIPTokenizer or None.
-        unet: the dynamic-noise U-Net.
+        unet: dynamic-noise U-Net.
         conditioning: its ART•V parts.
-        scheduler: noise schedule, prediction type and sampler: DDIM or DPM-Solver++ (2M).
-        mask_unet, mask_conditioning: the mask U-Net and its parts; None for a system without.
+        mask_unet, mask_conditioning: mask U-Net and its parts; None for a system without.
         static_noise, mask_bias, max_noise_level, use_anchor: as in `ARTV`.
-        sampling: the defaults of a call: steps, noise_level, segment_anchor and the guidance
-            weights references, anchor and text.
-        frame_size: trained height and width.
-        fps: trained frames per second.
-        training: what the model card tells of the training.
-
-    A setting that is None is that of the pipeline that `conditioning` was first in, so that
-    `ARTVPipeline(**pipeline.components)` is `pipeline` again; else the paper's.
+        others: see `SystemPipeline`.
     """
 
     about = About(

@@ -41,19 +41,13 @@ class VideoGenPipeline(SystemPipeline):
     whose names end in `_2` and `_3` are those of the stages above the base.
 
     Args:
-        vae: AutoencoderKL, or a `PixelUnshuffleVAE`.
-        text_encoder: CLIPTextModel, or a `ByteTextModel`, which needs no tokenizer.
-        tokenizer: CLIPTokenizer or None.
-        unet, unet_2, unet_3: the image models; None above the last stage.
+        unet, unet_2, unet_3: image models; None above the last stage.
         temporal, temporal_2, temporal_3: what makes them stages.
-        text_encoder_2, text_encoder_3: of a stage that was trained with its own; None for the
-            base's.
-        scheduler: noise schedule and sampler: DDIM or DPM-Solver++ (2M).
+        text_encoder_2, text_encoder_3: text encoder of a stage that was trained with its own; None
+            for the base's.
         stages: settings of each stage, as plain data.
-        sampling: the defaults of a call.
         frame_size: height and width of the last stage.
-        fps: frames per second that the base was trained at.
-        training: what the model card tells of the training.
+        others: see `SystemPipeline`.
     """
 
     about = About(

@@ -29,20 +29,9 @@ class VidRDPipeline(SystemPipeline):
     """Text-to-video with VidRD; what it adds to the U-Net, layers over time, is `temporal`.
 
     Args:
-        vae: AutoencoderKL, or a `PixelUnshuffleVAE`.
-        text_encoder: CLIPTextModel, or a `ByteTextModel`, which needs no tokenizer.
-        tokenizer: CLIPTokenizer or None.
-        unet: the image model.
-        temporal: its layers over time.
-        scheduler: noise schedule, prediction type and sampler: DDIM or DPM-Solver++ (2M).
+        temporal: layers over time of `unet`.
         clip_frames, given_frames, most_given: as in `VidRD`.
-        sampling: the defaults of a call.
-        frame_size: trained height and width.
-        fps: trained frames per second.
-        training: what the model card tells of the training.
-
-    A setting that is None is that of the pipeline that `temporal` was first in, so that
-    `VidRDPipeline(**pipeline.components)` is `pipeline` again; else the paper's.
+        others: see `SystemPipeline`.
     """
 
     about = About(

@@ -48,12 +48,7 @@ DENOISER, TRAINING, SAMPLING = DenoiserOptions(), ARTVTraining(), ARTVSampling()
 class ARTV(LatentSystem[ARTVDenoiser, ARTVTraining, ARTVSampling], Teachable):
     """Auto-regressive text-to-video with masked diffusion.
 
-    Args:
-        denoiser: both networks.
-        autoencoder: pixels to latents.
-        text_encoder: captions to tokens.
-        training: how the loss is made.
-        sampling: defaults of generation.
+    Its parts are those of `LatentTrainable`.
     """
 
     renamed: ClassVar[Mapping[str, str]] = WEIGHTS

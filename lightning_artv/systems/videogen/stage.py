@@ -37,12 +37,7 @@ FPS = 8.0
 class Stage(LatentTrainable[StageDenoiser, StageTraining, VideoGenSampling]):
     """Clips at one size, of a text, a frame rate and a reference picture.
 
-    Args:
-        denoiser: the U-Net over clips.
-        autoencoder: pixels to latents.
-        text_encoder: captions to tokens.
-        training: how the loss is made.
-        sampling: defaults of generation.
+    Its parts are those of `LatentTrainable`.
     """
 
     windows = SpacedFrames
@@ -107,13 +102,9 @@ class Cascade(Stage):
     """A stage above the base: clips of twice the size of the stage before, which it is shown.
 
     Args:
-        denoiser: the U-Net over clips.
-        autoencoder: pixels to latents.
-        text_encoder: captions to tokens.
         doublings: how many times larger than the base, as a power of 2: 1 or 2 in the paper.
         upsampling: how the stage before is doubled: its `latents` (the paper's) or `pixels`.
-        training: how the loss is made.
-        sampling: defaults of generation.
+        others: see `LatentTrainable`.
     """
 
     def __init__(

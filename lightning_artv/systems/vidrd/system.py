@@ -41,12 +41,7 @@ DENOISER, TRAINING, SAMPLING = DenoiserOptions(), VidRDTraining(), VidRDSampling
 class VidRD(LatentSystem[VidRDDenoiser, VidRDTraining, VidRDSampling], Teachable):
     """Text-to-video a clip at a time, joined to any length.
 
-    Args:
-        denoiser: the U-Net over clips.
-        autoencoder: pixels to latents.
-        text_encoder: captions to tokens.
-        training: how the loss is made.
-        sampling: defaults of generation.
+    Its parts are those of `LatentTrainable`.
 
     Raises:
         UserError: more given or prompt frames than a clip has room for.

@@ -249,7 +249,7 @@ class SystemPipeline(StoredPipeline):
                 stack.enter_context(torch.autocast(self.device.type, dtype=self.unet.dtype))
             yield self._assemble()
 
-    def _networks(self) -> list[tuple[UNet2DConditionModel, Installable]]:
+    def _networks(self) -> Sequence[tuple[UNet2DConditionModel, Installable]]:
         """The U-Nets that are there (perhaps compiled), each with what the system has in it."""
         raise NotImplementedError
 

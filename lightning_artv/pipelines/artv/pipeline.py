@@ -17,7 +17,7 @@ from lightning_artv.pipelines.card import About
 from lightning_artv.pipelines.parts import TextModel, Vae, autoencoder_from, text_encoder_from
 from lightning_artv.pipelines.schedulers import prediction_from, sampling_from, schedule_from
 from lightning_artv.pipelines.stored import VideoPipelineOutput
-from lightning_artv.pipelines.system import Installable, OnStep, SystemPipeline, takes
+from lightning_artv.pipelines.system import OnStep, SystemPipeline, takes
 from lightning_artv.systems.artv.denoiser import ARTVDenoiser, Masking
 from lightning_artv.systems.artv.figures import MaskedStep
 from lightning_artv.systems.artv.networks.unet import ConditionedUNet
@@ -139,7 +139,7 @@ class ARTVPipeline(SystemPipeline):
             callback_on_step_end,
         )
 
-    def _networks(self) -> list[tuple[UNet2DConditionModel, Installable]]:
+    def _networks(self) -> list[tuple[UNet2DConditionModel, Conditioning]]:
         masks = [(self.mask_unet, self.mask_conditioning)] * (self.mask_unet is not None)
         return [(self.unet, self.conditioning), *masks]
 

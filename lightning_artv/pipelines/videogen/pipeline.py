@@ -22,7 +22,7 @@ from lightning_artv.pipelines.parts import (
     text_parts_of,
 )
 from lightning_artv.pipelines.schedulers import sampling_from, schedule_from
-from lightning_artv.pipelines.system import Installable, SystemPipeline, takes
+from lightning_artv.pipelines.system import SystemPipeline, takes
 from lightning_artv.pipelines.videogen.components import StageLayers, plain_unet
 from lightning_artv.systems.base import Origin, VideoModel
 from lightning_artv.systems.settings import restored
@@ -104,7 +104,7 @@ class VideoGenPipeline(SystemPipeline):
         kind, settings = base.denoiser.prediction_type, [_settings_of(stage) for stage in stages]
         return cls._of(system, base, kind, training, stages=settings, **modules)
 
-    def _networks(self) -> list[tuple[UNet2DConditionModel, Installable]]:
+    def _networks(self) -> list[tuple[UNet2DConditionModel, StageLayers]]:
         pairs = [(getattr(self, f"unet{s}"), getattr(self, f"temporal{s}")) for s in SUFFIXES]
         return [(unet, temporal) for unet, temporal in pairs if unet is not None]
 

@@ -14,7 +14,7 @@ from lightning_artv.networks.clip_unet import ClipUNet
 from lightning_artv.pipelines.card import About
 from lightning_artv.pipelines.parts import TextModel, Vae, autoencoder_from, text_encoder_from
 from lightning_artv.pipelines.schedulers import prediction_from, sampling_from, schedule_from
-from lightning_artv.pipelines.system import Installable, SystemPipeline, takes
+from lightning_artv.pipelines.system import SystemPipeline, takes
 from lightning_artv.pipelines.vidrd.components import TemporalLayers, plain_unet
 from lightning_artv.systems.base import VideoModel
 from lightning_artv.systems.settings import restored
@@ -85,7 +85,7 @@ class VidRDPipeline(SystemPipeline):
             most_given=options.most_given,
         )
 
-    def _networks(self) -> list[tuple[UNet2DConditionModel, Installable]]:
+    def _networks(self) -> list[tuple[UNet2DConditionModel, TemporalLayers]]:
         return [(self.unet, self.temporal)]
 
     def _assemble(self) -> VidRD:

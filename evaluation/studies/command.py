@@ -131,7 +131,6 @@ def _stopped_by_sigterm() -> Iterator[None]:
 def shots(options: argparse.Namespace) -> int:
     """Take pictures of a study's TensorBoard."""
     from evaluation.studies.shots import take
-    from evaluation.studies.study import find_study
 
     take(options.out / "tensorboard", options.out / "shots", find_study(options.study))
     return 0

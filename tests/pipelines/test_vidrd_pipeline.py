@@ -97,6 +97,32 @@ def test_it_makes_the_frames_of_its_checkpoint_saved_and_loaded_too(
     assert np.array_equal(video(again.to_system()).numpy(), expected)
 
 
+def test_the_callback_sees_every_step_and_changes_nothing(folder: Path) -> None:
+    pipeline = VidRDPipeline.from_pretrained(folder)
+    seen: list[tuple[int, int]] = []
+
+    def look(pipe: VidRDPipeline, step: int, timestep: int, values: dict[str, object]) -> None:
+        assert pipe is pipeline and 0 <= timestep < 1000 and set(values) == {"frame", "clean"}
+        clean = values["clean"]
+        assert isinstance(clean, Tensor) and clean.shape[:2] == (2, 6)
+        seen.append((step, int(str(values["frame"]))))
+
+    watched = call(pipeline, callback_on_step_end=look)
+    assert np.array_equal(watched, call(pipeline))
+    assert [step for step, _ in seen] == list(range(len(seen))) and len(seen) % 2 == 0
+    assert [frame for _, frame in seen] == sorted(frame for _, frame in seen)
+
+
+def test_a_compiled_unet_and_a_missing_part(folder: Path) -> None:
+    pipeline = VidRDPipeline.from_pretrained(folder)
+    expected = call(pipeline)
+    pipeline.unet = torch.compile(pipeline.unet, backend="eager")
+    assert np.abs(call(pipeline).astype(int) - expected.astype(int)).max() <= 1
+    pipeline.scheduler = None
+    with pytest.raises(UserError, match="no scheduler"):
+        call(pipeline)
+
+
 def test_generate_takes_the_folder_as_it_takes_the_checkpoint(
     checkpoint: Path, folder: Path, tmp_path: Path
 ) -> None:

@@ -11,7 +11,8 @@ from av.container import InputContainer
 
 from data_prep.engine.failure import BadVideo, ErrorKind, words
 from data_prep.sources.rows import MEMBER
-from lightning_artv.data.members import DamagedShard, groups
+from lightning_artv.data.headers import DamagedShard
+from lightning_artv.data.members import groups
 from lightning_artv.media.container import open_container, video_stream
 
 _SIGNATURES = (b"ftyp", b"moov", b"mdat", b"RIFF", b"\x1a\x45\xdf\xa3")

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_artv.data.members import KNOWN, DamagedShard, Foreign, groups
+from lightning_artv.data.headers import DamagedShard
+from lightning_artv.data.members import KNOWN, Foreign, groups
 from lightning_artv.data.tar import TRUNCATED, RawSample, read_at
 from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import write_atomically

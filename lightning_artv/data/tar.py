@@ -15,10 +15,10 @@ from typing import Any, BinaryIO, NoReturn
 
 import braceexpand
 
+from lightning_artv.data.headers import DamagedShard
 from lightning_artv.data.members import (
     KNOWN,
     LATENTS_KEY,
-    DamagedShard,
     Foreign,
     Group,
     group_at,

@@ -47,13 +47,7 @@ def run(
     scenes = [scene_at(i, seed, "heldout") for i in range(clips)]
     truth = torch.from_numpy(np.stack([scene.video() for scene in scenes]))
     captions = [scene.caption() for scene in scenes]
-    result: dict[str, Any] = {}
-    if system.continues:
-        first = truth[:, 0].permute(0, 3, 1, 2)
-        made = _generate(system, captions, truth.shape[1], first)
-        sheet = grid(made[:SHOWN], min(8, clips), truth[:SHOWN])
-        write_gif(out / "samples.gif", sheet, FPS, SCALE)
-        result |= figures(made, truth, scenes)
+    result = _continued(system, scenes, truth, out / "samples.gif") if system.continues else {}
     result |= _imagine(system, scenes, out / "from_captions.gif")
     result["sampling"] = dataclasses.asdict(system.sampling)
     result["others"] = {}
@@ -73,6 +67,17 @@ def run(
         },
         "generation_seconds": round(time.monotonic() - began, 1),
     }
+
+
+def _continued(
+    system: VideoModel, scenes: Sequence[Scene], truth: Tensor, picture: Path
+) -> dict[str, Any]:
+    """What a system makes of true first frames and captions."""
+    first = truth[:, 0].permute(0, 3, 1, 2)
+    made = _generate(system, [scene.caption() for scene in scenes], truth.shape[1], first)
+    sheet = grid(made[:SHOWN], min(8, len(scenes)), truth[:SHOWN])
+    write_gif(picture, sheet, FPS, SCALE)
+    return figures(made, truth, scenes)
 
 
 def _imagine(system: VideoModel, scenes: Sequence[Scene], picture: Path) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -31,8 +32,8 @@ _KINDS: dict[str, tuple[str, int, Any]] = {
 
 _HEAD = 4096
 """Bytes that are read first: the header, and the times of clips of up to 470 frames."""
-_EXPONENT = 0x7C00
-"""Bits of a float16 that are all set where it is not finite."""
+_INFINITE, _SIGN = 0x7C00, 0x8000
+"""The bits of an infinite float16, above which are those that are no numbers; the sign's bit."""
 
 
 def pack(moments: Tensor, timestamps: Sequence[float], size: tuple[int, int]) -> bytes:
@@ -114,7 +115,7 @@ class StoredLatents:
         read = np.empty((len(indices), *stored.shape[1:]), np.float16)
         for index, row in zip(indices, read, strict=True):
             self._read_into(row, self._begin + stored.begin + known[index] * row.nbytes)
-        if read.size and (read.view(np.uint16) & 0x7FFF).max() >= _EXPONENT:
+        if not _is_finite(read):
             raise DecodeError("its latents are not finite")
         return torch.from_numpy(read)
 
@@ -135,6 +136,14 @@ class StoredLatents:
         return self._file.read(count)
 
 
+def _is_finite(values: NDArray[np.float16]) -> bool:
+    """Whether all are; by their bits, twenty times as fast as `isfinite` of float16."""
+    if not values.size:
+        return True
+    positive, negative = values.view(np.int16).max(), values.view(np.uint16).max()
+    return bool(positive < _INFINITE and negative < _INFINITE + _SIGN)
+
+
 class _Array(NamedTuple):
     """Where an array lies after the header."""
 
@@ -142,14 +151,15 @@ class _Array(NamedTuple):
     begin: int
 
 
-def _arrays(header: bytes, size: int) -> dict[str, _Array]:
+@lru_cache(maxsize=1024)  # clips of one length have one header
+def _arrays(header: bytes, size: int) -> Mapping[str, _Array]:
     """Where the three arrays of stored latents lie in `size` bytes of safetensors' data.
 
     Raises:
         DecodeError: no safetensors, cut off, or others than these arrays.
     """
     try:
-        facts = json.loads(header)
+        facts = json.loads(header.decode())
         tensors = {name: fact for name, fact in facts.items() if name != "__metadata__"}
         spans = sorted(tuple(fact["data_offsets"]) for fact in tensors.values())
         begins, ends = zip(*spans, strict=True)

@@ -47,9 +47,14 @@ class StepGuard(Callback):
         spike_window: steps that the median is over; it begins after 20.
         skip_spikes: skip a spike's step too.
 
+    Attributes:
+        norm: of the gradients of the step that is being made, before clipping.
+
     Raises:
         UserError: an impossible option; a loss or a gradient that is not finite.
     """
+
+    norm: Tensor | None = None
 
     def __init__(
         self,
@@ -89,7 +94,7 @@ class StepGuard(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        norm = gradient_norm(dict(pl_module.named_parameters()))
+        self.norm = norm = gradient_norm(dict(pl_module.named_parameters()))
         finite = torch.stack([losses.isfinite().all() for _, losses in self._losses]).all()
         value, finite_here = torch.stack([norm, finite.to(norm)]).tolist()
         finite_loss = bool(finite_here)

@@ -261,6 +261,20 @@ class VideoModule(LightningModule):
         self.log("train/loss", self.step_loss, prog_bar=True)
         self.log("train/lr", optimizer.param_groups[0]["lr"])
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips by the norm that `StepGuard` has just taken; by values as Lightning does."""
+        norm = next((c.norm for c in self.trainer.callbacks if isinstance(c, StepGuard)), None)  # type: ignore[attr-defined]
+        if norm is None or gradient_clip_algorithm == "value":
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:
+            parameters = self.trainer.precision_plugin.main_params(optimizer)
+            torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leaves frozen weights and unfinished steps out and adds the embedded config."""
         if self.global_step == self._step:

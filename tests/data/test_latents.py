@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -170,3 +171,16 @@ def test_any_header_is_read_or_refused(at: int, new: bytes) -> None:
     expected = load(bad)
     assert torch.equal(found.frames(range(len(found.timestamps))), expected["moments"])
     assert found.timestamps == expected["timestamps"].tolist()
+
+
+def test_every_float16_is_finite_or_not() -> None:
+    for bits in [*range(0x7BF0, 0x7C10), *range(0xFBF0, 0xFC10), 0, 1, 0x7FFF, 0x8000, 0xFFFF]:
+        number = np.array([bits], np.uint16).view(np.float16)
+        stored = torch.full((1, 4, 1, 1), 0.5).half()
+        stored[0, 2] = torch.from_numpy(number)
+        packed = pack(stored, [0.0], (8, 8))
+        if np.isfinite(number[0]):
+            assert StoredLatents(packed).frames([0])[0, 2] == number[0]
+        else:
+            with pytest.raises(DecodeError, match="not finite"):
+                StoredLatents(packed)

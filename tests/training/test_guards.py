@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision
 from stub_system import StubSystem, loader
 from torch.multiprocessing.spawn import start_processes
@@ -95,6 +95,38 @@ def test_skipped_steps_change_no_weight_and_end_at_the_limit(tmp_path: Path) -> 
     assert int(moments["step"]) == 3  # Adam does not know of skipped steps
     assert bool(torch.isfinite(model.system.net[0].weight).all())
     assert guard.skipped == 2
+
+
+@pytest.mark.parametrize("clip", [0.05, 1e9])
+def test_clipping_takes_the_guard_s_norm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: float
+) -> None:
+    taken, weights, lightning_s = [], Weights(), Weights()
+    total_norm = torch.nn.utils.get_total_norm
+
+    def counted(*gradients: Any) -> torch.Tensor:
+        taken.append(total_norm(*gradients))
+        return taken[-1]
+
+    for name in ("clip_grad._get_total_norm", "get_total_norm"):
+        monkeypatch.setattr(f"torch.nn.utils.{name}", counted)
+    trainer(tmp_path, weights, gradient_clip_val=clip).fit(module(), loader(4))
+    assert len(taken) == 4 and min(taken) > 0.05
+    monkeypatch.setattr(
+        VideoModule, "configure_gradient_clipping", LightningModule.configure_gradient_clipping
+    )
+    trainer(tmp_path, lightning_s, gradient_clip_val=clip).fit(module(), loader(4))
+    for ours, theirs in zip(weights.seen, lightning_s.seen, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-7, rtol=1e-6)
+
+
+def test_values_are_clipped_as_values(tmp_path: Path) -> None:
+    model, seen = module(), []
+    model.on_before_zero_grad = lambda *_: seen.append(model.system.net[0].weight.grad)  # type: ignore[method-assign]
+    options = {"gradient_clip_val": 1e-3, "gradient_clip_algorithm": "value"}
+    trainer(tmp_path, **options).fit(model, loader(2))
+    clipped = [g.abs().max().item() for g in seen if g is not None]
+    assert clipped and max(clipped) == pytest.approx(1e-3)
 
 
 def test_counts_and_norms_survive_a_resume(tmp_path: Path) -> None:

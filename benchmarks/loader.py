@@ -96,7 +96,7 @@ def workers(shards: Path) -> Iterator[Row]:
         for _ in range(4):
             next(stream)
         grown = []
-        for batches in (20, 80):
+        for batches in (20, 80, 160):
             began = time.perf_counter()
             for _ in range(batches):
                 next(stream)
@@ -105,7 +105,7 @@ def workers(shards: Path) -> Iterator[Row]:
         yield f"latents, {count} workers, samples per second", f"{BATCH * batches / spent:,.0f}"
         if count:
             told = ", ".join(f"{size / 2**20:.0f}" for size in grown)
-            yield f"a worker's peak memory after 24 and 104 batches, {count} workers, MiB", told
+            yield f"a worker's peak memory after 24, 104 and 264 batches, {count} workers, MiB", told
         del stream
 
 

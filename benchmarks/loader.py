@@ -105,7 +105,7 @@ def workers(shards: Path) -> Iterator[Row]:
         yield f"latents, {count} workers, samples per second", f"{BATCH * batches / spent:,.0f}"
         if count:
             told = ", ".join(f"{size / 2**20:.0f}" for size in grown)
-            yield f"a worker's peak memory after 24, 104 and 264 batches, {count} workers, MiB", told
+            yield f"peak MiB of one of {count} workers after 24, 104, 264 batches", told
         del stream
 
 

@@ -12,8 +12,11 @@ from torch import Tensor
 from lightning_artv.errors import MissingWeightsError
 from lightning_artv.given import check_weights_given
 from lightning_artv.media import picture
+from lightning_artv.networks.folders import snapshot
 from lightning_artv.networks.pretrained import without_bars
 from lightning_artv.networks.weight_files import pipeline_variant
+
+_INDEX = "model_index.json"
 
 
 class FirstFrameModel:
@@ -68,6 +71,8 @@ def _load(name: str, device: torch.device) -> Any:
             break
         except (OSError, ValueError) as error:
             failures.append(error)
+            if not local and _INDEX in str(error):  # diffusers says so without a network, too
+                snapshot(name, "", None, [_INDEX])
     else:
         reason = " ".join(str(failures[0]).split())[:200]
         raise MissingWeightsError(

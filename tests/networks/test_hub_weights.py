@@ -99,3 +99,20 @@ def test_a_first_frame_model_on_the_hub_is_tried_plain_then_in_fp16(
     else:
         FirstFrameModel("owner/name", torch.device("cpu"))
     assert asked == ([None] if there is None else [None, "fp16"])
+
+
+def test_a_first_frame_model_without_a_network_is_missing_for_that_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    asked = []
+
+    def from_pretrained(name: str, variant: str | None, **_: object) -> Any:
+        asked.append(variant)
+        raise OSError(f"{name} does not appear to have a file named model_index.json.")
+
+    monkeypatch.setattr("diffusers.AutoPipelineForText2Image.from_pretrained", from_pretrained)
+    with pytest.raises(MissingWeightsError, match=r"nor could it be downloaded .*network") as error:
+        FirstFrameModel("owner/name", torch.device("cpu"))
+    assert "\n" not in str(error.value) and asked == [None]

@@ -42,13 +42,12 @@ def snapshot(hub_id: str, subfolder: str, revision: str | None, names: Sequence[
         MissingWeightsError: it is neither in the cache nor can it be downloaded.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     part = f" ({subfolder})" if subfolder else ""
     patterns = [(Path(subfolder) / name).as_posix() for name in names]
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
+    except Exception as error:  # whatever a hub answers, or who stands between it and here
         raise MissingWeightsError(
             f"{hub_id}{part} is no folder here, and as a hub id it is neither in the local cache "
             f"nor could it be downloaded ({first_line(error)}): download it where there is a "

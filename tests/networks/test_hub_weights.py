@@ -80,6 +80,27 @@ def test_what_is_neither_a_folder_nor_on_the_hub_is_missing(
         PretrainedUNet(name).build(4)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("Expecting value: line 1 column 1 (char 0)"),  # the page of a portal
+        ConnectionError("refused"),
+        type("RemoteProtocolError", (Exception,), {})("the server went away"),
+    ],
+    ids=repr,
+)
+def test_whatever_stands_between_here_and_the_hub_is_missing(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def snapshot_download(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    with pytest.raises(MissingWeightsError, match="nor could it be downloaded") as raised:
+        load_model(UNet2DConditionModel, "owner/name", "unet")
+    assert str(error) in str(raised.value) and raised.value.exit_code == 3
+
+
 @pytest.mark.parametrize("there", [None, "fp16", "bf16"])
 def test_a_first_frame_model_on_the_hub_is_tried_plain_then_in_fp16(
     sd_folder: Path, there: str | None, monkeypatch: pytest.MonkeyPatch

@@ -27,9 +27,6 @@ from lightning_artv.systems.settings import with_settings
 SETTINGS = ("sampling", "frame_size", "fps", "training")
 """What every pipeline's constructor takes besides parts."""
 
-Asked = tuple[Segment, Generators, tuple[int, int], Tensor | None]
-"""Prompts and frames, a generator per video, (height, width), first frames."""
-
 OnStep = Callable[["SystemPipeline", int, int, dict[str, Any]], object]
 PipelineT = TypeVar("PipelineT", bound="SystemPipeline")
 
@@ -206,14 +203,23 @@ class SystemPipeline(StoredPipeline):
             **(settings or {}),
         }
         given = {name: value for name, value in changes.items() if value is not None}
-        asked = (Segment(prompts, num_frames), generators, size, first)
-        video = self._video(asked, given, callback_on_step_end)
+        segment = Segment(prompts, num_frames)
+        video = self._video(segment, generators, size, first, given, callback_on_step_end)
         output = inputs.as_output(video, output_type)
         return VideoPipelineOutput(output) if return_dict else (output,)
 
-    def _video(self, asked: Asked, given: Mapping[str, Any], on_step: OnStep | None) -> Tensor:
-        """Videos uint8 `[B, T, 3, H, W]` on the CPU, under a progress bar."""
-        segment, generators, size, first = asked
+    def _video(
+        self,
+        segment: Segment,
+        generators: Generators,
+        size: tuple[int, int],
+        first: Tensor | None,
+        given: Mapping[str, Any],
+        on_step: OnStep | None,
+    ) -> Tensor:
+        """Videos uint8 `[B, T, 3, H, W]` on the CPU, under a progress bar; `given`: settings in the
+        place of the system's.
+        """
         done = count()
 
         def observe(step: DenoisingStep) -> None:

@@ -21,6 +21,7 @@ from lightning_artv.synthetic.measures import ClipMeasures, measure_clip
 from lightning_artv.synthetic.scenes import Scene, scene_at
 from lightning_artv.synthetic.words import measure_from_caption
 from lightning_artv.systems.base import Segment, VideoModel
+from lightning_artv.systems.teaching import Teachable
 
 GENERATION_SEED, FPS, SHOWN, SCALE = 0, 8.0, 16, 3
 SHIPPED_FRAMES = 32
@@ -53,6 +54,7 @@ def run(
     result["others"] = {}
     for number, (title, settings) in enumerate((others or {}).items()):
         system = load_system(checkpoint)
+        assert isinstance(system, Teachable)  # a system whose settings can be changed
         system.resample(settings)
         result["others"][title] = _imagine(system, scenes, out / f"other_{number}.gif")
     return {

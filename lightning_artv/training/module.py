@@ -18,19 +18,12 @@ from lightning_artv.checkpoints.sharding import shard
 from lightning_artv.checkpoints.weights import check_weights, trainable_state
 from lightning_artv.diffusion.noise import generators_for, names_of
 from lightning_artv.errors import UserError
-from lightning_artv.pipelines.loading import start_from
 from lightning_artv.speed.blocks import compile_blocks, recompute_activations
 from lightning_artv.systems.base import Generative, Segment, Trainable
+from lightning_artv.training import optim, resume
 from lightning_artv.training.bounds import bound_by_passes, check_numbers, fill_global_batch
 from lightning_artv.training.guards import StepGuard
-from lightning_artv.training.optim import Decay, OptimizerName, adamw, learning_rates, renew
-from lightning_artv.training.resume import (
-    CARRIED_KEY,
-    check_goes_on,
-    of_all_ranks,
-    of_this_rank,
-    rewind,
-)
+from lightning_artv.training.optim import Decay, OptimizerName
 from lightning_artv.training.saving import keep_states
 from lightning_artv.training.signals import StopOnSignal
 from lightning_artv.training.windows import choose_windows
@@ -55,8 +48,7 @@ class VideoModule(LightningModule):
         lr_decay: `cosine` lowers lr to 0 at `trainer.max_steps`, along half a cosine; a short
             training from random weights ends better with it.
         seed: seed of the noise, timesteps and dropped conditions.
-        predict_frames: frames of the clips that `lightning predict` generates, the first frame
-            included.
+        predict_frames: frames of the clips that `lightning predict` makes, the first one included.
         global_batch_size: samples an optimiser step over all devices; `trainer.
             accumulate_grad_batches` follows from it. None leaves that to the trainer.
         optimizer: `adamw`, or `adamw8bit` (bitsandbytes), whose moments take a quarter of the
@@ -133,10 +125,7 @@ class VideoModule(LightningModule):
         fill_global_batch(self.trainer, self.global_batch_size)
         bound_by_passes(self.trainer)
         if self.init_from is not None:
-            try:
-                self._start = start_from(self.system, self.init_from)
-            except UserError as error:
-                self._start = error  # of no matter to a run that is resumed
+            self._start = resume.started(self.system, self.init_from)
 
     def configure_model(self) -> None:
         """Shards the system under FSDP2 and compiles it; Lightning calls this on every device."""
@@ -151,7 +140,7 @@ class VideoModule(LightningModule):
         """Says what the weights start from.
 
         Raises:
-            UserError: see `start_from`.
+            UserError: see `pipelines.loading.start_from`.
         """
         if isinstance(self._start, UserError):
             raise self._start
@@ -163,7 +152,7 @@ class VideoModule(LightningModule):
         scheduler = self.lr_schedulers()
         assert scheduler is None or isinstance(scheduler, LambdaLR)
         if self._options:
-            renew(self.trainer.optimizers[0], self._options, scheduler, self.global_step)
+            optim.renew(self.trainer.optimizers[0], self._options, scheduler, self.global_step)
 
     def configure_callbacks(self) -> list[Callback]:
         """What every fit has: `StepGuard` (unless configured) and `StopOnSignal`."""
@@ -234,7 +223,7 @@ class VideoModule(LightningModule):
         total = self.trainer.max_steps if self.lr_decay == "cosine" else None
         if total == -1:
             raise UserError("model.lr_decay cosine ends with the run: set trainer.max_steps.")
-        optimizer = adamw(
+        optimizer = optim.adamw(
             self.system,
             self.system.trainable_parameters(),
             self.lr,
@@ -242,13 +231,10 @@ class VideoModule(LightningModule):
             self.betas,
             self.optimizer_name,
         )
-        self._options = [
-            {name: value for name, value in group.items() if name != "params"}
-            for group in optimizer.param_groups
-        ]
+        self._options = optim.options_of(optimizer)
         if self.warmup_steps <= 0 and total is None:
             return optimizer
-        scheduler = learning_rates(optimizer, self.warmup_steps, total)
+        scheduler = optim.learning_rates(optimizer, self.warmup_steps, total)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
@@ -278,12 +264,12 @@ class VideoModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leaves frozen weights and unfinished steps out and adds the embedded config."""
         if self.global_step == self._step:
-            rewind(checkpoint["loops"], self._micro_batches)
+            resume.rewind(checkpoint["loops"], self._micro_batches)
             carried = self._carried
         else:
             carried = self.system.carried()
         if carried:
-            checkpoint[CARRIED_KEY] = of_all_ranks(carried, self.trainer.world_size)
+            checkpoint[resume.CARRIED_KEY] = resume.of_all_ranks(carried, self.trainer.world_size)
         checkpoint["state_dict"] = trainable_state(self.system, checkpoint["state_dict"], PREFIX)
         if self.embedded_config is not None:
             checkpoint[CONFIG_KEY] = self.embedded_config
@@ -297,12 +283,13 @@ class VideoModule(LightningModule):
         self._start = None
         rename_weights(checkpoint, self.system, PREFIX)
         if self.trainer.state.fn == TrainerFn.FITTING:
-            check_goes_on(checkpoint, self.optimizer_name, self.embedded_config)
+            resume.check_goes_on(checkpoint, self.optimizer_name, self.embedded_config)
         parameters = {PREFIX + n: p for n, p in self.system.trainable_parameters().items()}
         known = self.state_dict().keys()
         check_weights(checkpoint["state_dict"], parameters, "The file to resume from", known)
         if self.trainer.state.fn == TrainerFn.FITTING:
-            self.system.carry(of_this_rank(checkpoint.get(CARRIED_KEY, []), self.trainer))
+            carried = checkpoint.get(resume.CARRIED_KEY, [])
+            self.system.carry(resume.of_this_rank(carried, self.trainer))
         keep_states(checkpoint.get("callbacks", {}), self.trainer.callbacks)  # type: ignore[attr-defined]
 
     def _evaluate(self, batch: VideoBatch, name: str) -> None:

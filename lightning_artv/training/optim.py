@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +101,12 @@ def learning_rates(optimizer: Optimizer, warmup_steps: int, decay_steps: int | N
         return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, share))))
 
     return LambdaLR(optimizer, factor)
+
+
+def options_of(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """Options of each parameter group, without its parameters."""
+    groups = optimizer.param_groups
+    return [{name: value for name, value in g.items() if name != "params"} for g in groups]
 
 
 def renew(

@@ -19,12 +19,22 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning_artv.checkpoints.earlier import data_settings, system_settings
 from lightning_artv.checkpoints.file import CONFIG_KEY
 from lightning_artv.errors import UserError
+from lightning_artv.pipelines.loading import start_from
+from lightning_artv.systems.base import Trainable
 from lightning_artv.training.optim import kind_of
 
 CARRIED_KEY = "carried"
 """Where a checkpoint keeps what each rank's system carries from batch to batch."""
 
 _COUNTS = ("ready", "started", "processed", "completed")
+
+
+def started(system: Trainable, path: str) -> str | UserError:
+    """What comes of `model.init_from`: a sentence, or an error, of no matter to a resumed run."""
+    try:
+        return start_from(system, path)
+    except UserError as error:
+        return error
 
 
 def rewind(loops: MutableMapping[str, Any], micro_batches: int) -> None:

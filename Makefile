@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-vidrd test lint format tensorboard tensorboard-shots eval-ucf101 eval-msrvtt ablations ablations-full bench bench-quick clean
+.PHONY: help setup demo demo-vidrd demo-videogen test lint format tensorboard tensorboard-shots eval-ucf101 eval-msrvtt ablations ablations-full bench bench-quick clean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 24
@@ -24,6 +24,9 @@ demo: $(STAMP)  ## the model that ships, and what it learns in minutes; results 
 
 demo-vidrd: $(STAMP)  ## another system, VidRD, trained from nothing; results in outputs/demo-vidrd
 	$(BIN)/python -m lightning_artv.demo --lesson vidrd --out outputs/demo-vidrd
+
+demo-videogen: $(STAMP)  ## VideoGen's base learns to move a picture; results in outputs/demo-videogen
+	$(BIN)/python -m lightning_artv.demo --lesson videogen --out outputs/demo-videogen
 
 test: $(STAMP)  ## [ARGS="-k name"]: run the tests on all cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)

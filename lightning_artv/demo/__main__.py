@@ -1,7 +1,7 @@
 """`python -m lightning_artv.demo`: the whole product, small, on two cores, with no download or GPU.
 
 The model that ships learns a colour that it has never seen (`--lesson color`); `scratch` trains one
-from random weights instead, and `vidrd` another system's.
+from random weights instead, `vidrd` and `videogen` other systems.
 
 Each stage is skipped where its result is there, so an interrupted demo goes on where it was.
 """
@@ -43,7 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lightning_artv.demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"))
     parser.add_argument(
-        "--lesson", choices=("color", "scratch", "vidrd"), default="color", help="what is trained"
+        "--lesson",
+        choices=("color", "scratch", "vidrd", "videogen"),
+        default="color",
+        help="what is trained",
     )
     parser.add_argument("--scratch", action="store_true", help="the same as --lesson scratch")
     parser.add_argument("--config", type=Path, help="of another training of the kind")

@@ -33,30 +33,42 @@ def run(
     clips: int,
     seed: int,
     others: Mapping[str, Mapping[str, Any]] | None = None,
+    painter: Path | None = None,
 ) -> dict[str, Any]:
     """Write `from_captions.gif`, and `samples.gif` of a system that continues a first frame, into
     `out`; return the figures of `metrics.json`.
 
     Args:
-        checkpoint: checkpoint of the trained system; its averaged weights are used.
+        checkpoint: of the trained system; its averaged weights are used.
         clips: number of held-out scenes.
-        seed: seed of the held-out scenes.
+        seed: of the held-out scenes.
         others: title -> other settings of generation; the n-th makes `other_n.gif`.
+        painter: model that makes the first frames from captions; None: the system itself.
     """
     began = time.monotonic()
     system = load_system(checkpoint)
     scenes = [scene_at(i, seed, "heldout") for i in range(clips)]
-    truth = torch.from_numpy(np.stack([scene.video() for scene in scenes]))
+    stride = round(FPS / (system.frame_rate(system.sampling) or FPS))
+    truth = torch.from_numpy(np.stack([scene.video()[::stride] for scene in scenes]))
     captions = [scene.caption() for scene in scenes]
-    result = _continued(system, scenes, truth, out / "samples.gif") if system.continues else {}
-    result |= _imagine(system, scenes, out / "from_captions.gif")
+    first = None if painter is None else _painted(painter, captions)
+    result: dict[str, Any] = {}
+    if system.continues:
+        made = _generate(system, captions, truth.shape[1], truth[:, 0].permute(0, 3, 1, 2))
+        sheet = grid(made[:SHOWN], min(8, clips), truth[:SHOWN])
+        write_gif(out / "samples.gif", sheet, FPS / stride, SCALE)
+        result |= figures(made, truth, scenes, stride)
+    frames = truth.shape[1]
+    result |= _imagine(system, scenes, frames, first, out / "from_captions.gif", FPS / stride)
     result["sampling"] = dataclasses.asdict(system.sampling)
     result["others"] = {}
     for number, (title, settings) in enumerate((others or {}).items()):
         system = load_system(checkpoint)
         assert isinstance(system, Teachable)  # a system whose settings can be changed
         system.resample(settings)
-        result["others"][title] = _imagine(system, scenes, out / f"other_{number}.gif")
+        picture = out / f"other_{number}.gif"
+        other = _imagine(system, scenes, frames, first, picture, FPS / stride)
+        result["others"][title] = other
     return {
         **result,
         "captions_shown": captions[:SHOWN],
@@ -71,21 +83,22 @@ def run(
     }
 
 
-def _continued(
-    system: VideoModel, scenes: Sequence[Scene], truth: Tensor, picture: Path
+def _painted(painter: Path, captions: Sequence[str]) -> Tensor:
+    """First frames of captions, uint8 `[N, 3, H, W]`."""
+    return _generate(load_system(painter), captions, 1, None)[:, 0].permute(0, 3, 1, 2)
+
+
+def _imagine(
+    system: VideoModel,
+    scenes: Sequence[Scene],
+    frames: int,
+    first: Tensor | None,
+    picture: Path,
+    fps: float,
 ) -> dict[str, Any]:
-    """What a system makes of true first frames and captions."""
-    first = truth[:, 0].permute(0, 3, 1, 2)
-    made = _generate(system, [scene.caption() for scene in scenes], truth.shape[1], first)
-    sheet = grid(made[:SHOWN], min(8, len(scenes)), truth[:SHOWN])
-    write_gif(picture, sheet, FPS, SCALE)
-    return figures(made, truth, scenes)
-
-
-def _imagine(system: VideoModel, scenes: Sequence[Scene], picture: Path) -> dict[str, Any]:
     """What a system makes of captions alone; `by_chance`: measured against other captions."""
-    made = _generate(system, [scene.caption() for scene in scenes], scenes[0].frames or SHOWN, None)
-    write_gif(picture, grid(made[:SHOWN], min(8, len(scenes))), FPS, SCALE)
+    made = _generate(system, [scene.caption() for scene in scenes], frames, first)
+    write_gif(picture, grid(made[:SHOWN], min(8, len(scenes))), fps, SCALE)
     turned = [*scenes[1:], scenes[0]]
     return {
         "from_caption": caption_figures(made, scenes),
@@ -136,15 +149,19 @@ def word(model: Path, picture: Path, color: str, clips: int, seed: int) -> dict[
     return {**caption_figures(made, scenes), "color": color, "captions": captions[:SHOWN]}
 
 
-def figures(made: Tensor, truth: Tensor, scenes: Sequence[Scene]) -> dict[str, Any]:
+def figures(
+    made: Tensor, truth: Tensor, scenes: Sequence[Scene], stride: int = 1
+) -> dict[str, Any]:
     """Accuracies and curves of clips that begin with the true first frame, and of repeating that
     frame.
 
     Args:
         made, truth: uint8 `[N, T, H, W, 3]`; frame 0 is given and is left out of the curves.
+        scenes: of which `truth` is.
+        stride: how many frames of a scene pass from one to the next.
     """
     still = truth[:, :1].expand_as(truth)
-    ours, copy = _measure(made, scenes), _measure(still, scenes)
+    ours, copy = _measure(made, scenes, stride), _measure(still, scenes, stride)
     return {
         **_summary(ours, scenes),
         "psnr_copy": _curve([m.psnr for m in copy]),
@@ -185,8 +202,9 @@ def _generate(
     return torch.stack(made, dim=1)
 
 
-def _measure(clips: Tensor, scenes: Sequence[Scene]) -> list[ClipMeasures]:
-    return [measure_clip(clip.numpy(), scene) for clip, scene in zip(clips, scenes, strict=True)]
+def _measure(clips: Tensor, scenes: Sequence[Scene], stride: int) -> list[ClipMeasures]:
+    pairs = zip(clips, scenes, strict=True)
+    return [measure_clip(clip.numpy(), scene, stride=stride) for clip, scene in pairs]
 
 
 def _summary(measures: Sequence[ClipMeasures], scenes: Sequence[Scene]) -> dict[str, Any]:

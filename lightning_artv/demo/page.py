@@ -15,12 +15,13 @@ from lightning_artv.pages.table import Table
 SCALARS = {"train/loss": "training loss", "val/loss": "held-out loss (EMA)"}
 
 
-def write(out: Path, system: str) -> None:
+def write(out: Path, system: str, painter: str) -> None:
     """Write `index.html` from `metrics.json`, the GIFs and the TensorBoard log in `out`.
 
     Args:
         out: the demo's folder.
         system: what was trained, as papers call it.
+        painter: whose the first frames of captions are.
     """
     metrics = json.loads((out / "metrics.json").read_text())
     log = EventAccumulator(str(out / "tensorboard"), size_guidance={"scalars": 0, "images": 0})
@@ -30,6 +31,7 @@ def write(out: Path, system: str) -> None:
         Path(__file__).with_name("page.html"),
         title=f"{system} demo",
         system=system,
+        painter=painter,
         metrics=metrics,
         new=metrics.get("new"),
         sizes=metrics["sizes"],
@@ -41,7 +43,7 @@ def write(out: Path, system: str) -> None:
         ],
         words=_words(metrics),
         **{name: inline((out / f"{name}.gif").read_bytes(), "gif") for name in _pair(metrics)},
-        **(_continued(out, metrics, system) if "psnr" in metrics else {}),
+        **_continued(out, metrics, system),
         scalars=_scalars(log),
         own=_own_figures(log),
         metrics_text=json.dumps(metrics, indent=1),
@@ -54,7 +56,9 @@ def _pair(metrics: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _continued(out: Path, metrics: dict[str, Any], system: str) -> dict[str, Any]:
-    """What is shown of clips that begin with a given first frame."""
+    """What is shown of clips that begin with a given first frame, if the system takes one."""
+    if "psnr" not in metrics:
+        return {"samples": None}
     return {
         "samples": inline((out / "samples.gif").read_bytes(), "gif"),
         "table": _table(metrics, system),

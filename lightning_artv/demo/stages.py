@@ -34,6 +34,7 @@ class Lesson:
         first: name -> configuration of a training that `config` starts from, in a folder of that
             name; each starts from the one before.
         others: title -> settings of generation that are shown beside the system's own.
+        painted: whether the model that ships makes the first frames, from captions.
     """
 
     system: str
@@ -43,11 +44,12 @@ class Lesson:
     color: str | None = None
     first: Mapping[str, Path] = field(default_factory=dict)
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    painted: bool = False
 
     @property
     def name(self) -> str:
         """What a folder that holds it is known by."""
-        return self.color or ("vidrd" if self.system == "VidRD" else "scratch")
+        return self.color or ("scratch" if self.system == "ART•V" else self.system.lower())
 
     def trainings(self, out: Path) -> list[tuple[Path, Path]]:
         """Configuration and folder of each training, in order."""
@@ -78,7 +80,11 @@ VIDRD = Lesson(
     others={"joined by reuse, the paper's way": {"join": "reuse"}},
 )
 """The same of VidRD: pictures first, then clips."""
-LESSONS = {"color": COLOR, "scratch": SCRATCH, "vidrd": VIDRD}
+VIDEOGEN = Lesson(
+    "VideoGen", Path("configs/videogen/demo_base.yaml"), 3000, {"train": ()}, painted=True
+)
+"""VideoGen's base learns to move a reference picture, which another model makes of a caption."""
+LESSONS = {"color": COLOR, "scratch": SCRATCH, "vidrd": VIDRD, "videogen": VIDEOGEN}
 
 
 class Demo:
@@ -113,7 +119,9 @@ class Demo:
         self._timed("shards", self._make_shards)
         self._timed("training", lambda: self._train(overrides))
         self._timed("generation", self._generate)
-        page.write(self.out, self.lesson.system)
+        lesson = self.lesson
+        painter = str(self.model) if lesson.painted else f"{lesson.system}'s own"
+        page.write(self.out, lesson.system, painter)
         print(
             f"\nDone. Look at:\n  {self.out / 'index.html'}  (everything, offline)\n"
             f"  {self.out / 'samples.gif'}  (truth above, generated below)\n"
@@ -191,8 +199,9 @@ class Demo:
 
     def _generate(self) -> None:
         checkpoint = _last(self.out)
-        others = self.lesson.others
-        result = evaluate.run(checkpoint, self.out, self.heldout, HELDOUT_SEED, others)
+        lesson, painter = self.lesson, self.model if self.lesson.painted else None
+        given = (checkpoint, self.out, self.heldout, HELDOUT_SEED)
+        result = evaluate.run(*given, lesson.others, painter)
         if self.lesson.color is not None:
             result["new"] = evaluate.word(
                 checkpoint,

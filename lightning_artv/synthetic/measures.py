@@ -76,23 +76,24 @@ def psnr(frame: Image, truth: Image, where: NDArray[np.bool_] | None = None) -> 
     return MAX_PSNR if error == 0 else min(MAX_PSNR, 10 * float(np.log10(255.0**2 / error)))
 
 
-def measure_clip(frames: Image, world: Torus, start: int = 0) -> ClipMeasures:
+def measure_clip(frames: Image, world: Torus, start: int = 0, stride: int = 1) -> ClipMeasures:
     """Compare one window of frames with the world that it should show.
 
     Args:
         frames: uint8 `[T, H, W, 3]`; the words are of all T frames, so T is usually `WINDOW`.
         world: the truth.
         start: the world's frame that `frames[0]` should equal.
+        stride: how many frames of the world pass from one to the next.
 
     Raises:
         ValueError: the frames are not uint8, or not of the world's size.
     """
     check_clip(frames, world.size)
-    times = range(start, start + len(frames))
+    times = range(start, start + stride * len(frames), stride)
     truths = [world.render(t) for t in times]
     untouched = [(world.cover(t) < 0.01) & (world.obstacle_cover(t) < 0.01) for t in times]
     mover = _track(frames, world)
-    direction, speed = _motion(mover, world)
+    direction, speed = _motion(mover, world, stride)
     return ClipMeasures(
         psnr=tuple(map(psnr, frames, truths)),
         background_psnr=tuple(map(psnr, frames, truths, untouched)),
@@ -200,14 +201,15 @@ def _grown(pixels: Flags) -> Flags:
     return np.logical_or.reduce([np.roll(pixels, step, axis=(1, 2)) for step in steps])
 
 
-def _motion(mover: _Mover, world: Torus) -> tuple[str | None, str | None]:
+def _motion(mover: _Mover, world: Torus, stride: int) -> tuple[str | None, str | None]:
     """Direction and speed of a least-squares line through the places, unwrapped."""
     times = np.flatnonzero(mover.seen)
     if mover.color is None or len(times) < _LEAST_FRAMES:
         return None, None
+    path = np.unwrap(mover.places[times], period=world.size, axis=0)
+    times = stride * times
     if times[-1] - times[0] < _LEAST_SPAN or np.diff(times).max() > _MOST_GAP:
         return None, None
-    path = np.unwrap(mover.places[times], period=world.size, axis=0)
     (velocity, _), squares, *_ = np.polyfit(times, path * (_UNIT / world.size), 1, full=True)
     if np.sqrt(squares.sum() / len(times)) > _MOST_SCATTER:
         return None, None

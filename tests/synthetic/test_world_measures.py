@@ -93,6 +93,16 @@ def test_backwards_is_the_opposite_direction_at_the_same_speed(index: int) -> No
     assert (backwards.speed, backwards.color) == (forwards.speed, forwards.color)
 
 
+@pytest.mark.parametrize("stride", [2, 3])
+def test_every_nth_frame_shows_the_same_words(stride: int) -> None:
+    for i in range(12):
+        world = dataclasses.replace(world_at(i, 5, "heldout"), obstacle=None)
+        frames = clip(world, 4, 8 * stride)[::stride]
+        measured = measure_clip(frames, world, 4, stride)
+        assert words(measured) == right(world)
+        assert set(measured.psnr) == {MAX_PSNR}
+
+
 def test_shuffled_frames_show_no_motion_along_a_line() -> None:
     hits = 0
     for i in range(20):

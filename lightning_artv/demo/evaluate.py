@@ -34,6 +34,7 @@ def run(
     seed: int,
     others: Mapping[str, Mapping[str, Any]] | None = None,
     painter: Path | None = None,
+    length: int | None = None,
 ) -> dict[str, Any]:
     """Write `from_captions.gif`, and `samples.gif` of a system that continues a first frame, into
     `out`; return the figures of `metrics.json`.
@@ -44,6 +45,7 @@ def run(
         seed: of the held-out scenes.
         others: title -> other settings of generation; the n-th makes `other_n.gif`.
         painter: model that makes the first frames from captions; None: the system itself.
+        length: frames of the videos from captions; None for as many as a scene has.
     """
     began = time.monotonic()
     system = load_system(checkpoint)
@@ -58,7 +60,7 @@ def run(
         sheet = grid(made[:SHOWN], min(8, clips), truth[:SHOWN])
         write_gif(out / "samples.gif", sheet, FPS / stride, SCALE)
         result |= figures(made, truth, scenes, stride)
-    frames = truth.shape[1]
+    frames = length or truth.shape[1]
     result |= _imagine(system, scenes, frames, first, out / "from_captions.gif", FPS / stride)
     result["sampling"] = dataclasses.asdict(system.sampling)
     result["others"] = {}

@@ -35,6 +35,7 @@ class Lesson:
             name; each starts from the one before.
         others: title -> settings of generation that are shown beside the system's own.
         painted: whether the model that ships makes the first frames, from captions.
+        frames: of the videos from captions; None for as many as a scene has.
     """
 
     system: str
@@ -45,6 +46,7 @@ class Lesson:
     first: Mapping[str, Path] = field(default_factory=dict)
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     painted: bool = False
+    frames: int | None = None
 
     @property
     def name(self) -> str:
@@ -75,9 +77,10 @@ VIDRD = Lesson(
     "VidRD",
     Path("configs/vidrd/demo.yaml"),
     3000,
-    {"train": ()},
+    {"train": _TORUS},
     first={"images": Path("configs/vidrd/demo_images.yaml")},
     others={"joined by reuse, the paper's way": {"join": "reuse"}},
+    frames=16,
 )
 """The same of VidRD: pictures first, then clips."""
 VIDEOGEN = Lesson(
@@ -201,7 +204,7 @@ class Demo:
         checkpoint = _last(self.out)
         lesson, painter = self.lesson, self.model if self.lesson.painted else None
         given = (checkpoint, self.out, self.heldout, HELDOUT_SEED)
-        result = evaluate.run(*given, lesson.others, painter)
+        result = evaluate.run(*given, lesson.others, painter, lesson.frames)
         if self.lesson.color is not None:
             result["new"] = evaluate.word(
                 checkpoint,

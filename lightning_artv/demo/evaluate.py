@@ -20,8 +20,8 @@ from lightning_artv.synthetic.drawing import PALETTE
 from lightning_artv.synthetic.measures import ClipMeasures, measure_clip
 from lightning_artv.synthetic.scenes import Scene, scene_at
 from lightning_artv.synthetic.words import measure_from_caption
-from lightning_artv.systems.base import Segment, VideoModel
-from lightning_artv.systems.teaching import Teachable
+from lightning_artv.systems.base import SamplingSettings, Segment, VideoModel
+from lightning_artv.systems.settings import with_settings
 
 GENERATION_SEED, FPS, SHOWN, SCALE = 0, 8.0, 16, 3
 SHIPPED_FRAMES = 32
@@ -64,12 +64,9 @@ def run(
     result |= _imagine(system, scenes, frames, first, out / "from_captions.gif", FPS / stride)
     result["sampling"] = dataclasses.asdict(system.sampling)
     result["others"] = {}
-    for number, (title, settings) in enumerate((others or {}).items()):
-        system = load_system(checkpoint)
-        assert isinstance(system, Teachable)  # a system whose settings can be changed
-        system.resample(settings)
-        picture = out / f"other_{number}.gif"
-        other = _imagine(system, scenes, frames, first, picture, FPS / stride)
+    for number, (title, changes) in enumerate((others or {}).items()):
+        picture, settings = out / f"other_{number}.gif", with_settings(system.sampling, changes)
+        other = _imagine(system, scenes, frames, first, picture, FPS / stride, settings)
         result["others"][title] = other
     return {
         **result,
@@ -97,9 +94,10 @@ def _imagine(
     first: Tensor | None,
     picture: Path,
     fps: float,
+    settings: SamplingSettings | None = None,
 ) -> dict[str, Any]:
     """What a system makes of captions alone; `by_chance`: measured against other captions."""
-    made = _generate(system, [scene.caption() for scene in scenes], frames, first)
+    made = _generate(system, [scene.caption() for scene in scenes], frames, first, settings)
     write_gif(picture, grid(made[:SHOWN], min(8, len(scenes))), fps, SCALE)
     turned = [*scenes[1:], scenes[0]]
     return {
@@ -186,7 +184,11 @@ def caption_figures(made: Tensor, scenes: Sequence[Scene]) -> dict[str, float]:
 
 
 def _generate(
-    system: VideoModel, captions: Sequence[str], frames: int, first_frame: Tensor | None
+    system: VideoModel,
+    captions: Sequence[str],
+    frames: int,
+    first_frame: Tensor | None,
+    settings: SamplingSettings | None = None,
 ) -> Tensor:
     """Clips uint8 `[N, T, H, W, 3]`, with progress on stderr."""
     progress = Progress(len(captions) * frames)
@@ -197,6 +199,7 @@ def _generate(
         generators_for(GENERATION_SEED, [f"demo:{i}" for i in range(len(captions))]),
         size,
         first_frame,
+        settings,
     ):
         made.append(frame.permute(0, 2, 3, 1))
         progress(len(captions))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -200,7 +201,8 @@ def test_a_demo_of_two_trainings_starts_the_second_from_the_first(
     assert "joined by reuse" in page and page.count("data:image/gif") == 4
     with Image.open(out / "other_0.gif") as gif:
         assert gif.n_frames == 16
-    assert "image model" not in capfd.readouterr().err
+    told = re.findall(r"Starting from (\d+) of \d+ weights of (\S+);", "".join(capfd.readouterr()))
+    assert told == [(str(len(images)), str(out / "images" / "checkpoints" / "last.ckpt"))]
 
 
 def test_a_demo_of_a_system_that_needs_a_picture_is_given_one_by_the_model_that_ships(

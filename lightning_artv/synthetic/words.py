@@ -129,7 +129,9 @@ def _shape(frame: Image, background: NDArray[np.float64], found: _Object | None)
     if found is None:
         return None
     contrast = found.color - background
-    share = np.sum((frame - background) * contrast, axis=-1) / np.sum(contrast**2, axis=-1)
+    along = np.sum((frame - background) * contrast, axis=-1)
+    strength = np.sum(contrast**2, axis=-1)  # 0 in a row whose background has the object's colour
+    share = np.divide(along, strength, out=np.zeros_like(along), where=strength > 0)
     silhouette = np.clip(share, 0.0, 1.0) * _grown(found.pixels)
     total = silhouette.sum()
     size = frame.shape[0]

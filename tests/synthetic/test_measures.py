@@ -65,6 +65,15 @@ def test_another_colour_shape_and_background_are_noticed() -> None:
         assert measure_clip(recoloured.video(), scene).color == color
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_row_whose_background_has_the_objects_colour_leaves_the_shape_told() -> None:
+    scene = dataclasses.replace(scene_at(3, 0), background="black", color="red", shape="square")
+    frames = scene.video()
+    row = int(np.nonzero(frames[0, :, :, 0] > 200)[0].min()) - 4  # above the square
+    frames[:, row] = COLORS["red"]
+    assert measure_from_caption(frames).shape == "square"
+
+
 def test_a_lost_object_has_neither_direction_nor_colour() -> None:
     scene = SCENES[0]
     empty = np.repeat(scene.background_image()[None], 16, axis=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,18 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_source(tmp_path / "source", 4)
 
 
+def fail_at_third_call(module: ModuleType, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a function of a module raise at its third of four calls."""
+    calls, whole = iter(range(4)), getattr(module, place)
+
+    def raising(*arguments: Any) -> Any:
+        if next(calls) == 2:
+            raise ERRORS[0]
+        return whole(*arguments)
+
+    monkeypatch.setattr(module, place, raising)
+
+
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
 def test_captions_from_templates(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -64,15 +77,7 @@ def test_captions_from_a_model(
 ) -> None:
     write_listing("folder", source, None, tmp_path / "listing")
     monkeypatch.setattr(model, "Answerer", Speaks)
-    calls = iter(range(4))
-    whole = getattr(caption, place)
-
-    def raising(*arguments: Any) -> Any:
-        if next(calls) == 2:
-            raise ERRORS[0]
-        return whole(*arguments)
-
-    monkeypatch.setattr(caption, place, raising)
+    fail_at_third_call(caption, place, monkeypatch)
     options = CaptionOptions(captioner="speaks", frames=1)
     write_captions(tmp_path / "listing", tmp_path / "out", options, ENGINE)
     assert failed(tmp_path / "out").keys() == {"v02"}
@@ -105,15 +110,7 @@ def test_images(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, p
         Image.fromarray(noise).save(pictures / f"v{number:02d}.png")
     names = "".join(f"v{number:02d}.png,a picture\n" for number in range(4))
     (pictures / "metadata.csv").write_text(f"file_name,text\n{names}")
-    calls = iter(range(4))
-    whole = getattr(pseudo, place)
-
-    def raising(*arguments: Any) -> Any:
-        if next(calls) == 2:
-            raise ERRORS[0]
-        return whole(*arguments)
-
-    monkeypatch.setattr(pseudo, place, raising)
+    fail_at_third_call(pseudo, place, monkeypatch)
     (tmp_path / "out").mkdir()
     selected = write_listed(pictures, tmp_path / "out", 0.0)
     options = ImageOptions(size=32, samples=4)

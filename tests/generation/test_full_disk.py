@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import io
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small_disk import mounted
 
 from lightning_artv.errors import UserError
 from lightning_artv.media import open_writer, read_video, writing
@@ -47,17 +47,8 @@ def assert_kept(path: Path, frames: int, before: tuple[bytes, bytes]) -> None:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of half a megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
-    try:
-        failed = subprocess.run(command, capture_output=True, check=False).returncode
-    except OSError:
-        failed = 1
-    if failed:
-        pytest.skip("no small file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with mounted(tmp_path / "disk", "size=512k") as folder:
+        yield folder
 
 
 def leave(disk: Path, room: int) -> None:

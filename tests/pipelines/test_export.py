@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 from small_checkpoints import RESOLVED, SMALL, sd_config, write_checkpoint
+from small_disk import mounted
 from waiting import wait_until
 
 from lightning_artv import ARTVPipeline, cli
@@ -209,18 +209,11 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """safetensors raises its own error there, without an `OSError`."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no small file system can be mounted here")
-    try:
+    with mounted(tmp_path / "disk", "size=64k") as disk:
         assert command("export", "--checkpoint", checkpoint, "--output", disk / "x") == 2
         message = capsys.readouterr().err.strip().splitlines()[-1]
         assert f"error: Cannot write {disk / 'x'}: No space left on device; free some" in message
         assert not list(disk.iterdir())
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 SLOW_EXPORT = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import SafetensorError
+from small_disk import mounted
 from stub_runs import StubRun, stub_data  # noqa: F401
 from stub_system import StubData, make_batch
 from torch.utils.data import DataLoader, IterableDataset
@@ -43,20 +43,12 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.fixture(params=["tmpfs", "injected"])
 def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A folder on a file system that `fill` fills, or what stands for one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
     if request.param == "injected":
-        yield folder
+        (tmp_path / "disk").mkdir()
+        yield tmp_path / "disk"
         return
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    try:
-        failed = subprocess.run(command, capture_output=True, check=False).returncode
-    except OSError:
-        failed = 1
-    if failed:
-        pytest.skip("no small file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with mounted(tmp_path / "disk", "size=2m") as folder:
+        yield folder
 
 
 def fill(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,17 +131,8 @@ def test_a_full_disk_and_consolidate(
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
     """A folder that root cannot write to either."""
-    folder = tmp_path / "read_only"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(folder)]
-    try:
-        failed = subprocess.run(command, capture_output=True, check=False).returncode
-    except OSError:
-        failed = 1
-    if failed:
-        pytest.skip("no read-only file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with mounted(tmp_path / "read_only", "ro,size=1m") as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("what", ["checkpoints", "logs", "root"])

@@ -31,9 +31,45 @@ class CaptionMeasures:
 
 
 @dataclass(frozen=True)
+class _View:
+    """A frame on a torus, moved so that its object is in the middle and in one piece.
+
+    Attributes:
+        frame: float64 `[H, W, 3]`.
+        background: `[H, 1, 3]`.
+        far: which pixels are far from the background, `[H, W]`.
+        moved: by how many pixels (x, y).
+    """
+
+    frame: NDArray[np.float64]
+    background: NDArray[np.float64]
+    far: NDArray[np.bool_]
+    moved: tuple[int, int]
+
+    @classmethod
+    def of(cls, frame: Image, background: NDArray[np.float64]) -> _View:
+        pixels = frame.astype(np.float64)
+        far = np.linalg.norm(pixels - background, axis=-1) > _FAR
+        x, y = (_to_middle(far.sum(axis)) for axis in (0, 1))
+        return cls(
+            np.roll(pixels, (y, x), (0, 1)),
+            np.roll(background, y, 0),
+            np.roll(far, (y, x), (0, 1)),
+            (x, y),
+        )
+
+
+def _to_middle(counts: NDArray[np.int_]) -> int:
+    """How far what is counted along a ring lies before its middle, by its mean direction."""
+    size = len(counts)
+    turns = np.exp(2j * np.pi * np.arange(size) / size)
+    return size // 2 - round(float(np.angle((counts * turns).sum())) / (2 * np.pi) * size)
+
+
+@dataclass(frozen=True)
 class _Object:
-    """A segmented object: centre (x, y) in pixels, median RGB, and the pixels it occupies `[H,
-    W]`.
+    """A segmented object: centre (x, y) in pixels of the frame, from 0 to its size; median RGB; and
+    the pixels of the view that it occupies `[H, W]`.
     """
 
     x: float
@@ -63,11 +99,9 @@ def measure_from_caption(
     """
     check_clip(frames, frames.shape[1])
     rows = np.median(frames.astype(np.float64), axis=2)
-    objects = [_segment(frame, row[:, None]) for frame, row in zip(frames, rows, strict=True)]
-    shapes = [
-        _shape(frame, row[:, None], found)
-        for frame, row, found in zip(frames, rows, objects, strict=True)
-    ]
+    views = [_View.of(frame, row[:, None]) for frame, row in zip(frames, rows, strict=True)]
+    objects = [_segment(view) for view in views]
+    shapes = [_shape(view, found) for view, found in zip(views, objects, strict=True)]
     return CaptionMeasures(
         direction=_direction(objects, frames.shape[1]),
         color=_majority([_color(found, palette) for found in objects]),
@@ -76,21 +110,20 @@ def measure_from_caption(
     )
 
 
-def _segment(frame: Image, background: NDArray[np.float64]) -> _Object | None:
+def _segment(view: _View) -> _Object | None:
     """The object: pixels far from the background, near their median position."""
-    size = frame.shape[0]
-    far = np.linalg.norm(frame.astype(np.float64) - background, axis=-1) > _FAR
-    if not far.any():
+    size = len(view.frame)
+    if not view.far.any():
         return None
-    rows, columns = np.nonzero(far)
+    rows, columns = np.nonzero(view.far)
     near = np.hypot(rows - np.median(rows), columns - np.median(columns)) < _REACH * size
     rows, columns = rows[near], columns[near]
     if not _LEAST_AREA <= len(rows) / size**2 <= _MOST_AREA:
         return None
-    pixels = np.zeros_like(far)
+    pixels = np.zeros_like(view.far)
     pixels[rows, columns] = True
-    color = np.median(frame[pixels].astype(np.float64), axis=0)
-    return _Object(float(columns.mean()) + 0.5, float(rows.mean()) + 0.5, color, pixels)
+    x, y = (float(c.mean()) + 0.5 - m for c, m in zip((columns, rows), view.moved, strict=True))
+    return _Object(x % size, y % size, np.median(view.frame[pixels], axis=0), pixels)
 
 
 def _direction(objects: Sequence[_Object | None], size: int) -> str | None:
@@ -124,17 +157,17 @@ def _color(found: _Object | None, palette: Mapping[str, tuple[int, int, int]]) -
     return nearest if distances[nearest] < _NEAREST_COLOR else None
 
 
-def _shape(frame: Image, background: NDArray[np.float64], found: _Object | None) -> str | None:
+def _shape(view: _View, found: _Object | None) -> str | None:
     """The shape whose silhouette of equal area and centre differs least from the object's."""
     if found is None:
         return None
-    contrast = found.color - background
-    along = np.sum((frame - background) * contrast, axis=-1)
+    contrast = found.color - view.background
+    along = np.sum((view.frame - view.background) * contrast, axis=-1)
     strength = np.sum(contrast**2, axis=-1)  # 0 in a row whose background has the object's colour
     share = np.divide(along, strength, out=np.zeros_like(along), where=strength > 0)
     silhouette = np.clip(share, 0.0, 1.0) * _grown(found.pixels)
     total = silhouette.sum()
-    size = frame.shape[0]
+    size = len(view.frame)
     centres = np.arange(size) + 0.5
     x = float((silhouette.sum(0) * centres).sum() / total)
     y = float((silhouette.sum(1) * centres).sum() / total)

@@ -107,6 +107,9 @@ def test_scenes_on_a_torus_are_measured_anywhere() -> None:
             measured = measure_clip(noisy(clip, 8), scene, start)
             for word in ("direction", "speed", "color", "shape"):
                 assert getattr(measured, word) == getattr(scene, word), (scene, start)
+            told = measure_from_caption(noisy(clip, 8))
+            for word in ("direction", "color", "shape", "background"):
+                assert getattr(told, word) == getattr(scene, word), (scene, start)
             assert set(measure_clip(clip, scene, start).psnr) == {MAX_PSNR}
 
 

@@ -1,7 +1,7 @@
 """How much of the decoder's speed is left when every score is computed.
 
-`python benchmarks/motion.py [videos or folders]`, on one core. Four loops over the same videos, in
-turn, the best of several rounds each, in CPU time (other programs may be running):
+`python -m benchmarks.motion VIDEOS`, files or folders, on one core. Four loops over the same
+videos, in turn, the best of several rounds each, in CPU time (other programs may be running):
 
 - decode: PyAV decodes every frame; nobody looks at the pixels.
 - decode to BGR: every decoded frame becomes an array, as PySceneDetect (and everyone) reads it.
@@ -31,7 +31,6 @@ from data_prep.measure.motion import ContentScore, analysis_size
 from data_prep.options import AnalyseOptions
 from data_prep.sources.rows import VideoEntry
 
-CLIPS = Path(__file__).parents[2] / "shared" / "clips"
 SUFFIXES = {".mp4", ".mkv", ".avi", ".mov", ".webm"}
 
 
@@ -81,7 +80,7 @@ def seconds(work: Callable[[Path], int], path: Path) -> tuple[float, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("paths", nargs="*", type=Path, default=[CLIPS])
+    parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--step", type=int, default=1, help="score every so many frames")
     options = parser.parse_args()

@@ -16,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from real_clips import CLIPS, needs_clips
 from waiting import GUARD
 
 from lightning_artv.errors import UserError
@@ -29,7 +30,6 @@ from lightning_artv.media import (
 )
 from lightning_artv.media.gif import GifEncoder
 
-CLIPS = Path(__file__).parents[2] / "shared" / "clips"
 COLOURS = np.array(
     [[220, 30, 30], [30, 200, 40], [40, 60, 220], [240, 220, 40], [128, 128, 128]], dtype=np.uint8
 )
@@ -441,9 +441,8 @@ def test_what_is_no_video_is_refused(tmp_path):
         read_video(tmp_path / "b.mp4")
 
 
+@needs_clips
 def test_real_clips_can_be_read_and_written(tmp_path):
-    if not CLIPS.is_dir():
-        pytest.skip("the real clips (../shared/clips) are not here")
     frames = read_video(CLIPS / "child-riding.mp4")
     assert len(frames) == 8
     write(tmp_path / "a.mp4", frames.numpy())

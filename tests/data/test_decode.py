@@ -8,7 +8,8 @@ import av
 import numpy as np
 import pytest
 import torch
-from videos import CLIPS, encode, needs_clips, number, numbered
+from real_clips import CLIPS, needs_clips
+from videos import encode, number, numbered
 
 from lightning_artv.data.decode import DecodeError, Video, square
 from lightning_artv.data.encode import encode_lossless

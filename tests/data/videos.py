@@ -10,15 +10,9 @@ from typing import Any
 
 import av
 import numpy as np
-import pytest
 
 from lightning_artv.data.encode import encode_lossless
 from lightning_artv.data.tar import ShardWriter
-
-CLIPS = Path(__file__).parents[3] / "shared" / "clips"
-needs_clips = pytest.mark.skipif(
-    not CLIPS.is_dir(), reason="the real clips are not on this machine"
-)
 
 
 def numbered(frames: int, height: int = 32, width: int = 32) -> np.ndarray:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from prep_videos import make_source, map_here, tree
+from real_clips import CLIPS, needs_clips
 
 from data_prep.__main__ import main
 from data_prep.commands import run_recipe
@@ -27,7 +28,6 @@ from lightning_artv.data.tar import read_shard
 from lightning_artv.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-CLIPS = ROOT.parent / "shared" / "clips"
 # Each process of an engine imports torch: with CLIP and real kills these tests take minutes.
 SLOW = "DATA_PREP_KILLS" in os.environ
 ALL = {"motion": [0, 100], "distance": None}
@@ -183,7 +183,7 @@ def test_ray_gives_the_same_bytes(
     assert results(tmp_path / "ray") == results(tmp_path / "here")
 
 
-@pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips are not on this machine")
+@needs_clips
 def test_every_real_clip_is_accounted_for(tmp_path: Path, here: None, clip_folder: Path) -> None:
     chosen = recipe(
         tmp_path,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from real_clips import CLIPS, needs_clips
 from scenedetect import ContentDetector, SceneManager
 from scenedetect.backends.pyav import VideoStreamAv
 from scenedetect.common import FrameTimecode, Timecode
@@ -22,8 +23,6 @@ from data_prep.options import AnalyseOptions
 from data_prep.sources.rows import VideoEntry
 from lightning_artv.errors import UserError
 from tests.data_prep.damage import encode, moving
-
-CLIPS = Path(__file__).parents[3] / "shared" / "clips"
 
 
 class Recorder(ContentDetector):
@@ -167,7 +166,7 @@ def test_impossible_options_are_refused() -> None:
         AnalyseOptions(cut_threshold=0)
 
 
-@pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips are not on this machine")
+@needs_clips
 @pytest.mark.parametrize(
     "name",
     ["arm-wrestling.mp4", "plant-window-sill.mp4", "child-riding.mp4", "skateboard-dog.avi"],

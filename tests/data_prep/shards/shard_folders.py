@@ -17,7 +17,6 @@ from data_prep.sources.listing import LISTING, listing_rows
 from data_prep.tables import write_rows
 
 ROOT = Path(__file__).parents[3]
-CLIPS = ROOT.parent / "shared" / "clips"
 ENGINE = EngineOptions(processes=1)
 TABLE = pa.schema([*LISTING, ("cuts", pa.list_(pa.float64()))])
 

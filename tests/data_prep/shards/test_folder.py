@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from real_clips import CLIPS, needs_clips
 
 from data_prep.__main__ import main
 from data_prep.options import FolderOptions
@@ -29,7 +30,6 @@ from lightning_artv.errors import UserError
 from lightning_artv.systems.artv.windows import NextFrame
 
 ROOT = Path(__file__).parents[3]
-CLIPS = ROOT.parent / "shared" / "clips"
 
 
 def levels(frames: int, height: int = 32, width: int = 48) -> np.ndarray:
@@ -296,7 +296,7 @@ def test_help_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
 
 
-@pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips are not on this machine")
+@needs_clips
 def test_the_real_clips_all_become_training_examples(tmp_path: Path) -> None:
     report = write_folder(CLIPS, tmp_path / "out")
     assert (report.copied, report.encoded, report.skipped) == (21, 3, ())

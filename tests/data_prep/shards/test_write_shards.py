@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from prep_videos import h264, map_here, moving, tree
-from shard_folders import CLIPS, ENGINE, ROOT, _here, selection, source, write
+from real_clips import CLIPS, needs_clips
+from shard_folders import ENGINE, ROOT, _here, selection, source, write
 
 from data_prep.options import Limits, ShardOptions
 from data_prep.shards import write as shards_module
@@ -122,7 +123,7 @@ def test_the_keyframe_distance_is_that_of_the_encoder() -> None:
     assert longest_gop(near.video) <= 29
 
 
-@pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips are not on this machine")
+@needs_clips
 def test_encoding_reads_no_memory_that_it_has_not_written() -> None:
     """glibc fills fresh memory with another byte in each process; with x264's macroblock tree the
     bytes of this clip differ."""

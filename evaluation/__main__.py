@@ -24,6 +24,7 @@ ELSEWHERE = {
     "score": "evaluation.commands.score",
     "shapes": "evaluation.shapes.commands.benchmark",
     "shapes-classifier": "evaluation.shapes.commands.classifier",
+    "systems": "evaluation.systems.job.command",
     "tsr": "evaluation.parts.tsr.command",
     "decoder": "evaluation.parts.decoder.command",
     "ablations": "evaluation.studies.command.run",

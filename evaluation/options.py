@@ -9,6 +9,7 @@ from pathlib import Path
 from evaluation.parts.options import add_commands as add_parts_commands
 from evaluation.shapes.options import add_commands as add_shapes_commands
 from evaluation.studies.options import add_commands as add_ablation_commands
+from evaluation.systems.options import add_commands as add_systems_command
 from lightning_artv.options import Parser, add_set, positive, size
 from lightning_artv.systems.artv.flags import add_flags
 
@@ -78,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_shown(command)
     add_shapes_commands(command)
     add_parts_commands(command)
+    add_systems_command(command)
     ablations_full = add_ablation_commands(command)
     for add in (_changes, _generation, _scoring):
         add(ablations_full)

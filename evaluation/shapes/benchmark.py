@@ -30,6 +30,7 @@ from lightning_artv.pipelines.loading import load_system, trained_steps
 from lightning_artv.progress import Progress
 from lightning_artv.synthetic.drawing import Image
 from lightning_artv.synthetic.measures import WINDOW
+from lightning_artv.synthetic.torus import Torus
 from lightning_artv.synthetic.worlds import World, world_at
 from lightning_artv.systems.base import Recorder, SamplingSettings, Segment, VideoModel
 from lightning_artv.systems.settings import with_settings
@@ -102,7 +103,7 @@ def run(job: Benchmark) -> dict[str, Any]:
     device = choose_device(job.device)
     system = load_system(job.checkpoint, device=device)
     classifier = load_classifier(job.classifier, device)
-    size = _square(video_size(system, None))
+    size = square(video_size(system, None))
     classifier.check_size(size)
     settings = with_settings(system.sampling, job.settings)
     worlds = [world_at(i, DATA_SEED, "heldout", size) for i in range(job.clips)]
@@ -131,13 +132,15 @@ def run(job: Benchmark) -> dict[str, Any]:
 
 def generate(
     system: VideoModel,
-    worlds: Sequence[World],
+    worlds: Sequence[Torus],
     lengths: Sequence[int],
     settings: SamplingSettings,
     seed: int,
     recorder: Recorder | None = None,
+    given: bool = True,
 ) -> list[Image]:
-    """Clips uint8 `[T, H, W, 3]` that begin with each world's frame 0; one batch a length.
+    """Clips uint8 `[T, H, W, 3]`, one batch a length, that begin with each world's frame 0 or, if
+    that is not `given`, are made from its caption alone.
 
     A clip's noise depends on `seed` and the world's number alone.
 
@@ -154,7 +157,7 @@ def generate(
             [Segment(tuple(worlds[i].caption() for i in rows), length)],
             generators_for(seed, [f"world:{i}" for i in rows]),
             (worlds[0].size, worlds[0].size),
-            torch.from_numpy(first).permute(0, 3, 1, 2),
+            torch.from_numpy(first).permute(0, 3, 1, 2) if given else None,
             settings,
             recorder,
         ):
@@ -253,7 +256,12 @@ def _save_samples(
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def _square(size: tuple[int, int]) -> int:
+def square(size: tuple[int, int]) -> int:
+    """The side of square videos.
+
+    Raises:
+        UserError: others.
+    """
     if size[0] != size[1]:
         raise UserError(
             f"Worlds are square, and the checkpoint makes {size[0]}x{size[1]}: give one that was "

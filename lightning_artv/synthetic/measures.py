@@ -55,6 +55,8 @@ class ClipMeasures:
         color: colour of the moving shape: the best supported one that is not the obstacle's; or
             None.
         shape: the silhouette of most frames in which nothing hides it; or None.
+        places: by frame, centre (x, y) of the moving shape in pixels; None where not enough of it
+            is seen.
     """
 
     psnr: tuple[float, ...]
@@ -63,6 +65,7 @@ class ClipMeasures:
     speed: str | None
     color: str | None
     shape: str | None
+    places: tuple[tuple[float, float] | None, ...]
 
 
 def psnr(frame: Image, truth: Image, where: NDArray[np.bool_] | None = None) -> float:
@@ -101,6 +104,10 @@ def measure_clip(frames: Image, world: Torus, start: int = 0, stride: int = 1) -
         speed=speed,
         color=mover.color,
         shape=_shape(mover, world.size),
+        places=tuple(
+            (float(x), float(y)) if seen else None
+            for (x, y), seen in zip(mover.places, mover.seen, strict=True)
+        ),
     )
 
 

@@ -1,0 +1,1 @@
+"""Trained systems on the same moving shapes, with the same captions and noise."""

@@ -30,7 +30,7 @@ from lightning_artv.systems.base import SamplingSettings, VideoModel
 from lightning_artv.systems.settings import with_settings
 
 TRUTH, STILL = "the truth", "the first frame, standing still"
-SHOWN = 8
+SHOWN = 4
 
 Videos = dict[str, list[Image] | None]
 """`given`: clips after a true first frame, the long ones first; `alone`: from captions alone."""
@@ -121,12 +121,11 @@ def run(job: Comparison) -> dict[str, dict[str, Any]]:
         TRUTH: {"figures": figures(true, imagined, scenes, stride, lambda n: starts_of([], n))},
         STILL: {"figures": figures(still, None, scenes, stride, lambda n: starts_of([], n))},
     }
-    count = min(SHOWN, job.long_clips)
-    shown = {TRUTH: true[:count]}
+    shown = {TRUTH: true[:SHOWN]}
     for entry in job.entries:
         rows[entry.name], videos = _row(job, entry, scenes, stride)
         if videos["given"] is not None:
-            shown[entry.name] = videos["given"][:count]
+            shown[entry.name] = videos["given"][:SHOWN]
     write_page(job.out, rows, shown)
     return rows
 

@@ -13,7 +13,7 @@ import torch
 from evaluation.shapes.summary import Numbers
 from evaluation.studies.pictures import FPS, SideBySide
 from evaluation.studies.significance import paired_t
-from evaluation.systems.measures import ALONE, CHANCE, FRAMES, GIVEN, JOINS, SHORT, WORDS
+from evaluation.systems.measures import CHANCE, FRAMES, GIVEN, JOINS, SHORT, WORDS
 from lightning_artv.media import gif_bytes, grid
 from lightning_artv.media.atomic import write_atomically
 from lightning_artv.pages.page import inline
@@ -64,14 +64,14 @@ def write_page(out: Path, rows: Rows, shown: Mapping[str, Sequence[Image]]) -> N
     Args:
         out: folder for them.
         rows: name -> what was measured.
-        shown: name -> long clips that begin alike, the truth first.
+        shown: name -> clips that begin alike, the truth first.
     """
     made = tables(rows)
     sheets = [
-        grid(torch.from_numpy(np.stack([clip[:ALONE] for clip in clips])), len(clips)).numpy()
+        grid(torch.from_numpy(np.stack([clip[:SHORT] for clip in clips])), len(clips)).numpy()
         for clips in shown.values()
     ]
-    sheet = SideBySide(tuple(shown), tuple(sheets), 0).sheet(ALONE, labels=True, scale=2)
+    sheet = SideBySide(tuple(shown), tuple(sheets), 0).sheet(SHORT, labels=True, scale=2)
     gif = gif_bytes(sheet, FPS)
     write_atomically(out / "comparison.gif", gif)
     text = "\n".join(f"## {title}\n\n{table.markdown()}" for title, table in made.items())

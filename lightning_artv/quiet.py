@@ -11,7 +11,15 @@ _LOGGED = {
     # said of each part of a pipeline by `.to(dtype)`, about no module at all
     "diffusers.models.modeling_utils": "kept in float32: []",
 }
-_WARNED = r".*(LeafSpec|TreeSpec|treespec)"
+_WARNED = (
+    # Lightning's own use of PyTorch's trees
+    (r".*(LeafSpec|TreeSpec|treespec)", FutureWarning),
+    (r".*(LeafSpec|TreeSpec|treespec)", DeprecationWarning),
+    # networks that stay as they are, which is meant
+    (r"Found \d+ module\(s\) in eval mode at the start of training", UserWarning),
+    # a run without a validation set has an empty list of them
+    (r"Total length of `list` across ranks is zero", UserWarning),
+)
 
 
 class _Without(logging.Filter):
@@ -29,6 +37,5 @@ def silence() -> None:
         logger = logging.getLogger(name)
         if not any(isinstance(known, _Without) for known in logger.filters):
             logger.addFilter(_Without(words))
-    # Lightning's own use of PyTorch's trees
-    warnings.filterwarnings("ignore", _WARNED, FutureWarning)
-    warnings.filterwarnings("ignore", _WARNED, DeprecationWarning)
+    for words, category in _WARNED:
+        warnings.filterwarnings("ignore", words, category)

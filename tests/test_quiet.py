@@ -7,7 +7,8 @@ import warnings
 
 import torch
 from diffusers import AutoencoderKL
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.data import has_len_all_ranks
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils._pytree import LeafSpec
 
@@ -50,10 +51,14 @@ def test_a_cast_says_nothing_of_modules_that_there_are_not() -> None:
     heard.logger.removeHandler(heard)
 
 
-def test_lightnings_use_of_trees_is_not_warned_of() -> None:
+def test_what_is_meant_or_not_the_users_is_not_warned_of() -> None:
+    trainer = Trainer(accelerator="cpu", logger=False)
+    trainer.strategy.connect(LightningModule().eval())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         silence()
         LeafSpec()
+        trainer.fit_loop._warn_if_modules_in_eval_mode()
+        has_len_all_ranks([], trainer.strategy)
         warnings.warn("another", FutureWarning, stacklevel=1)
     assert [str(warning.message) for warning in caught] == ["another"]

@@ -222,9 +222,11 @@ def take_weights(system: Trainable, stored: Mapping[str, Tensor], path: str | Pa
         a sentence that says how much was taken and what was not.
 
     Raises:
-        UserError: weights of one name and two shapes, or nothing in common.
+        UserError: weights of one name and two shapes, nothing in common, or trained weights that
+            would be lost.
     """
     parameters = system.trainable_parameters()
+    _check_nothing_lost(system, stored, path)
     shared = [name for name in parameters if name in stored]
     wider = {n: system.widen(n, stored[n], parameters[n]) for n in shared}
     stored = {**stored, **{n: w for n, w in wider.items() if w is not None}}
@@ -243,6 +245,31 @@ def take_weights(system: Trainable, stored: Mapping[str, Tensor], path: str | Pa
         + (f"; left out of it: {', '.join(unused)}" if unused else "")
         + "."
     )
+
+
+def _check_nothing_lost(system: Trainable, stored: Mapping[str, Tensor], path: str | Path) -> None:
+    """Refuse trained weights of a network that stays as it is here, and updates (LoRA) of another
+    rank: a run would begin without them, and its checkpoints hold what it trains alone.
+    """
+    trained = system.trainable_parameters()
+    frozen = {n: p for n, p in system.named_parameters() if n not in trained}
+    lost = {
+        name
+        for name, update in stored.items()
+        if "lora_" in name and (name not in trained or trained[name].shape != update.shape)
+    }
+    for name, weight in stored.items():
+        owner, _, kind = name.rpartition(".")
+        kept = frozen.get(name, frozen.get(f"{owner}.base_layer.{kind}"))
+        if kept is not None and not torch.equal(weight.to(kept), kept):
+            lost.add(name)
+    if lost:
+        raise UserError(
+            f"init_from: '{path}' has trained weights in {', '.join(sorted({_part(n) for n in lost}))} "
+            "that this system has no place for, since what it freezes comes from unet.pretrained: "
+            "write them to a folder (lightning export), and give that as unet.init_args.pretrained "
+            "and as init_from."
+        )
 
 
 def _part(name: str) -> str:

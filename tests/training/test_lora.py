@@ -12,7 +12,7 @@ from distributed_run import loader
 from flat_artv import full_size
 from torch import nn
 
-from lightning_artv.checkpoints.file import embedded_config, load_system
+from lightning_artv.checkpoints.file import embedded_config, load_system, take_weights
 from lightning_artv.errors import UserError
 from lightning_artv.networks.lora import merge_lora
 from lightning_artv.networks.unet import PretrainedUNet
@@ -107,3 +107,22 @@ def test_lora_is_in_the_checkpoint_and_its_average_and_merged_when_loaded(
 def test_an_impossible_rank_is_refused(sd_folder: Path) -> None:
     with pytest.raises(UserError, match="lora_rank must be at least 1"):
         PretrainedUNet(str(sd_folder), lora_rank=0).build(4)
+
+
+@torch.no_grad()
+def test_trained_weights_that_would_be_lost_are_refused(sd_folder: Path) -> None:
+    def start(rank: int | None, stored: dict[str, torch.Tensor]) -> str:
+        return take_weights(seeded(sd_folder, rank), stored, "other.ckpt")
+
+    whole, lora = seeded(sd_folder, None), seeded(sd_folder, 2)
+    updates = dict(lora.trainable_parameters())
+    assert "Starting from" in start(2, updates)
+    for rank, stored in ((None, updates), (4, updates)):
+        with pytest.raises(UserError, match="lightning export"):
+            start(rank, stored)
+    weights = dict(whole.trainable_parameters())
+    assert "Starting from" in start(2, weights)  # the U-Net's are those of the folder still
+    for changed in ("to_q.weight", "conv1.weight"):  # one with updates, one without
+        name = next(n for n in weights if "dynamic.unet" in n and n.endswith(changed))
+        with pytest.raises(UserError, match=r"trained weights in denoiser\.dynamic that"):
+            start(2, {**weights, name: weights[name] + 1e-3})

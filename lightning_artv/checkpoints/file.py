@@ -264,8 +264,9 @@ def _check_nothing_lost(system: Trainable, stored: Mapping[str, Tensor], path: s
         if kept is not None and not torch.equal(weight.to(kept), kept):
             lost.add(name)
     if lost:
+        parts = ", ".join(sorted({_part(name) for name in lost}))
         raise UserError(
-            f"init_from: '{path}' has trained weights in {', '.join(sorted({_part(n) for n in lost}))} "
+            f"init_from: '{path}' has trained weights in {parts} "
             "that this system has no place for, since what it freezes comes from unet.pretrained: "
             "write them to a folder (lightning export), and give that as unet.init_args.pretrained "
             "and as init_from."

@@ -105,7 +105,8 @@ class DecodePass:
         """
         own = filter(self._note, packets)
         for packet in playable(continuous(self._container, self._stream, own)):
-            time = packet.dts if self._avi or packet.pts is None else packet.pts
+            time = packet.dts if self._avi else packet.pts
+            time = packet.dts if time is None else time
             if time is not None and not packet.is_discard:
                 self._due.append(time)
             yield packet
@@ -140,7 +141,8 @@ class DecodePass:
         if self._packets < COMPLETE * self._promised - 1:
             raise BadVideo("truncated", f"it has {self.frames} of {self._promised} frames")
         times = [time for time in self._times if time is not None]
-        due = sum(time >= min(times, default=0) for time in set(self._due))  # none before a key's
+        first = min(times, default=0)  # a keyframe's, before which none is due
+        due = sum(time >= first for time in set(self._due))
         shown = len(set(itertools.accumulate(times, max)))  # one that comes too late is not shown
         if shown < COMPLETE * due - 1:
             raise BadVideo("damaged", f"{shown} of {due} frames can be decoded")

@@ -17,8 +17,10 @@ from lightning_artv.synthetic.scenes import scene_at
 from lightning_artv.systems.base import Segment, VideoModel
 
 MODELS = Path(__file__).parents[1] / "models"
-LEAST_PSNR = {"shapes": (30.5, 38.0), "shapes-fast": (31.0, 37.0)}
+LEAST_PSNR = {"shapes": (31.5, 38.0), "shapes-fast": (31.0, 37.0)}
 """dB at frame 15, of the whole and of the background."""
+LEAST_SHAPES = {"shapes": 0.94, "shapes-fast": 0.8}
+"""Share of captions whose shape is shown."""
 SCENES = [scene_at(i, 1, "heldout") for i in range(24)]
 CAPTIONS = tuple(scene.caption() for scene in SCENES)
 LARGEST = 16e6
@@ -63,10 +65,11 @@ def test_the_student_needs_a_tenth_of_the_steps_for_a_first_frame() -> None:
     assert steps == [20, 2]
 
 
-def test_captions_alone_are_heard(system: VideoModel) -> None:
+def test_captions_alone_are_heard(system: VideoModel, folder: Path) -> None:
     found = caption_figures(clips(system, None), SCENES)
     assert found["color_accuracy"] > 0.9 and found["background_accuracy"] > 0.9
-    assert found["direction_accuracy"] > 0.9 and found["shape_accuracy"] > 0.8
+    assert found["direction_accuracy"] > 0.9
+    assert found["shape_accuracy"] > LEAST_SHAPES[folder.name]
 
 
 def test_a_sentence_makes_a_video(folder: Path, tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="C",
         help="a checkpoint that `lightning fit` wrote, or a folder that `lightning export` did; or "
-        "the checkpoints of a system's parts",
+        "several, each with parts of a system; temporal super-resolution and a video decoder go "
+        "with any system",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--prompt", metavar="P", help="what the video shows")

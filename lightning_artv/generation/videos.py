@@ -17,9 +17,7 @@ from lightning_artv.errors import UserError
 from lightning_artv.files import to_json
 from lightning_artv.generation.storyboard import Shot
 from lightning_artv.media import FrameWriter, Picture, open_writer, partial_path, picture
-from lightning_artv.systems.base import SamplingSettings, Segment, VideoModel
-
-DEFAULT_FPS = 8.0
+from lightning_artv.systems.base import DEFAULT_FPS, SamplingSettings, Segment, VideoModel
 
 OnFrame = Callable[[int], None]
 """Told after each frame how many frames were written at that moment, one per video of the batch."""

@@ -85,6 +85,7 @@ class FlowNetwork(nn.Module):
         check_whole("levels", levels, 1)
         check_whole("width", width, 4)
         self.channels, self.levels = channels, levels
+        self.width, self.growth = width, growth
         widths = [round(width * growth**level / 4) * 4 for level in range(levels)]
         self.encoders = nn.ModuleList(
             _encoder(channels if level == 0 else widths[level - 1], wide, 1 if level == 0 else 2)

@@ -85,7 +85,7 @@ class TemporalDecoder(nn.Module):
 
     def __init__(self, vae: AutoencoderKL, place: Place) -> None:
         super().__init__()
-        self.clip = Clip()
+        self.clip, self.place = Clip(), place
         self.decoder: Decoder = deepcopy(vae.decoder).requires_grad_(True)
         self.post_quant = deepcopy(vae.post_quant_conv if vae.config.use_post_quant_conv else None)
         self.scale = vae.config.scaling_factor

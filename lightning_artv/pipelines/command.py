@@ -22,7 +22,7 @@ from lightning_artv.media.atomic import atomic_path, writing_to
 from lightning_artv.networks.pretrained import without_bars
 from lightning_artv.pipelines.card import write_card
 from lightning_artv.pipelines.composing import load_model
-from lightning_artv.pipelines.folder import INDEX
+from lightning_artv.pipelines.folder import INDEX, read_index
 from lightning_artv.pipelines.loading import is_exported, load_pipeline
 from lightning_artv.systems.base import VideoModel
 
@@ -52,7 +52,7 @@ def export(
 
     Args:
         checkpoint: that `lightning fit` wrote; or a folder that an export wrote, perhaps of an
-            earlier version, to be written anew; or the checkpoints of a system's parts.
+            earlier version, to be written anew; or several of these, parts of a system.
         output: a new or empty folder.
         weights: the averaged weights (`ema`) or the `raw` ones.
         overwrite: replace an `output` that an export wrote before.
@@ -88,11 +88,27 @@ def pipeline_of(paths: Sequence[str | Path], weights: Weights) -> StoredPipeline
     if len(paths) == 1 and is_exported(paths[0]):
         return load_pipeline(paths[0], weights)
     system = load_model(paths, weights)
-    records = [training_record(read_checkpoint(path), weights) for path in paths]
-    # by class, whatever their order: the base before what is built on it
-    record, *others = sorted(records, key=lambda one: json.dumps(one["system"], sort_keys=True))
-    record |= {"parts": others} if others else {}
-    return pipeline_class(system).from_system(system, record)
+    return pipeline_class(system).from_system(system, _record(paths, weights))
+
+
+def _record(paths: Sequence[str | Path], weights: Weights) -> dict[str, Any]:
+    """What is told of the training of several parts: the base's record, which has the others."""
+    records: list[dict[str, Any]] = []
+    for path in paths:
+        if is_exported(path):
+            told = dict(read_index(Path(path)).get("training") or {})
+            records += [*told.pop("parts", []), told]
+        else:
+            records.append(training_record(read_checkpoint(path), weights))
+    records.sort(key=lambda one: _rank(one.get("system") or {}))  # whatever their order
+    record, *others = records
+    return {**record, "parts": others} if others else record
+
+
+def _rank(system: Mapping[str, Any]) -> tuple[bool, str]:
+    """The base comes before what is built on it."""
+    is_base = str(system.get("class_path")).endswith(".Base.build")
+    return not is_base, json.dumps(system, sort_keys=True)
 
 
 def pipeline_class(system: VideoModel) -> type[StoredPipeline]:
@@ -103,8 +119,8 @@ def pipeline_class(system: VideoModel) -> type[StoredPipeline]:
     """
     if system.pipeline is None:
         raise UserError(
-            f"{type(system).__name__} has no diffusers pipeline to export: share its checkpoint, "
-            "which `lightning generate` and `load_system` read."
+            f"{type(system).__name__} has no diffusers pipeline to export: share its checkpoints, "
+            "which `lightning generate` reads."
         )
     module, _, name = system.pipeline.rpartition(".")
     kind: type[StoredPipeline] = getattr(import_module(module), name)

@@ -1,4 +1,4 @@
-"""A model of one checkpoint or exported folder, or of the checkpoints of a system's parts."""
+"""A model of checkpoints and exported folders: one of them, or a system's parts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from lightning_artv.errors import UserError
 from lightning_artv.pipelines.loading import is_exported, load_system
 from lightning_artv.systems.base import Trainable, VideoModel
 from lightning_artv.systems.decoder.system import VideoDecoder
+from lightning_artv.systems.videogen.slow_motion import SlowMotion
+from lightning_artv.systems.videogen.tsr import TemporalSuperResolution
 
 
 def load_model(
@@ -24,24 +26,35 @@ def load_model(
     """A model ready to generate.
 
     Args:
-        paths: paths of one checkpoint or exported folder, or of the checkpoints of parts, in any
-            order.
+        paths: paths of one checkpoint or exported folder; or of several, each a system or parts of
+            it, in any order.
         weights, device, trusted_packages: see `load_part`.
 
     Raises:
         UserError: nothing that can be used, or parts that do not belong together.
-        MissingWeightsError: weights that a checkpoint names are not there.
+        MissingWeightsError: weights that a checkpoint names, or a part of a folder, are not there.
+        CorruptWeightsError: a damaged folder.
     """
     if len(paths) == 1:
         return load_system(paths[0], weights, device, trusted_packages)
     parts: dict[str, Trainable] = {}
+    given: set[str] = set()
     for path in map(str, paths):
-        if is_exported(path):
-            raise UserError(f"'{path}' is an exported folder, which is whole: give it alone.")
-        if path in parts:
+        if path in given:
             raise UserError(f"'{path}' is given twice: give each part once.")
-        parts[path] = load_part(path, weights, device, trusted_packages)
+        given.add(path)
+        if is_exported(path):
+            parts |= _named(path, load_system(path, weights, device).parts())
+        else:
+            parts[path] = load_part(path, weights, device, trusted_packages)
     return compose(parts).to(device).eval()
+
+
+def _named(path: str, parts: Sequence[Trainable]) -> dict[str, Trainable]:
+    """A folder's parts under names for messages."""
+    if len(parts) == 1:
+        return {path: parts[0]}
+    return {f"{path} ({part.part})": part for part in parts}
 
 
 def compose(parts: dict[str, Trainable]) -> VideoModel:
@@ -52,7 +65,7 @@ def compose(parts: dict[str, Trainable]) -> VideoModel:
     """
     whole_ones = {name: part for name, part in parts.items() if part.part == "whole"}
     if whole_ones:
-        return _decoding_by_another(parts, *whole_ones)
+        return _with_parts(parts, *whole_ones)
     wholes = sorted({part.whole for part in parts.values() if part.whole is not None})
     if len(wholes) != 1:
         raise UserError("The checkpoints are of no parts that make videos: give a base among them.")
@@ -61,18 +74,24 @@ def compose(parts: dict[str, Trainable]) -> VideoModel:
     return whole
 
 
-def _decoding_by_another(parts: dict[str, Trainable], name: str, *more: str) -> VideoModel:
-    """The whole system of this name, with the video decoder that is given beside it.
+def _with_parts(parts: dict[str, Trainable], name: str, *more: str) -> VideoModel:
+    """The whole system of this name with what is given beside it: a video decoder, temporal
+    super-resolution, or both.
 
     Raises:
-        UserError: other parts beside it, or a decoder that is not of its latents.
+        UserError: other parts beside it, one twice, or a decoder that is not of its latents.
     """
-    system, *others = parts[name], *(part for key, part in parts.items() if key != name)
-    if more or len(others) != 1 or not isinstance(others[0], VideoDecoder):
+    system, others = parts[name], [part for key, part in parts.items() if key != name]
+    decoders = [part for part in others if isinstance(part, VideoDecoder)]
+    tsr = [part for part in others if isinstance(part, TemporalSuperResolution)]
+    if more or len(decoders) > 1 or len(tsr) > 1 or len(decoders) + len(tsr) < len(others):
         raise UserError(
-            f"'{name}' holds all of {type(system).__name__}: give it alone, or with the checkpoint "
-            "of a video decoder."
+            f"'{name}' holds all of {type(system).__name__}: give it alone, or with one checkpoint "
+            "of a video decoder, one of temporal super-resolution, or both."
         )
     assert isinstance(system, VideoModel)
-    others[0].attach(system)
-    return system
+    for decoder in decoders:
+        decoder.attach(system)
+        for part in tsr:
+            decoder.attach(part)
+    return SlowMotion(system, tsr[0]) if tsr else system

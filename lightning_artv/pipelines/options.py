@@ -16,7 +16,10 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    help_ = "a checkpoint that `lightning fit` wrote, or those of a system's parts"
+    help_ = (
+        "a checkpoint that `lightning fit` wrote, or a folder of an earlier export; or several, "
+        "each with parts of a system"
+    )
     add("--checkpoint", required=True, nargs="+", metavar="C", help=help_)
     add("--output", required=True, metavar="DIR", help="the folder to make")
     add("--weights", choices=["ema", "raw"], default="ema", help="which weights (default ema)")

@@ -18,6 +18,7 @@ from lightning_artv.networks.autoencoder import (
     DiffusersAutoencoder,
     PixelUnshuffleAutoencoder,
 )
+from lightning_artv.networks.temporal_decoder import VideoAutoencoder
 from lightning_artv.networks.text_encoder import (
     ByteTextEncoder,
     TextEncoder,
@@ -63,8 +64,13 @@ def vae_of(autoencoder: Autoencoder) -> Vae:
     """The part that stands for a system's autoencoder.
 
     Raises:
-        UserError: an autoencoder of another class.
+        UserError: an autoencoder of another class, or with a video decoder.
     """
+    if isinstance(autoencoder, VideoAutoencoder):
+        raise UserError(
+            "Only VideoGen's folders hold a video decoder: export without its checkpoint, and give "
+            "that beside the folder (--checkpoint FOLDER decoder.ckpt)."
+        )
     if isinstance(autoencoder, DiffusersAutoencoder):
         return autoencoder.vae
     if isinstance(autoencoder, PixelUnshuffleAutoencoder):

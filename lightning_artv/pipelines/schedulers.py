@@ -79,7 +79,7 @@ def scheduler_for(
         kind: what it predicts.
     """
     common = {
-        **_betas(schedule),
+        **betas_of(schedule),
         "steps_offset": 1,
         "timestep_spacing": settings.spacing,
         "prediction_type": {str(v): k for k, v in PREDICTIONS.items()}[kind],
@@ -174,7 +174,7 @@ def plain_sampling(settings: Any) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if name not in SAID}
 
 
-def _betas(schedule: NoiseSchedule) -> dict[str, Any]:
+def betas_of(schedule: NoiseSchedule) -> dict[str, Any]:
     """The arguments of a scheduler that give exactly `schedule`."""
     steps = len(schedule)
     ranges = {"scaled_linear": (0.00085, 0.012), "linear": (1e-4, 0.02)}

@@ -16,6 +16,7 @@ from lightning_artv.diffusion.noise import Generators
 from lightning_artv.errors import UserError
 from lightning_artv.systems.denoiser import Denoised, Denoiser
 from lightning_artv.systems.request import (
+    DEFAULT_FPS,
     DenoisingStep,
     Observer,
     Recorder,
@@ -25,6 +26,7 @@ from lightning_artv.systems.request import (
 )
 
 __all__ = [
+    "DEFAULT_FPS",
     "Denoised",
     "Denoiser",
     "DenoisingStep",
@@ -254,6 +256,10 @@ class Generative(ABC):
 
 class VideoModel(nn.Module, Generative):
     """A text-to-video model, trained as one or composed of parts."""
+
+    def parts(self) -> tuple[Trainable, ...]:
+        """What was trained alone: itself, or what it is composed of."""
+        return (self,) if isinstance(self, Trainable) else ()
 
 
 class VideoSystem(Trainable, VideoModel):

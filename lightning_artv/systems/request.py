@@ -15,6 +15,9 @@ from torch import Tensor
 from lightning_artv.errors import UserError, check_frames
 from lightning_artv.figures import Figure
 
+DEFAULT_FPS = 8.0
+"""Frames per second of a video where nobody says it."""
+
 
 @dataclass(frozen=True)
 class Segment:

@@ -117,7 +117,7 @@ def test_both_make_videos_in_any_order_and_the_base_alone_smaller_ones(
         ("base base", (), "is given twice"),
         ("base other", (), "are both the part base: give one"),
         ("base artv", (), "holds all of ARTV: give it alone"),
-        ("base folder", (), "is an exported folder, which is whole: give it alone"),
+        ("base folder", (), "folder' are both the part base: give one"),
         ("base cascade", ("--set", "stages=3"), "stages is 3, but there are 2"),
         ("base cascade", ("--set", "passes=1"), "passes need temporal super-resolution"),
         ("base cascade", ("--set", "fps=0"), "fps must be"),

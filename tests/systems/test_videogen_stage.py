@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from videogen_parts import KEYS, SIZE, clips, small_base, small_cascade, watch
 
 from lightning_artv.batch import VideoBatch
@@ -23,7 +24,7 @@ from lightning_artv.networks.clip_unet import ClipUNet
 from lightning_artv.networks.text_encoder import CLIPTextEncoder
 from lightning_artv.networks.unet import PretrainedUNet, SmallUNet, widen_input
 from lightning_artv.systems.videogen import Base
-from lightning_artv.systems.videogen.cascade import doubled, in_first_frame, resized
+from lightning_artv.systems.videogen.cascade import Sharpener, doubled, in_first_frame, resized
 from lightning_artv.systems.videogen.denoiser import (
     DenoiserOptions,
     StageConditions,
@@ -184,6 +185,34 @@ def test_pixels_are_doubled_where_asked() -> None:
     torch.testing.assert_close(doubled(autoencoder, lower)[0], twice, atol=1 / 127, rtol=0)
 
 
+def test_what_sharpens_the_stage_before_adds_nothing_at_first_and_trains_with_the_stage() -> None:
+    batch = clips(size=2 * SIZE)
+    training = StageTraining(0, 0, "sample", most_noise=0)
+    upper, plain = small_cascade(1, upsampling="learned", training=training), small_cascade(1)
+    assert isinstance(upper.sharpener, Sharpener) and plain.sharpener is None
+    nn.init.zeros_(upper.sharpener.layers[-1].weight)  # `loud` has changed it
+    nn.init.zeros_(upper.sharpener.layers[-1].bias)
+    lower = upper.lower_of(batch)
+    assert torch.equal(upper.doubled(lower), plain.doubled(lower))
+    upper.denoiser.prediction_type = "residual"
+    with torch.no_grad():
+        upper.denoiser.network.unet.conv_out.weight.zero_()
+        upper.denoiser.network.unet.conv_out.bias.zero_()
+    optimizer = torch.optim.SGD(upper.sharpener.parameters(), 0.02)
+    losses = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = upper.loss(batch, generators_for(0, KEYS)).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[2] < losses[1] < losses[0]
+    names = set(upper.trainable_parameters()) - set(plain.trainable_parameters())
+    assert names and all(name.startswith("sharpener.") for name in names)
+    assert upper.sharpener in upper.shard_units()
+    assert upper.sharpener.channels == 3  # pixels, however they are folded
+
+
 def test_text_and_reference_are_dropped_as_often_as_asked() -> None:
     base, count = small_base(StageTraining(0.3, 0.6)), 200
     keys = [f"s{i}" for i in range(count)]
@@ -291,7 +320,7 @@ def test_all_weights_of_stable_diffusion_train_and_none_of_the_frozen_parts(
         (lambda: small_base(prediction_type="x"), "choose epsilon, v_prediction or residual"),
         (lambda: small_base(reference="last"), "choose first or all"),
         (lambda: small_cascade(0), "doublings must be"),
-        (lambda: small_cascade(1, upsampling="x"), "choose latents or pixels"),
+        (lambda: small_cascade(1, upsampling="x"), "choose latents, pixels or learned"),
         (lambda: StageTraining(text_dropout=2), "text_dropout must be"),
         (
             lambda: build_denoiser(

@@ -23,13 +23,20 @@ from lightning_artv.pipelines.parts import (
 )
 from lightning_artv.pipelines.schedulers import sampling_from, schedule_from
 from lightning_artv.pipelines.system import SystemPipeline, takes
-from lightning_artv.pipelines.videogen.components import StageLayers, plain_unet
+from lightning_artv.pipelines.videogen.components import (
+    ClipDecoder,
+    FrameMaker,
+    StageLayers,
+    plain_unet,
+)
 from lightning_artv.systems.base import Origin, VideoModel
+from lightning_artv.systems.decoder.system import VideoDecoder
 from lightning_artv.systems.settings import restored
 from lightning_artv.systems.videogen.denoiser import StageDenoiser
 from lightning_artv.systems.videogen.settings import VideoGenSampling
 from lightning_artv.systems.videogen.stage import Cascade, Stage
 from lightning_artv.systems.videogen.system import Base
+from lightning_artv.systems.videogen.tsr import TemporalSuperResolution
 from lightning_artv.systems.videogen.video import VideoGen
 
 SUFFIXES = ("", "_2", "_3")
@@ -45,6 +52,8 @@ class VideoGenPipeline(SystemPipeline):
         temporal, temporal_2, temporal_3: what makes them stages.
         text_encoder_2, text_encoder_3: text encoder of a stage that was trained with its own; None
             for the base's.
+        tsr: temporal super-resolution; None without.
+        decoder: video decoder; None for the image decoder.
         stages: settings of each stage, as plain data.
         frame_size: height and width of the last stage.
         others: see `SystemPipeline`.
@@ -57,9 +66,12 @@ class VideoGenPipeline(SystemPipeline):
 
     _optional_components = [  # noqa: RUF012
         *("tokenizer", "unet_2", "unet_3", "temporal_2", "temporal_3"),
-        *("text_encoder_2", "text_encoder_3"),
+        *("text_encoder_2", "text_encoder_3", "tsr", "decoder"),
     ]
-    _checked_parts = ("unet", "temporal", "unet_2", "temporal_2", "unet_3", "temporal_3")
+    _checked_parts = (
+        *("unet", "temporal", "unet_2", "temporal_2", "unet_3", "temporal_3"),
+        *("tsr", "decoder"),
+    )
 
     @takes("temporal", {"stages": None})
     def __init__(
@@ -76,6 +88,8 @@ class VideoGenPipeline(SystemPipeline):
         unet_3: UNet2DConditionModel | None = None,
         temporal_3: StageLayers | None = None,
         text_encoder_3: TextModel | None = None,
+        tsr: FrameMaker | None = None,
+        decoder: ClipDecoder | None = None,
         stages: list[dict[str, Any]] | None = None,
         sampling: dict[str, Any] | None = None,
         frame_size: list[int] | None = None,
@@ -91,16 +105,23 @@ class VideoGenPipeline(SystemPipeline):
         """A pipeline of a system's networks; most tensors are shared.
 
         Raises:
-            UserError: another system than VideoGen, or parts that have no place in a folder.
+            UserError: another system than VideoGen, or more stages than a folder has places for.
         """
         stages = _stages_of(system)
         base, channels = stages[0], stages[0].autoencoder.channels
         modules: dict[str, Any] = {}
         for suffix, stage in zip(SUFFIXES, stages, strict=False):
             modules[f"unet{suffix}"] = plain_unet(stage.denoiser.network.unet, channels)
-            modules[f"temporal{suffix}"] = StageLayers.of(stage.denoiser.network, channels)
+            sharpener = stage.sharpener if isinstance(stage, Cascade) else None
+            layers = StageLayers.of(stage.denoiser.network, channels, sharpener)
+            modules[f"temporal{suffix}"] = layers
             if stage.text_encoder is not base.text_encoder:
                 modules[f"text_encoder{suffix}"] = text_parts_of(stage.text_encoder)[0]
+        for part in system.parts():
+            if isinstance(part, TemporalSuperResolution):
+                modules["tsr"] = FrameMaker.of(part)
+            elif isinstance(part, VideoDecoder):
+                modules["decoder"] = ClipDecoder.of(part)
         kind, settings = base.denoiser.prediction_type, [_settings_of(stage) for stage in stages]
         return cls._of(system, base, kind, training, stages=settings, **modules)
 
@@ -125,15 +146,20 @@ class VideoGenPipeline(SystemPipeline):
                 built.append(Base(denoiser, autoencoder, text, sampling=sampling))
             else:
                 more = {"doublings": place, "upsampling": upsampling, "sampling": sampling}
-                built.append(Cascade(denoiser, autoencoder, text, **more))
+                upper = Cascade(denoiser, autoencoder, text, **more)
+                upper.sharpener = temporal.sharpener
+                built.append(upper)
         base, *above = built
         assert isinstance(base, Base)
-        whole = VideoGen(base, [stage for stage in above if isinstance(stage, Cascade)])
+        beside = [
+            None if part is None else part.part(autoencoder) for part in (self.tsr, self.decoder)
+        ]
+        whole = VideoGen(base, [stage for stage in above if isinstance(stage, Cascade)], *beside)
         whole.origin = self._origin(stages=self.config.stages)
-        scale = 2 ** len(above)
-        size = whole.origin.size
-        small = None if size is None else (size[0] // scale, size[1] // scale)
-        base.origin = Origin(small, whole.origin.fps)
+        for place, stage in enumerate(reversed(built)):
+            size, scale = whole.origin.size, 2**place
+            own = None if size is None else (size[0] // scale, size[1] // scale)
+            stage.origin = Origin(own, whole.origin.fps, whole.origin.description)
         return whole.eval()
 
     def _text_encoder(self, suffix: str, shared: TextEncoder) -> TextEncoder:
@@ -149,11 +175,6 @@ def _stages_of(system: VideoModel) -> list[Stage]:
         return [system]
     if not isinstance(system, VideoGen):
         raise UserError(f"A system of class {type(system).__name__} is no VideoGen to export.")
-    if system.tsr is not None or system.has_decoder:
-        raise UserError(
-            "A folder holds VideoGen's stages alone so far: export them without the checkpoints of "
-            "temporal super-resolution and decoder."
-        )
     stages = [system.base, *(stage for stage in system.cascade if isinstance(stage, Cascade))]
     schedules = [stage.denoiser.schedule.betas for stage in stages]
     if len(stages) > len(SUFFIXES) or not all(torch.equal(s, schedules[0]) for s in schedules):

@@ -22,7 +22,7 @@ from lightning_artv.networks.temporal_decoder import (
     TemporalDecoder,
     VideoAutoencoder,
 )
-from lightning_artv.systems.base import LossOutput, Trainable, VideoModel
+from lightning_artv.systems.base import LossOutput, Trainable
 from lightning_artv.systems.decoder.degradations import degrade_clips
 
 
@@ -140,8 +140,8 @@ class VideoDecoder(Trainable):
         """The decoder's."""
         return self.decoder.blocks()
 
-    def attach(self, system: VideoModel) -> None:
-        """Let a system decode with this, in place.
+    def attach(self, system: nn.Module) -> None:
+        """Let a system, or a part that decodes, do so with this, in place.
 
         Raises:
             UserError: a system whose latents are of another autoencoder.

@@ -4,16 +4,53 @@ channels, and the stage before it, doubled; pure but for the autoencoder.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_artv.networks.autoencoder import Autoencoder
 
-Upsampling = Literal["latents", "pixels"]
-"""How the stage before is doubled: its latents (the paper's), or the pictures they decode to."""
+Upsampling = Literal["latents", "pixels", "learned"]
+"""How the stage before is doubled: its latents (the paper's), the pictures they decode to, or its
+latents, sharpened by convolutions that train with the stage (ours)."""
+
+
+_SMALL = 0.1
+"""What doubled pictures miss is about so large; a step of training should be no larger."""
+
+
+class Sharpener(nn.Module):
+    """A few convolutions that add to doubled pictures what they have learned to miss; at first
+    nothing.
+
+    A U-Net over folded pixels would have to learn that at each place of the fold anew.
+
+    Args:
+        channels: number of channels of the pictures.
+        width: channels in between.
+        layers: number of convolutions.
+    """
+
+    def __init__(self, channels: int, width: int = 32, layers: int = 5) -> None:
+        super().__init__()
+        self.channels = channels
+        sides = [channels, *[width] * (layers - 1), channels]
+        convolutions = [
+            nn.Conv2d(one, other, 3, padding=1, padding_mode="replicate")
+            for one, other in pairwise(sides)
+        ]
+        for parameter in convolutions[-1].parameters():
+            nn.init.zeros_(parameter)
+        inner = [module for c in convolutions[:-1] for module in (c, nn.SiLU())]
+        self.layers = nn.Sequential(*inner, convolutions[-1])
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """`[N, C, h, w]` to the same shape."""
+        sharper: Tensor = pictures + _SMALL * self.layers(pictures)
+        return sharper
 
 
 def resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
@@ -36,8 +73,15 @@ def in_all_frames(reference: Tensor, frames: int) -> Tensor:
     return reference[:, None].expand(-1, frames, -1, -1, -1)
 
 
-def doubled(autoencoder: Autoencoder, lower: Tensor, upsampling: Upsampling = "latents") -> Tensor:
-    """U: latents of the stage before `[B, T, C, h, w]` at twice the size, bilinearly."""
+def doubled(
+    autoencoder: Autoencoder,
+    lower: Tensor,
+    upsampling: Upsampling = "latents",
+    sharpener: Sharpener | None = None,
+) -> Tensor:
+    """U: latents of the stage before `[B, T, C, h, w]` at twice the size, bilinearly, and perhaps
+    sharpened.
+    """
     flat = lower.flatten(0, 1)
     if upsampling == "pixels":
         pictures = autoencoder.decode(flat)
@@ -46,5 +90,5 @@ def doubled(autoencoder: Autoencoder, lower: Tensor, upsampling: Upsampling = "l
     else:
         grid = autoencoder.to_grid(flat)
         large = F.interpolate(grid, scale_factor=2.0, mode="bilinear", align_corners=False)
-        made = autoencoder.from_grid(large)
+        made = autoencoder.from_grid(large if sharpener is None else sharpener(large))
     return made.unflatten(0, lower.shape[:2])

@@ -19,7 +19,7 @@ from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import Autoencoder
 from lightning_artv.networks.text_encoder import TextEncoder
 from lightning_artv.systems.base import DenoisingStep, Observer, Request
-from lightning_artv.systems.videogen.cascade import doubled, resized
+from lightning_artv.systems.videogen.cascade import resized
 from lightning_artv.systems.videogen.clip import make_clip
 from lightning_artv.systems.videogen.denoiser import StageConditions
 from lightning_artv.systems.videogen.interpolation import frames_after
@@ -189,7 +189,7 @@ class _Rollout:
         if latents is None:
             return None, None
         assert isinstance(stage, Cascade)  # only the base is asked first
-        lower = doubled(stage.autoencoder, latents, stage.upsampling)
+        lower = stage.doubled(latents)
         level = torch.full((len(lower),), self.settings.upper.noise, device=self.device)
         noise = randn(self.request.generators, lower.shape[1:], self.device)
         return augment(stage.denoiser.schedule, lower, noise, level), level

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.diffusion.augment import augment
@@ -17,7 +18,7 @@ from lightning_artv.networks.text_encoder import TextEncoder
 from lightning_artv.networks.unet import UNetSource
 from lightning_artv.systems.base import LossOutput
 from lightning_artv.systems.latent import LatentTrainable
-from lightning_artv.systems.videogen.cascade import Upsampling, doubled, resized
+from lightning_artv.systems.videogen.cascade import Sharpener, Upsampling, doubled, resized
 from lightning_artv.systems.videogen.clip import make_clip
 from lightning_artv.systems.videogen.denoiser import (
     DenoiserOptions,
@@ -103,7 +104,7 @@ class Cascade(Stage):
 
     Args:
         doublings: how many times larger than the base, as a power of 2: 1 or 2 in the paper.
-        upsampling: how the stage before is doubled: its `latents` (the paper's) or `pixels`.
+        upsampling: how the stage before is doubled: `latents` (the paper's), `pixels`, `learned`.
         others: see `LatentTrainable`.
     """
 
@@ -119,10 +120,12 @@ class Cascade(Stage):
     ) -> None:
         super().__init__(denoiser, autoencoder, text_encoder, training, sampling)
         check_whole("doublings", doublings, 1)
-        if upsampling not in ("latents", "pixels"):
-            raise UserError(f"upsampling is {upsampling!r}: choose latents or pixels.")
+        if upsampling not in get_args(Upsampling):
+            raise UserError(f"upsampling is {upsampling!r}: choose latents, pixels or learned.")
         self.part, self.doublings = f"cascade-{doublings}", doublings
         self.upsampling: Upsampling = upsampling
+        is_learned = upsampling == "learned"
+        self.sharpener = Sharpener(autoencoder.grid[0]) if is_learned else None
 
     @classmethod
     def build(
@@ -143,7 +146,7 @@ class Cascade(Stage):
             autoencoder: pixels to latents.
             text_encoder: captions to tokens.
             doublings: how many times larger than the base, as a power of 2.
-            upsampling: how the stage before is doubled: its `latents` (the paper's) or `pixels`.
+            upsampling: how the stage before is doubled, see `Upsampling`.
             denoiser: what is built of them.
             training: how the loss is made.
             sampling: defaults of generation.
@@ -155,12 +158,20 @@ class Cascade(Stage):
     def _conditions(self, batch: VideoBatch, generators: Generators) -> StageConditions:
         """Also the true stage before, doubled, with some noise on it."""
         conditions = super()._conditions(batch, generators)
-        lower = doubled(self.autoencoder, self.lower_of(batch), self.upsampling)
+        lower = self.doubled(self.lower_of(batch))
         most = self.training_options.most_noise
         level = randint(generators, 0, most + 1, lower.device)
         noise = randn(generators, lower.shape[1:], lower.device)
         shown = augment(self.denoiser.schedule, lower, noise, level)
         return replace(conditions, lower=shown, level=level)
+
+    def doubled(self, lower: Tensor) -> Tensor:
+        """U of the latents of the stage before; see `cascade.doubled`."""
+        return doubled(self.autoencoder, lower, self.upsampling, self.sharpener)
+
+    def shard_units(self) -> list[nn.Module]:
+        """Also what sharpens the stage before."""
+        return [*super().shard_units(), *([] if self.sharpener is None else [self.sharpener])]
 
     def lower_of(self, batch: VideoBatch) -> Tensor:
         """Latents of a batch's clips at the size of the stage before, `[B, T, C, h/2, w/2]`.
@@ -181,7 +192,7 @@ class Cascade(Stage):
     @torch.no_grad()
     def preview(self, batch: VideoBatch, generators: Generators) -> dict[str, Tensor]:
         """Clips: the true ones, the true stage before doubled, and what is made of that."""
-        lower = doubled(self.autoencoder, self.lower_of(batch), self.upsampling)
+        lower = self.doubled(self.lower_of(batch))
         truth = batch.gather(batch.frames)
         conditions = Stage._conditions(self, batch, generators)
         shown = replace(conditions, reference=self._encoded(truth[:, 0]), lower=lower)

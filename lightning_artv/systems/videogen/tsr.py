@@ -136,7 +136,7 @@ class TemporalSuperResolution(Trainable):
         level = None
         if self.refiner is not None:
             shown = self.autoencoder.from_grid(warped.detach())
-            text = self._no_text()
+            text = self.no_text()
             refined, scalars["refined"], level = self.refiner.loss(
                 latents[:, 1], shown, text, generators
             )
@@ -153,7 +153,7 @@ class TemporalSuperResolution(Trainable):
         found = (motion.to_first, motion.to_last)
         return torch.stack([_rho(a - b) for a, b in zip(found, told, strict=True)]).sum(dim=0)
 
-    def _no_text(self) -> Tensor:
+    def no_text(self) -> Tensor:
         """Tokens of the empty text `[1, L, D]`."""
         if self.text_encoder is not None:
             return self.text_encoder([""])
@@ -219,7 +219,7 @@ class TemporalSuperResolution(Trainable):
         """
         refiner, sampling = self.refiner, self.sampling if sampling is None else sampling
         assert refiner is not None
-        text, solver = self._no_text(), sampling.solver()
+        text, solver = self.no_text(), sampling.solver()
         plan = solver.plan(refiner.schedule)
 
         def denoise(z_t: Tensor, t: int) -> Tensor:

@@ -66,6 +66,8 @@ class VideoGen(VideoModel):
         self.autoencoder = base.autoencoder if decoder is None else decoder.video_autoencoder()
         self.has_decoder = decoder is not None
         self._stages: tuple[Stage, ...] = (base, *cascade)
+        given: tuple[object, ...] = (*self._stages, tsr, decoder)
+        self._given = tuple(part for part in given if isinstance(part, Trainable))  # no modules
         self.origin = _origin(self._stages)
 
     @classmethod
@@ -100,6 +102,10 @@ class VideoGen(VideoModel):
         assert decoder is None or isinstance(decoder, DecodesClips)
         above = [part for part in parts.values() if isinstance(part, Cascade)]
         return cls(base, sorted(above, key=lambda stage: stage.doublings), tsr, decoder)
+
+    def parts(self) -> tuple[Trainable, ...]:
+        """Stages, temporal super-resolution, decoder."""
+        return self._given
 
     @property
     def sampling(self) -> VideoGenSampling:
@@ -197,13 +203,14 @@ def _share(base: Base, part: object) -> None:
 
 
 def _are_same(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two modules are of one class and shape with equal tensors."""
-    mine, theirs = one.state_dict(), other.state_dict()
-    kinds = [
-        (type(m), getattr(m, "factor", None), getattr(m, "channels", None)) for m in (one, other)
-    ]
+    """Whether two modules are of one class, as a checkpoint or as a folder has it, and shape with
+    equal weights.
+    """
+    mine, theirs = dict(one.named_parameters()), dict(other.named_parameters())
+    kinds = [(getattr(m, "factor", None), getattr(m, "channels", None)) for m in (one, other)]
     return (
-        kinds[0] == kinds[1]
+        (isinstance(one, type(other)) or isinstance(other, type(one)))
+        and kinds[0] == kinds[1]
         and mine.keys() == theirs.keys()
         and all(torch.equal(x.cpu(), theirs[name].cpu()) for name, x in mine.items())
     )

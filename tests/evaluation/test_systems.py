@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from miniature import SYSTEM, write_checkpoint
-from torch.utils.flop_counter import FlopCounterMode
 
 from evaluation.__main__ import main
 from evaluation.shapes.benchmark import DATA_SEED
@@ -243,11 +242,18 @@ def test_the_cost_of_a_training_and_of_the_one_before(tmp_path: Path) -> None:
     assert cost.of_the_training(paths[1]) is None
 
 
+def test_attention_is_counted_on_the_cpu() -> None:
+    q = torch.zeros(1, 2, 10, 8)
+    with cost._counting() as counter:
+        torch.nn.functional.scaled_dot_product_attention(q, q, q)
+    assert counter.get_total_flops() == 2 * (2 * 2 * 10 * 10 * 8)  # QK^T and its product with V
+
+
 def forward_flops(checkpoint: Path) -> int:
     """Of one sample through ART•V's denoiser; a backward pass costs twice as much."""
     system: Any = cost.load_part(checkpoint)
     latents, level = torch.zeros(1, 12, 16, 16), torch.zeros(1, dtype=torch.long)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with cost._counting() as counter, torch.no_grad():
         conditions = FrameConditions.blank(latents, level)
         encoded = system.denoiser.encode((conditions, system.text_encoder(["a circle"])))
         system.denoiser.denoise(latents, level, encoded)

@@ -134,7 +134,7 @@ def _difference(one: Numbers | None, other: Numbers | None) -> str:
         if a is not None and b is not None
     ]
     p = paired_t(both)
-    return EMPTY if p is None else f"{np.mean(both):+.2f} (p {p:.1g})"
+    return EMPTY if p is None else f"{np.mean(both):+.2f} (p {p:.1g}, n {len(both)})"
 
 
 def _costs(rows: Rows) -> Table:

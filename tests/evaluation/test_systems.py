@@ -168,7 +168,7 @@ def test_ways_to_join_of_one_checkpoint_are_paired(made: list[str], tmp_path: Pa
     rows = run(comparison(tmp_path, KNOWS, same, TURNS))
     table = tables(rows)["Joins from captions alone: differences of ways to join"]
     assert [row[0] for row in table.rows] == ["Knows too, less Knows"]
-    assert table.rows[0][1] == "+0.00 (p 1)"
+    assert table.rows[0][1] == "+0.00 (p 1, n 4)"
 
 
 def test_what_cannot_be_compared_is_refused(made: list[str], tmp_path: Path) -> None:

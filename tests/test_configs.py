@@ -67,7 +67,16 @@ def _overrides(configs: list[Path], sd_folder: Path, shards: Path, out: Path) ->
 def test_there_are_configs() -> None:
     names = ("artv", "vidrd", "videogen")
     artv, vidrd, videogen = ([p.stem for p in WHOLE if p.parent.name == name] for name in names)
-    assert artv == ["clips", "color", "demo", "distill", "shapes", "shapes_whole", "train", "worlds"]
+    assert artv == [
+        "clips",
+        "color",
+        "demo",
+        "distill",
+        "shapes",
+        "shapes_whole",
+        "train",
+        "worlds",
+    ]
     assert vidrd == ["decoder", "demo", "demo_images", "train", "worlds"]
     assert {"decoder", "demo_tsr", "tsr"} <= set(videogen)
     assert [path.stem for path in HARDWARE] == ["ddp", "fsdp", "low_memory", "slurm"]

@@ -112,6 +112,7 @@ def _row(clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _labels(names: Sequence[str], pitch: int, height: int) -> NDArray[np.uint8]:
     """Names on white, one every `pitch` pixels: uint8 `[height, W, 3]`."""
     font = ImageFont.load_default(13)
+    names = [name.replace("•", "·") for name in names]  # the font has no bullet
     width = round(max(font.getlength(name) for name in names)) + 12
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)

@@ -47,7 +47,7 @@ def tables(rows: Rows) -> dict[str, Table]:
     """Title -> table."""
     psnrs = {f"psnr@{k}": f"PSNR, frame {k}, dB" for k in FRAMES}
     psnrs[f"background_psnr@{SHORT - 1}"] = f"background PSNR, frame {SHORT - 1}, dB"
-    return {
+    made = {
         "First frame and caption given": _means(rows, psnrs | {word: word for word in GIVEN}),
         "From captions alone": _means(rows, {f"alone_{word}": word for word in WORDS}),
         "Long videos": _means(rows, _FAR),
@@ -56,6 +56,7 @@ def tables(rows: Rows) -> dict[str, Table]:
         "Joins from captions alone: differences of ways to join": _differences(rows),
         "What it costs": _costs(rows),
     }
+    return {title: table for title, table in made.items() if table.rows}
 
 
 def write_page(out: Path, rows: Rows, shown: Mapping[str, Sequence[Image]]) -> None:

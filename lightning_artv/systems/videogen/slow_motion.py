@@ -58,7 +58,8 @@ class SlowMotion(VideoModel):
         """The system's, and 3 passes."""
         settings = self.system.sampling
         fields = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
-        return _with_passes(type(settings))(**fields)
+        kind: Any = type(settings)
+        return _with_passes(kind)(**fields)
 
     @property
     def size_multiple(self) -> int:

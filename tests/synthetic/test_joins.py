@@ -101,3 +101,21 @@ def test_what_cannot_be_told_is_none() -> None:
     for wrong in ([], [1, 8], [0, 8, 8], [0, 8, 24]):
         with pytest.raises(ValueError, match="rising"):
             measure_joins(still, scene, wrong, STRIDE)
+
+
+def test_a_jump_is_over_the_change_inside_clips_alone() -> None:
+    greys = np.array([0, 10, 20, 30, 60, 70, 80, 90], np.uint8)
+    frames = np.broadcast_to(greys[:, None, None, None], (8, 32, 32, 3)).copy()
+    assert measure_joins(frames, SCENES[0], [0, 4], STRIDE).jump == 3
+
+
+def test_near_the_same_places_is_not_backwards_unless_it_turns() -> None:
+    """A slow shape that stops, or goes on at a right angle, stays within its radius."""
+    slow = dataclasses.replace(SCENES[0], direction="right", speed="slowly", radius=4.5)
+    before = clip(slow, 0, 4)
+    x, y = slow.position(STRIDE * 3)
+    down = dataclasses.replace(slow, direction="down", x=x, y=y)
+    for after in (np.repeat(before[-1:], 4, axis=0), clip(down, 0, 4)):
+        found = joined(slow, before, after)
+        assert (found.direction_kept, found.backwards, found.place_kept) == (0, 0, 1)
+    assert joined(slow, before, before[::-1]).backwards == 1

@@ -17,8 +17,8 @@ from lightning_artv.errors import UserError
 from lightning_artv.media.atomic import write_atomically
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PATIENCE, SETTLING = 120.0, 3.0
-"""Seconds for each thing that a page must show, and for charts, which are drawn in steps."""
+LOADING, PATIENCE, SETTLING = 120.0, 120.0, 3.0
+"""Seconds for a page, for each thing that it must show, and for charts, which are drawn in steps."""
 
 MEANS = "%5E%5B%5E%2F%5D%2B%24"
 """`^[^/]+$`: the runs without a slash, which hold the means over the seeds."""
@@ -116,7 +116,7 @@ def _take(chromium: Any, page: Page, address: str) -> bytes:
     width, height = page.size
     tab = chromium.new_page(viewport={"width": width, "height": height})
     tab.set_default_timeout(1000 * PATIENCE)
-    tab.goto(f"{address}{page.address}")
+    tab.goto(f"{address}{page.address}", timeout=1000 * LOADING)
     word = ""
     try:
         for word in page.words:

@@ -18,7 +18,7 @@ from lightning_artv.media.atomic import write_atomically
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 LOADING, PATIENCE, SETTLING = 120.0, 120.0, 3.0
-"""Seconds for a page, for each thing that it must show, and for charts, which are drawn in steps."""
+"""Seconds for a page, each thing that it must show, and charts, which are drawn in steps."""
 
 MEANS = "%5E%5B%5E%2F%5D%2B%24"
 """`^[^/]+$`: the runs without a slash, which hold the means over the seeds."""

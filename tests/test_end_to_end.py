@@ -166,7 +166,7 @@ def test_a_demo_from_scratch_runs_measures_and_goes_on_where_it_was(
     with Image.open(out / "samples.gif") as gif:
         assert gif.n_frames == 16
     page = (out / "index.html").read_text()
-    assert "http" not in page.replace("http://www.w3.org", "") and page.count("<svg") >= 3
+    assert "://" not in page.replace("http://www.w3.org", "") and page.count("<svg") >= 3
     assert page.count("data:image/gif") == 3
     with Image.open(out / "shipped.gif") as gif:
         assert gif.n_frames == metrics["shipped"]["frames"]

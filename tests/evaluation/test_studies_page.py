@@ -80,7 +80,7 @@ def test_the_page_is_whole_and_loads_only_what_lies_beside_it(page: str, folder:
     assert not checker.open
     assert {"clips.gif", "frames.png", "masks_full.png"} <= set(checker.loads)
     assert all((folder / "page" / name).is_file() for name in checker.loads)
-    assert "<script" not in page and "http" not in page and "nan" not in text_of(page).split()
+    assert "<script" not in page and "://" not in page and "nan" not in text_of(page).split()
     assert set(p.name for p in (folder / "page").iterdir()) == {"index.html", *checker.loads}
     assert sum(p.stat().st_size for p in (folder / "page").iterdir()) < 2_000_000
 

@@ -29,7 +29,7 @@ def test_texts_are_escaped_and_charts_and_tables_drawn(template: Path, tmp_path:
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<title>&lt;T&gt;</title>" in page and "<p>&lt;b&gt; &amp; ?</p>" in page
     assert page.count("<svg") == page.count("</svg>") == 1 and "a &lt; b" in page
-    assert "http" not in page and "<script" not in page and "prefers-color-scheme: dark" in page
+    assert "://" not in page and "<script" not in page and "prefers-color-scheme: dark" in page
     assert "<table>" in render(template, title="", text="", shown=Table(("a",), [("b",)]))
 
 

@@ -147,7 +147,7 @@ def test_the_protocol_is_said(page: str) -> None:
     ],
 )
 def test_a_prior_is_said_where_there_was_one(
-    folder: Path, prior: dict[str, int], said: str
+    page: str, folder: Path, prior: dict[str, int], said: str
 ) -> None:
     grid = read_grid(folder)
     rows = dict(protocol_rows(dataclasses.replace(grid, plan={**grid.plan, **prior})))

@@ -147,7 +147,7 @@ def _track(frames: Image, world: Torus) -> _Mover:
     support = {word: int(found.sum()) for word, found in pixels.items() if word != front}
     color = max(support, key=lambda word: support[word])
     places, body = _places(pixels[color], world.size)
-    around = _grown(body)  # edges count; a tinted background does not
+    around = grown(body)  # edges count; a tinted background does not
     silhouettes = shares[color] * around
     areas = silhouettes.sum((1, 2))
     there = areas >= _LEAST_AREA * world.size**2
@@ -185,11 +185,12 @@ def _places(pixels: Flags, size: int) -> tuple[Floats, Flags]:
     Returns:
         (x, y) in pixels `[T, 2]`; the pixels that count, bool `[T, H, W]`.
     """
-    near = pixels & (_distance(_circular_mean(pixels, size), size) < _REACH * size)
-    return _circular_mean(near, size), near
+    near = pixels & (_distance(circular_mean(pixels, size), size) < _REACH * size)
+    return circular_mean(near, size), near
 
 
-def _circular_mean(pixels: Flags, size: int) -> Floats:
+def circular_mean(pixels: Flags, size: int) -> Floats:
+    """Mean (x, y) on the torus of each frame's pixels `[T, H, W]`, in pixels `[T, 2]`."""
     turns = np.exp(2j * np.pi * (np.arange(size) + 0.5) / size)
     sums = np.stack([pixels.sum(1) @ turns, pixels.sum(2) @ turns], axis=1)
     return np.angle(sums) / (2 * np.pi) * size % size
@@ -202,7 +203,7 @@ def _distance(places: Floats, size: int) -> Floats:
     return np.hypot(apart[:, 0, None, :], apart[:, 1, :, None])
 
 
-def _grown(pixels: Flags) -> Flags:
+def grown(pixels: Flags) -> Flags:
     """The pixels and their eight neighbours on the torus."""
     steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
     return np.logical_or.reduce([np.roll(pixels, step, axis=(1, 2)) for step in steps])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_artv.synthetic.drawing import COLORS, DIRECTIONS, SHAPES, Image, area, coverage
-from lightning_artv.synthetic.measures import check_clip
+from lightning_artv.synthetic.measures import check_clip, circular_mean, grown
 from lightning_artv.synthetic.scenes import BACKGROUNDS, background_rows
 
 _FAR = 50.0  # RGB distance from the background at which a pixel counts as the object's
@@ -50,20 +50,14 @@ class _View:
     def of(cls, frame: Image, background: NDArray[np.float64]) -> _View:
         pixels = frame.astype(np.float64)
         far = np.linalg.norm(pixels - background, axis=-1) > _FAR
-        x, y = (_to_middle(far.sum(axis)) for axis in (0, 1))
+        size = len(far)
+        x, y = (round(size / 2 - mean) for mean in circular_mean(far[None], size)[0].tolist())
         return cls(
             np.roll(pixels, (y, x), (0, 1)),
             np.roll(background, y, 0),
             np.roll(far, (y, x), (0, 1)),
             (x, y),
         )
-
-
-def _to_middle(counts: NDArray[np.int_]) -> int:
-    """How far what is counted along a ring lies before its middle, by its mean direction."""
-    size = len(counts)
-    turns = np.exp(2j * np.pi * np.arange(size) / size)
-    return size // 2 - round(float(np.angle((counts * turns).sum())) / (2 * np.pi) * size)
 
 
 @dataclass(frozen=True)
@@ -165,7 +159,7 @@ def _shape(view: _View, found: _Object | None) -> str | None:
     along = np.sum((view.frame - view.background) * contrast, axis=-1)
     strength = np.sum(contrast**2, axis=-1)  # 0 in a row whose background has the object's colour
     share = np.divide(along, strength, out=np.zeros_like(along), where=strength > 0)
-    silhouette = np.clip(share, 0.0, 1.0) * _grown(found.pixels)
+    silhouette = np.clip(share, 0.0, 1.0) * grown(found.pixels[None])[0]
     total = silhouette.sum()
     size = len(view.frame)
     centres = np.arange(size) + 0.5
@@ -177,14 +171,6 @@ def _shape(view: _View, found: _Object | None) -> str | None:
         return float(np.abs(coverage(shape, x, y, radius, size) - silhouette).sum())
 
     return min(SHAPES, key=difference)
-
-
-def _grown(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels and their eight neighbours, so that faint edges count."""
-    padded = np.pad(pixels, 1)
-    size = pixels.shape[0]
-    shifts = [padded[i : i + size, j : j + size] for i in range(3) for j in range(3)]
-    return np.logical_or.reduce(shifts)
 
 
 def _background(rows: NDArray[np.float64]) -> str:

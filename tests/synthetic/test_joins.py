@@ -21,6 +21,12 @@ def clip(scene: Scene, start: int = 0, count: int = CLIP) -> np.ndarray:
     return np.stack([scene.render(STRIDE * (start + k)) for k in range(count)])
 
 
+def elsewhere(scene: Scene) -> Scene:
+    """The same half a picture away, across its direction."""
+    dx, dy = DIRECTIONS[scene.direction]
+    return dataclasses.replace(scene, x=(scene.x + 16 * dy) % 32, y=(scene.y + 16 * dx) % 32)
+
+
 def joined(scene: Scene, *clips: np.ndarray) -> Joins:
     starts = np.cumsum([0, *(len(clip) for clip in clips[:-1])])
     return measure_joins(np.concatenate(clips), scene, starts.tolist(), STRIDE)
@@ -59,19 +65,14 @@ def test_a_clip_shown_again(scene: Scene) -> None:
 
 @pytest.mark.parametrize("scene", SCENES[:8])
 def test_a_jump_across_the_picture(scene: Scene) -> None:
-    """Every other clip is elsewhere: half a picture away, across its direction."""
-    dx, dy = DIRECTIONS[scene.direction]
-    away = dataclasses.replace(scene, x=(scene.x + 16 * dy) % 32, y=(scene.y + 16 * dx) % 32)
-    found = joined(scene, clip(scene), clip(away, 8), clip(scene, 16))
+    found = joined(scene, clip(scene), clip(elsewhere(scene), 8), clip(scene, 16))
     assert found.jump is not None and found.jump > 1.5
     assert dataclasses.astuple(found)[1:] == (0, 1, 1, 0, 0)
 
 
 @pytest.mark.parametrize("scene", SCENES[:8])
 def test_turned_elsewhere_is_turned_but_not_backwards(scene: Scene) -> None:
-    dx, dy = DIRECTIONS[scene.direction]
-    away = dataclasses.replace(scene, x=(scene.x + 16 * dy) % 32, y=(scene.y + 16 * dx) % 32)
-    found = joined(scene, clip(scene), clip(away)[::-1])
+    found = joined(scene, clip(scene), clip(elsewhere(scene))[::-1])
     assert (found.direction_kept, found.backwards, found.place_kept) == (0, 0, 0)
 
 

@@ -84,6 +84,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--step", type=int, default=1, help="score every so many frames")
     options = parser.parse_args()
+    for path in options.paths:
+        if not path.exists():
+            parser.error(f"There is no video or folder '{path}'.")
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     av.logging.set_level(av.logging.ERROR)
     given = [p for path in options.paths for p in ([path] if path.is_file() else path.iterdir())]

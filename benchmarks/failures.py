@@ -12,6 +12,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 from statistics import fmean
 from typing import Literal
@@ -106,7 +107,7 @@ class Progress:
 def week(machine: Machine, saves: Saving, seed: int, span: float = WEEK) -> Progress:
     """What is trained in a span of time."""
     state, now, slow, ready = Progress(saves), 0.0, 0, 0.0
-    for at, event in events(machine, random.Random(seed)):
+    for at, event in _events_of(machine, seed, span):
         end = min(at, span)
         state.stopped += max(0.0, min(end, ready) - now)
         began = max(now, ready)
@@ -143,6 +144,17 @@ def events(machine: Machine, rng: random.Random) -> Iterator[tuple[float, Event]
         elif event == "slows":
             add(now, between_spells, "slows")
             add(now, machine.slow_seconds, "recovers")
+
+
+@lru_cache(maxsize=5000)
+def _events_of(machine: Machine, seed: int, span: float) -> tuple[tuple[float, Event], ...]:
+    """Those of a span of time and the one that comes next: every saving meets the same."""
+    found = []
+    for at, event in events(machine, random.Random(seed)):
+        found.append((at, event))
+        if at >= span:
+            break
+    return tuple(found)
 
 
 def lost(machine: Machine, saves: Saving, weeks: int, span: float = WEEK) -> float:

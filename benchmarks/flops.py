@@ -44,17 +44,24 @@ def costs() -> dict[str, int]:
         dynamic = ConditionedUNet.around(source.build(4), 4, trained=True)
         mask = ConditionedUNet.around(source.build_scaled(4, 1, 0.5), 4)
         vae, text = AutoencoderKL(**VAE), CLIPTextModel(CLIPTextConfig(**TEXT))
-        frame, latent = torch.empty(1, 3, PIXELS, PIXELS), torch.empty(1, 4, LATENT, LATENT)
+        latent = torch.empty(1, 4, LATENT, LATENT)
         adapter = ReferenceAdapter(8, UNET["block_out_channels"], True)
         return {
             "plain": flops(lambda: unconditioned(source)),
             "adapter": flops(lambda: adapter(two(latent))),
-            "encode": flops(lambda: vae.encode(frame)),
+            "encode": encoding(vae),
             "decode": flops(lambda: vae.decode(latent)),
             "text": flops(lambda: text(torch.empty(1, 77, dtype=torch.long))),
             "evaluation": sum(step(network, backward=False) for network in (dynamic, mask)),
             "train": sum(step(network, backward=True) for network in (dynamic, mask)),
         }
+
+
+def encoding(vae: AutoencoderKL | None = None) -> int:
+    """FLOPs of encoding a frame."""
+    with torch.device("meta"):
+        vae, frame = vae or AutoencoderKL(**VAE), torch.empty(1, 3, PIXELS, PIXELS)
+        return flops(lambda: vae.encode(frame))
 
 
 def rows() -> Iterator[Row]:

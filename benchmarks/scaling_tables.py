@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.documents import write_into
 from benchmarks.failures import HOUR, Machine, Saving, daly, lost, week, young
-from benchmarks.flops import costs
+from benchmarks.flops import encoding
 from benchmarks.recipes import Recipe, recipes
 from benchmarks.scaling import (
     FAST,
@@ -149,7 +149,7 @@ def network(artv: Recipe) -> Table:
 def storage(known: dict[str, Recipe]) -> Table:
     """WebVid-5M on disk, and what writing latents costs."""
     head = ("", "frames, M", "TB", "a sample's frames, kB", "encoding once, GPU days")
-    encode = costs()["encode"]
+    encode = encoding()
     size = {name: r.frame_bytes / known["ART•V"].frame_bytes for name, r in known.items()}
     rows: list[Row] = [("videos, short side 320", "", f"{video_bytes() / TB:.1f}", "", "")]
     for name, r in known.items():

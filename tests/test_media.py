@@ -3,6 +3,7 @@
 import gc
 import io
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from forks import ended
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -242,31 +244,24 @@ def test_a_frame_of_another_kind_is_refused(tmp_path, frame, words):
         writer.write(frame)
 
 
-FULL_DISK = """
-import resource, sys
-import av
-import numpy as np
-from lightning_artv.errors import UserError
-from lightning_artv.media import open_writer
-frames = np.random.default_rng(0).integers(0, 255, (60, 64, 64, 3), dtype=np.uint8)
-resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
-try:
-    with open_writer(sys.argv[1], 8, (64, 64)) as writer:
-        for frame in frames:
-            writer.write(frame)
-except UserError as error:
-    print(error)
-"""
+def _on_a_full_disk(output):
+    frames = np.random.default_rng(0).integers(0, 255, (60, 64, 64, 3), dtype=np.uint8)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+    try:
+        with open_writer(output, 8, (64, 64)) as writer:
+            for frame in frames:
+                writer.write(frame)
+    except UserError as error:
+        print(error)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.gif", "a"])
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, name):
     """A limit on the size of files stands for the disk: the system refuses to write more."""
-    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / name)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=GUARD)
-    assert done.stdout.startswith(f"Cannot write {tmp_path / name}: ")
-    assert done.stdout.count("\n") == 1 and not done.stderr
-    assert os.listdir(tmp_path) == []
+    done = ended(tmp_path / "log", _on_a_full_disk, tmp_path / name)
+    assert done.code == 0 and done.said.startswith(f"Cannot write {tmp_path / name}: ")
+    assert done.said.count("\n") == 1
+    assert os.listdir(tmp_path) == ["log"]
 
 
 MEMORY = """

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +10,7 @@ import pytest
 import torch
 import yaml
 from commands import SIZE, generate, pictures, write_scenes
+from forks import Forked, module
 from waiting import wait_until
 
 from lightning_artv import cli, load_system
@@ -91,17 +88,11 @@ def test_killed_and_resumed_it_goes_on_bit_for_bit(
 ) -> None:
     folder = tmp_path / "killed"
     folder.mkdir()
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "lightning_artv", "fit"]
     last = folder / "checkpoints" / "last.ckpt"
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, *arguments(folder, shards)], env=environment, stdout=log, stderr=log
-        )
-        wait_until(lambda: last.exists(), "no checkpoint", process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    words = ["fit", *arguments(folder, shards)]
+    process = Forked(folder / "log", module, "lightning_artv", *words)
+    wait_until(last.exists, "no checkpoint", process)
+    process.kill()
     assert cli.main(["fit", *arguments(folder, shards, "--ckpt_path=last")]) == 0
     weights = [load_system(path).state_dict() for path in (last, checkpoint)]
     assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())

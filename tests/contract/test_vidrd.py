@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ import pytest
 import torch
 import yaml
 from commands import SIZE, generate, pictures, write_scenes
+from forks import Forked, module
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from waiting import wait_until
@@ -108,15 +105,10 @@ def test_killed_and_resumed_it_goes_on_bit_for_bit(
 ) -> None:
     folder = tmp_path / "killed"
     folder.mkdir()
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     words = ["fit", *arguments(folder, shards, "--ckpt_path=last")]
-    command = [sys.executable, "-m", "lightning_artv", *words]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        wait_until(lambda: len(lines(folder)) >= 5, "no five steps", process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    process = Forked(folder / "log", module, "lightning_artv", *words)
+    wait_until(lambda: len(lines(folder)) >= 5, "no five steps", process)
+    process.kill()
     assert cli.main(["fit", *arguments(folder, shards, "--ckpt_path=last")]) == 0
     assert lines(folder) == lines(trained)
     assert sorted(lines(trained)) == list(range(STEPS))

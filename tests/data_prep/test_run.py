@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -19,6 +20,7 @@ from real_clips import CLIPS, needs_clips
 
 from data_prep.__main__ import main
 from data_prep.commands import run_recipe
+from data_prep.engine import local
 from data_prep.measure import columns as steps_module
 from data_prep.options.recipe import Recipe, load_recipe
 from data_prep.shards import check as check_module
@@ -154,10 +156,13 @@ def _count_moments(kill_at: int) -> None:
     steps_module.map_rows = shards_module.map_rows = watched_map
 
 
-def test_one_or_two_processes_give_the_same_bytes(tmp_path: Path, clip_folder: Path) -> None:
+def test_one_or_two_processes_give_the_same_bytes(
+    tmp_path: Path, clip_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = make_source(tmp_path / "in", 6, broken=[1])
     more = {"clip": {"pretrained": str(clip_folder), "device": "cpu"}} if SLOW else {}
-    for name, processes in (("one", 1), ("two", 2)):
+    for name, processes, start in (("one", 1, "forkserver"), ("two", 2, "spawn")):
+        monkeypatch.setattr(local, "_SPAWN", multiprocessing.get_context(start))
         engine = {"processes": processes}
         run_recipe(load_recipe(recipe(tmp_path, source, name, engine=engine, select=ALL, **more)))
     assert results(tmp_path / "one") == results(tmp_path / "two")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from forks import ended
 from known_features import FirstValues, noise_videos
 
 from evaluation.metrics import (
@@ -75,14 +71,16 @@ def rank(index: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+def all_ranks(folder: str) -> None:
+    """Fork them; they would lose the threads that a process may hold after other tests."""
+    mp.start_processes(rank, (folder,), nprocs=4, start_method="fork")
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[int, dict[str, float]]]:
     folder = tmp_path_factory.mktemp("ranks")
-    # A fresh process imports once and forks the ranks: one that has run other tests may hold
-    # threads, which a fork would lose.
-    paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    variables = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    subprocess.run([sys.executable, __file__, str(folder)], env=variables, check=True)
+    done = ended(folder / "log", all_ranks, str(folder))
+    assert done.code == 0, done.said
     return [torch.load(folder / f"{i}.pt", weights_only=True) for i in range(4)]
 
 
@@ -105,7 +103,3 @@ def test_merging_over_ranks_is_one_pass(results, alone, ranks):
 def test_one_pass_saw_all(alone):
     assert alone["samples"] == alone["collected"] == alone["drift samples"] == SAMPLES
     assert alone["fvd"] > 1 and alone["is"] > 1.05 and alone["kvd"] != 0
-
-
-if __name__ == "__main__":
-    mp.start_processes(rank, (sys.argv[1],), nprocs=4, start_method="fork")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,9 +13,10 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 import torch
+from forks import ended
 from PIL import Image
 from stub_system import StubSystem
-from test_generate import checkpoint, run, write_checkpoint  # noqa: F401
+from test_generate import checkpoint, load_model, run, write_checkpoint  # noqa: F401
 
 from evaluation.finding import find_videos
 from lightning_artv import cli
@@ -216,33 +216,29 @@ def frames_of(path: Path) -> int:
     return len(read_video(path))
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path[:0] = [sys.argv[1], sys.argv[1] + "/..", sys.argv[1] + "/../training"]
-from test_generate import StubSystem, generate, load_model, run
-real = StubSystem.generate
-def killed(*arguments, **options):
-    for index, frame in enumerate(real(*arguments, **options)):
-        if index == 20:
-            os.kill(os.getpid(), signal.SIGKILL)
-        yield frame
-StubSystem.generate = killed
-generate.load_model = lambda *of: load_model(*of, trusted_packages=["stub_system"])
-run(Path(sys.argv[2]), "--prompt", "p", "--frames", "64", "--output", sys.argv[3])
-"""
+def _killed_after_20_frames(path: Path, output: Path) -> None:
+    real = StubSystem.generate
+
+    def killed(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for index, frame in enumerate(real(*arguments, **options)):
+            if index == 20:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield frame
+
+    StubSystem.generate = killed  # type: ignore[method-assign]
+    generate.load_model = lambda *of: load_model(*of, trusted_packages=["stub_system"])
+    run(path, "--prompt", "p", "--frames", "64", "--output", output)
 
 
 @pytest.mark.parametrize("name", ["x.mp4", "x.gif", "x"])
 def test_a_killed_command_leaves_the_frames_that_were_made(name: str, tmp_path: Path) -> None:
     """kill -9 of 64 frames: all that were made are there, under a name that says so."""
-    path = write_checkpoint(tmp_path / "stub.ckpt")
-    arguments = [str(Path(__file__).parent), str(path), str(tmp_path / name)]
-    done = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    path, log = write_checkpoint(tmp_path / "stub.ckpt"), tmp_path / "log"
+    done = ended(log, _killed_after_20_frames, path, tmp_path / name)
+    assert done.code == -signal.SIGKILL, done.said
     kept = tmp_path / name.replace("x", "x.partial")
     locked = tmp_path / f".{name}.lock"  # left by the kill; who writes next takes it over
-    assert set(tmp_path.iterdir()) - {locked} == {path, kept}
+    assert set(tmp_path.iterdir()) - {locked, log} == {path, kept}
     assert frames_of(kept) == 20
 
 
@@ -331,31 +327,24 @@ def test_an_end_before_the_first_frame_leaves_nothing(
     assert "kept" not in capsys.readouterr().err
 
 
-FULL_DISK = """
-import resource, sys
-import av
-import numpy as np
-from lightning_artv.errors import UserError
-from lightning_artv.media import open_writer
-frames = np.random.default_rng(0).integers(0, 255, (60, 64, 64, 3), dtype=np.uint8)
-resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
-try:
-    with open_writer(sys.argv[1], 8, (64, 64), keep_partial=True) as writer:
-        for frame in frames:
-            writer.write(frame)
-except UserError as error:
-    print(writer.frames)
-"""
+def _on_a_full_disk(output: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (60, 64, 64, 3), dtype=np.uint8)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+    try:
+        with open_writer(output, 8, (64, 64), keep_partial=True) as writer:
+            for frame in frames:
+                writer.write(frame)
+    except UserError:
+        print(writer.frames)
 
 
 @pytest.mark.parametrize("name", ["x.mp4", "x.gif"])
 def test_a_full_disk_keeps_whole_frames(name: str, tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: only some frames fit."""
-    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / name)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = ended(tmp_path / "log", _on_a_full_disk, tmp_path / name)
     kept = tmp_path / name.replace("x", "x.partial")
-    assert 0 < frames_of(kept) == int(done.stdout) < 60
-    assert os.listdir(tmp_path) == [kept.name]
+    assert done.code == 0 and 0 < frames_of(kept) == int(done.said) < 60, done.said
+    assert sorted(os.listdir(tmp_path)) == ["log", kept.name]
 
 
 def test_the_command_line_still_stops_by_itself() -> None:

@@ -6,15 +6,17 @@ import hashlib
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from forks import Forked
 from safetensors.torch import load_file
 from small_checkpoints import RESOLVED, SMALL, sd_config, write_checkpoint
 from small_disk import mounted
-from waiting import wait_until
+from waiting import GUARD, wait_until
 
 from lightning_artv import ARTVPipeline, cli
 from lightning_artv.checkpoints.file import embedded_config
@@ -216,19 +218,14 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
         assert not list(disk.iterdir())
 
 
-SLOW_EXPORT = """
-import sys, time
-from pathlib import Path
-from lightning_artv.pipelines.command import export
-from lightning_artv.pipelines import folder
-folder.sha256_of = lambda path: time.sleep(7200)
-export(Path(sys.argv[1]), Path(sys.argv[2]))
-"""
+def _slow_export(checkpoint: Path, output: Path) -> None:
+    folders.sha256_of = lambda path: time.sleep(2 * GUARD)
+    export(checkpoint, output)
 
 
 def test_killed_it_leaves_no_folder(checkpoint: Path, tmp_path: Path) -> None:
     """Killed between two files: nothing under the final name."""
-    process = subprocess.Popen([sys.executable, "-c", SLOW_EXPORT, checkpoint, tmp_path / "x"])
+    process = Forked(tmp_path / "log", _slow_export, checkpoint, tmp_path / "x")
     begun = ".x.*.part/model_index.json"
     wait_until(lambda: list(tmp_path.glob(begun)), "nothing was written", process)
     process.kill()

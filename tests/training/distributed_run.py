@@ -1,10 +1,8 @@
-"""A short training run that is the same on any number of ranks; imported, or run by itself:
+"""A short training run that is the same on any number of ranks.
 
-    python distributed_run.py OUT
-
-trains on 2 ranks with DDP, on 2 with FSDP2, and resumes the latter on 4, from its folder and from
-a file. Each run writes what it
-saw as OUT/NAME.pt. The ranks are forked, because importing everything takes seconds.
+`main(out)`, in a process without threads, trains on 2 ranks with DDP, on 2 with FSDP2, and resumes
+the latter on 4, from its folder and from a file. Each run writes what it saw as OUT/NAME.pt. The
+ranks are forked, because importing everything takes seconds.
 """
 
 from __future__ import annotations
@@ -22,16 +20,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from flat_artv import build
+from frame_batch import frame_batch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Dataset
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # a rank is run as a script
-
-from flat_artv import build
-from frame_batch import frame_batch
 
 from lightning_artv.batch import VideoBatch
 from lightning_artv.checkpoints import sharded as sharded_checkpoint
@@ -304,7 +299,7 @@ def group(ranks: int, out: Path, *runs: Callable[..., Any]) -> None:
         sys.exit(f"exit codes {[process.exitcode for process in processes]}")
 
 
-if __name__ == "__main__":
-    target = Path(sys.argv[1])
-    group(2, target, ddp, fsdp, refused)
-    group(4, target, resumed, from_file)
+def main(out: Path) -> None:
+    """All runs."""
+    group(2, out, ddp, fsdp, refused)
+    group(4, out, resumed, from_file)

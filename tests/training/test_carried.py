@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from forks import ended
 from lightning.pytorch import Callback, LightningModule, Trainer
 from stub_system import StubSystem, loader
 
@@ -79,8 +80,13 @@ def _gather(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+def _ranks(folder: str) -> None:
+    torch.multiprocessing.start_processes(_gather, (folder,), nprocs=2, start_method="fork")
+
+
 def test_all_ranks_parts_are_in_the_order_of_ranks(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_gather, (str(tmp_path),), nprocs=2)
+    done = ended(tmp_path / "log", _ranks, str(tmp_path))
+    assert done.code == 0, done.said
     for rank in range(2):
         gathered = torch.load(tmp_path / str(rank), weights_only=True)
         assert [part["keys"] for part in gathered] == [["k0"], ["k1"]]

@@ -1,15 +1,12 @@
 """DDP, FSDP2 and one process train the same; sharded checkpoints go everywhere.
 
-One command trains on 2 ranks with DDP, on 2 with FSDP2, and resumes the latter on 4 (see
+One process trains on 2 ranks with DDP, on 2 with FSDP2, and resumes the latter on 4 (see
 `distributed_run.py`); the tests compare what it wrote with runs in this process.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +14,8 @@ import distributed_run
 import pytest
 import torch
 from distributed_run import SAVE_AT, STEPS, system
+from forks import ended
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from waiting import GUARD
 
 from lightning_artv.checkpoints import sharded as sharded_checkpoint
 from lightning_artv.checkpoints.consolidate import consolidate
@@ -33,14 +30,8 @@ Run = dict[str, Any]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the distributed runs wrote."""
     out = tmp_path_factory.mktemp("distributed")
-    root = Path(__file__).parents[2]
-    path = os.pathsep.join([str(root), str(root / "tests")])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    command = [sys.executable, distributed_run.__file__, str(out)]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=GUARD
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    done = ended(out / "log", distributed_run.main, out)
+    assert done.code == 0, done.said[-4000:]
     return out
 
 

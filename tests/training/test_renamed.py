@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from lightning_artv.cli import main
 from lightning_artv.errors import UserError
 from lightning_artv.training import renamed as names
 from lightning_artv.training.extends import chain
@@ -81,15 +80,15 @@ def test_a_file_that_is_there_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [s.content for s in chain(Path("configs/demo.yaml"))] == [{"mine": 1}]
 
 
-def test_the_command_reads_an_old_path_with_a_callback_changed() -> None:
+def test_the_command_reads_an_old_path_with_a_callback_changed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     words = ["fit", "--config", "configs/shapes.yaml", "--trainer.callbacks.ema.decay", "0.25"]
-    done = subprocess.run(
-        [sys.executable, "-m", "lightning_artv", *words, "--print_config"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stderr.count("configs/artv/worlds.yaml") == 1
-    ema, *others, checkpoint = yaml.safe_load(done.stdout)["trainer"]["callbacks"]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--print_config"])
+    assert not end.value.code
+    out, err = capsys.readouterr()
+    assert err.count("configs/artv/worlds.yaml") == 1
+    ema, *others, checkpoint = yaml.safe_load(out)["trainer"]["callbacks"]
     assert ema["init_args"]["decay"] == 0.25 and ema["init_args"]["warmup"] is True
     assert checkpoint["init_args"]["filename"] == "shapes" and len(others) == 4

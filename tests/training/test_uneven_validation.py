@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import uneven_validation
+from forks import ended
 from uneven_validation import SETS
 
 from lightning_artv.batch import VideoBatch
@@ -47,9 +46,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def out(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("out")
-    command = [sys.executable, uneven_validation.__file__, str(folder), str(shards)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = ended(folder / "log", uneven_validation.main, folder, shards)
+    assert done.code == 0, done.said[-3000:]
     return folder
 
 

@@ -1,14 +1,11 @@
-"""Validation and test where ranks have different numbers of samples; imported, or run:
+"""Validation and test where ranks have different numbers of samples.
 
-    python uneven_validation.py OUT SHARDS
-
-with each of the validation sets in SHARDS, on 2 ranks with DDP; each run writes what rank 0 logged
-as OUT/NAME.pt.
+`main(out, shards)`, in a process without threads, does both with each of the validation sets in
+SHARDS, on 2 ranks with DDP; each run writes what rank 0 logged as OUT/NAME.pt.
 """
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,5 +71,6 @@ def called(function: Any, shards: Path) -> Any:
     return call
 
 
-if __name__ == "__main__":
-    group(2, Path(sys.argv[1]), *(called(f, Path(sys.argv[2])) for f in (one, three)))
+def main(out: Path, shards: Path) -> None:
+    """All runs."""
+    group(2, out, *(called(function, shards) for function in (one, three)))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from lightning.pytorch.cli import LightningArgumentParser
 from stub_system import StubData
 
 from lightning_artv import cli
@@ -100,6 +101,22 @@ def test_resume_from_last_continues_and_keeps_both_configs(base: Path, tmp_path:
     assert saved(tmp_path)["trainer"]["max_epochs"] == 1
     again = yaml.safe_load((tmp_path / "run/version_0/config_1.yaml").read_text())
     assert again["trainer"]["max_epochs"] == 3
+
+
+def test_a_run_killed_while_it_saves_its_config_leaves_none(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, there = tmp_path / "run" / "version_0", []
+    save = LightningArgumentParser.save
+
+    def saves(parser: Any, config: Any, path: str, **options: Any) -> None:
+        save(parser, config, path, **options)
+        there.append((folder / "config.yaml").exists())
+
+    monkeypatch.setattr(LightningArgumentParser, "save", saves)
+    assert cli.main(["fit", "--config", str(base)]) == 0
+    assert there == [False] and saved(tmp_path)["seed_everything"] == 0
+    assert not list(folder.glob(".*"))
 
 
 @pytest.mark.parametrize("subcommand", ["validate", "test", "predict"])

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from evaluation.studies.plan import PLAN, read_plan
 from evaluation.studies.study import BASE, DEFAULT, Study, find_study
 from evaluation.studies.tasks import RESULT, Layout
 from lightning_artv.errors import UserError
+from lightning_artv.files import read_yaml
 
 SAME_CLIPS = ("data_seed", "noise_seed")
 COMPARABLE = ("clips", "frames", "long_clips", "long_frames", *SAME_CLIPS)
@@ -132,11 +132,16 @@ class Grid:
         return {value: levels[value] for value in sorted(levels) if levels[value]}
 
     def config(self, variant: str, seed: int) -> dict[str, Any]:
-        """The resolved configuration that a variant was trained with; empty where it is gone."""
+        """The resolved configuration that a variant was trained with; empty where it is gone.
+
+        Raises:
+            UserError: it is damaged.
+        """
         folder = Layout(self.out).run(variant, seed)
         for path in (folder / "config.yaml", folder / "tensorboard" / "config.yaml"):
-            if path.is_file():
-                return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+            content = read_yaml(path, "configuration") if path.is_file() else None
+            if content:  # an empty one is of a run that was killed while it wrote it
+                return dict(content)
         return {}
 
 

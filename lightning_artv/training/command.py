@@ -23,6 +23,7 @@ from lightning_artv.checkpoints.file import check_checkpoint, embedded_config
 from lightning_artv.checkpoints.replacing import recover
 from lightning_artv.data.datamodule import VideoDataModule
 from lightning_artv.errors import UserError, system_sentence
+from lightning_artv.media.atomic import atomic_path
 from lightning_artv.quiet import silence
 from lightning_artv.training.atomic_io import AtomicCheckpointIO
 from lightning_artv.training.config_errors import check_trainer, explain, refusal
@@ -55,20 +56,26 @@ class Parser(LightningArgumentParser):
 
 
 class SaveConfig(SaveConfigCallback):
-    """Saves `config.yaml` beside the run; a resumed run adds `config_1.yaml`, so both are kept."""
+    """Saves `config.yaml` beside the run; a resumed run adds `config_1.yaml`, so both are kept.
+
+    A file of that name is whole: whoever kills the run while it is written leaves none.
+    """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Pick the first free name before Lightning writes it."""
+        """Let Lightning write a hidden file, then give it the first free name."""
         folder = trainer.log_dir  # a broadcast: every rank must ask
-        if not self.already_saved and trainer.is_global_zero and folder is not None:
-            self.config_filename = free_name(Path(folder), "config", ".yaml")
-        super().setup(trainer, pl_module, stage)
+        if self.already_saved or not trainer.is_global_zero or folder is None:
+            super().setup(trainer, pl_module, stage)
+            return
+        with atomic_path(free_name(Path(folder), "config", ".yaml")) as unfinished:
+            self.config_filename = unfinished.name
+            super().setup(trainer, pl_module, stage)
 
 
-def free_name(folder: Path, stem: str, suffix: str) -> str:
+def free_name(folder: Path, stem: str, suffix: str) -> Path:
     """`stem.suffix`, or the first of `stem_1.suffix`, `stem_2.suffix`, ... that is still free."""
-    names = (f"{stem}{f'_{i}' if i else ''}{suffix}" for i in range(100_000))
-    return next(name for name in names if not (folder / name).exists())
+    paths = (folder / f"{stem}{f'_{i}' if i else ''}{suffix}" for i in range(100_000))
+    return next(path for path in paths if not path.exists())
 
 
 class VideoCLI(LightningCLI):

@@ -247,3 +247,15 @@ def test_without_a_configuration_its_settings_are_left_out(tmp_path: Path) -> No
     write_results(tmp_path, seeds=(0,), variants=("full",), long_frames=16)
     shutil.rmtree(tmp_path / "runs" / "full" / "seed0" / "tensorboard")
     assert settings(read_grid(tmp_path), "full", 0) == {"variant": "full", "seed": 0}
+
+
+def test_a_configuration_that_was_half_written_does_not_end_the_page(tmp_path: Path) -> None:
+    write_results(tmp_path, seeds=(0,), variants=("full",), long_frames=16)
+    run, grid = tmp_path / "runs" / "full" / "seed0", read_grid(tmp_path)
+    whole = grid.config("full", 0)
+    assert whole and not (run / "config.yaml").exists()
+    (run / "config.yaml").touch()
+    assert grid.config("full", 0) == whole
+    (run / "config.yaml").write_text("model: [")
+    with pytest.raises(UserError, match=r"configuration '.*config.yaml' is not YAML"):
+        grid.config("full", 0)

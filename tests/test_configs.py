@@ -68,6 +68,7 @@ def test_there_are_configs() -> None:
     names = ("artv", "vidrd", "videogen")
     artv, vidrd, videogen = ([p.stem for p in WHOLE if p.parent.name == name] for name in names)
     assert artv == [
+        "ablations",
         "clips",
         "color",
         "demo",
@@ -76,6 +77,7 @@ def test_there_are_configs() -> None:
         "shapes_whole",
         "train",
         "worlds",
+        "worlds_long",
     ]
     assert vidrd == ["decoder", "demo", "demo_images", "train", "worlds"]
     assert {"decoder", "demo_tsr", "tsr"} <= set(videogen)

@@ -19,8 +19,9 @@ import torch
 from evaluation.manifest import to_json
 from evaluation.shapes.classifier import Classifier, load_classifier
 from evaluation.shapes.distances import distances, real_reference
-from evaluation.shapes.metrics_table import FAR_FRAME, FAR_FVD, FLAT, STILL
+from evaluation.shapes.metrics_table import FAR_FRAME, FAR_FVD, FLAT, FVD_CURVE, STILL
 from evaluation.shapes.summary import ClipRecord, record, summarise
+from evaluation.statistics import Reference
 from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.errors import UserError
 from lightning_artv.generation.command import choose_device
@@ -182,10 +183,15 @@ def _measure(
     def measured(clips: Sequence[Image], records: Sequence[ClipRecord]) -> dict[str, Any]:
         summary = summarise(records, true, worlds)
         seen: dict[str, float | None] = dict(distances(_videos(clips), classifier, real))
-        far = [clip for clip in clips if len(clip) > FAR_FRAME]
-        end = _videos(far, FAR_FRAME + 1) if len(far) > 1 else None
-        seen[FAR_FVD] = None if end is None else distances(end, classifier, real)["FVD"]
-        return {**dataclasses.asdict(summary), "metrics": {**summary.metrics, **seen}}
+        by_window = _fvd_by_window(clips, classifier, real)
+        last = (FAR_FRAME + 1) // WINDOW - 1
+        seen[FAR_FVD] = by_window[last] if len(by_window) > last else None
+        curves = {**summary.curves, FVD_CURVE: by_window}
+        return {
+            "metrics": {**summary.metrics, **seen},
+            "per_clip": summary.per_clip,
+            "curves": curves,
+        }
 
     def reached(clips: Sequence[Image], records: Sequence[ClipRecord]) -> dict[str, Any]:
         return {k: v for k, v in measured(clips, records).items() if k != "per_clip"}
@@ -218,6 +224,16 @@ def _videos(clips: Sequence[Image], end: int = WINDOW) -> torch.Tensor:
     """The 16 frames before frame `end` of all, uint8 `[N, 16, 3, H, W]`."""
     stacked = np.stack([clip[end - WINDOW : end] for clip in clips])
     return torch.from_numpy(stacked).permute(0, 1, 4, 2, 3)
+
+
+def _fvd_by_window(clips: Sequence[Image], classifier: Classifier, real: Reference) -> list[float]:
+    """shapes-FVD of each window of the longest clips; empty for fewer than two of several."""
+    longest = max(map(len, clips))
+    long = [clip for clip in clips if len(clip) == longest]
+    if len(long) < 2 or longest == WINDOW:
+        return []
+    ends = range(WINDOW, longest + 1, WINDOW)
+    return [distances(_videos(long, end), classifier, real)["FVD"] for end in ends]
 
 
 def _protocol(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 NEAR_FRAMES = (1, 8, 15)
 FAR_FRAME = 127
 FAR_FVD = "FVD@128"
+FVD_CURVE = "FVD"
+"""By window of 16 frames, of the long clips."""
 STILL, FLAT = "first frame repeated", "first frame's mean colour"
 """Clips that take no model."""
 
@@ -20,7 +22,7 @@ class Metric:
 
     Attributes:
         title: name in tables and charts.
-        unit: `dB`, `share` (in [0, 1]), `of full range` (in [0, 1]), or empty.
+        unit: `dB`, `share` (in [0, 1]), `of full range` (in [0, 1]), `frames`, or empty.
         higher_is_better: whether more is better.
     """
 
@@ -37,6 +39,8 @@ def _metrics() -> dict[str, Metric]:
     for end, which in ((16, "16 frames"), (128, "frames 112 to 127")):
         for word, title in WORD_TITLES.items():
             table[f"{word}@{end}"] = Metric(f"right {title}, {which}", "share", True)
+    table["lasts"] = Metric("frames until the shape is lost", "frames", True)
+    table["identity"] = Metric("right colour and shape, all of a long clip", "share", True)
     table["drift_psnr"] = Metric("drift of PSNR", "dB", False)
     table["drift_background_psnr"] = Metric("drift of background PSNR", "dB", False)
     for look in LOOKS:

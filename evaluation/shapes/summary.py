@@ -92,6 +92,8 @@ def summarise(
         window = (last + 1) // WINDOW - 1
         for i, word in enumerate(WORDS):
             per_clip[f"{word}@{last + 1}"] = [_at(windows[:, i], window) for windows in right]
+    per_clip["lasts"] = [_lasts(windows) for windows in right]
+    per_clip["identity"] = [_identity(windows) for windows in right]
     for name in CURVES:
         per_clip[f"drift_{name}"] = [_drift(clip.curves[name], name) for clip in made]
     long = [i for i, clip in enumerate(made) if len(clip.curves["psnr"]) == longest]
@@ -129,6 +131,25 @@ def _right(made: ClipRecord, true: ClipRecord, world: World) -> Floats:
             for shown, told in rows
         ]
     )
+
+
+def _lasts(right: Floats) -> float:
+    """Frames before the first window of `[windows, WORDS]` in which nothing of the shape's colour
+    is found (a colour that the truth hides is none lost); NaN for clips of one window.
+    """
+    if len(right) < 2:
+        return math.nan
+    lost = np.flatnonzero(right[:, WORDS.index("color")] == 0)
+    return float(WINDOW * (lost[0] if len(lost) else len(right)))
+
+
+def _identity(right: Floats) -> float:
+    """Share of the windows with the right colour and shape, of those where the truth tells both;
+    NaN for clips of one window, or where it tells none.
+    """
+    both = right[:, [WORDS.index("color"), WORDS.index("shape")]]
+    both = both[~np.isnan(both).any(1)]
+    return float(both.all(1).mean()) if len(right) > 1 and len(both) else math.nan
 
 
 def _at(values: Floats, index: int) -> float:

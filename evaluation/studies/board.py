@@ -23,7 +23,8 @@ from lightning_artv.media.tensorboard import write_figures
 
 SHOWN_FRAMES = 64
 HPARAM_METRICS = (
-    *("background_psnr@127", "drift_background_psnr", "direction@128", "FVD", "FVD@128", "IS"),
+    *("lasts", "identity", "background_psnr@127", "drift_background_psnr", "direction@128"),
+    *("FVD", "FVD@128", "IS"),
     *("background_psnr@15", "direction@16", "psnr@15"),
 )
 
@@ -89,7 +90,10 @@ def _write_root(grid: Grid, clips: SideBySide | None, text: str, folder: Path) -
             }
         )
         writer.add_text("claims", text)
-        charts = {f"drift/{name}": chart for name, chart in figures.drift_curves(grid).items()}
+        charts = {
+            f"drift/{name}": chart
+            for name, chart in (figures.drift_curves(grid) | figures.window_curves(grid)).items()
+        }
         charts |= {f"{study.bars.tag}/{m}": c for m, c in figures.bar_charts(grid).items()}
         for swept in figures.sweep_charts(grid).values():
             charts |= swept

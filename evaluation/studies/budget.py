@@ -16,8 +16,6 @@ class Budget:
 
     Attributes:
         name: name in `plan.json`; with a `*` where a number was changed.
-        prior_steps: optimiser steps of a network that all variants start from, each on
-            `PRIOR_PROCESSES` times as many samples; 0: they start from random weights.
         steps: optimiser steps per variant: a multiple of the configuration's interval of
             checkpoints, unless below it.
         train_worlds, heldout_worlds: videos to train on and to compute the validation loss on.
@@ -27,7 +25,6 @@ class Budget:
     """
 
     name: str
-    prior_steps: int
     steps: int
     train_worlds: int
     heldout_worlds: int
@@ -47,7 +44,7 @@ class Budget:
         for change in changes:
             name, _, text = change.partition("=")
             number = whole_number(text)
-            if name not in names or number is None or number < (name != "prior_steps"):
+            if name not in names or number is None or number < 1:
                 raise UserError(
                     f"--set takes NAME=NUMBER with one of {', '.join(names)} and a whole number "
                     f"above 0, got '{change}'."
@@ -57,8 +54,8 @@ class Budget:
         return self if changed == self else dataclasses.replace(changed, name=f"{self.name}*")
 
 
-QUICK = Budget("quick", 0, 300, 4000, 128, 32, 12, 128, 32)
-LONG = Budget("long", 0, 10_000, 20_000, 256, 128, 48, 128, 64)
+QUICK = Budget("quick", 100, 1000, 128, 32, 12, 128, 32)
+LONG = Budget("long", 1000, 8000, 256, 128, 48, 128, 64)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Comparison:
         claim: as a clause.
         source: where the paper says so, or `ours`.
         better, worse: names of variants, and how a sentence calls them.
-        metrics: each is a row of its own.
+        metrics: each is a row of its own; the first decides, and was named before anything ran.
     """
 
     claim: str
@@ -42,7 +42,8 @@ class Comparison:
     def __call__(self, grid: Grid) -> list[Finding]:
         """A finding per metric."""
         sides = [(word, grid.variants.get(name, {})) for name, word in (self.better, self.worse)]
-        return [compare(self.claim, self.source, metric, *sides) for metric in self.metrics]
+        found = [compare(self.claim, self.source, metric, *sides) for metric in self.metrics]
+        return first_decides(found)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class InteriorOptimum:
         claim, source: as in `Comparison`.
         sweep: name of the sweep.
         values: what its values are called, in "fewer than three ... were run".
-        metrics: each is a row of its own.
+        metrics: as in `Comparison`.
     """
 
     claim: str
@@ -64,7 +65,7 @@ class InteriorOptimum:
 
     def __call__(self, grid: Grid) -> list[Finding]:
         """A finding per metric, also where the sweep was not run."""
-        return [self.tested(grid, metric) for metric in self.metrics]
+        return first_decides([self.tested(grid, metric) for metric in self.metrics])
 
     def tested(self, grid: Grid, metric: str) -> Finding:
         """The weaker of the tests against the two ends."""
@@ -111,15 +112,23 @@ class BetterThanZero:
         return dataclasses.replace(found, note=f"best over all seeds at {best:g}; {found.note}")
 
 
+def first_decides(found: Sequence[Finding]) -> list[Finding]:
+    """The first is the claim's; the others are looked at beside it."""
+    return [dataclasses.replace(f, primary=i == 0) for i, f in enumerate(found)]
+
+
 def findings(grid: Grid) -> list[Finding]:
     """Every claim of the study with its numbers and verdict, corrected for their number."""
     return corrected([finding for claim in grid.study.claims for finding in claim(grid)])
 
 
 def corrected(found: Sequence[Finding]) -> list[Finding]:
-    """The same with `p_holm`, of one family."""
-    p_holm = iter(holm([f.p_seeds for f in found if f.p_seeds is not None]))
-    return [f if f.p_seeds is None else dataclasses.replace(f, p_holm=next(p_holm)) for f in found]
+    """The same with `p_holm`; those that decide a claim are one family."""
+    p_holm = iter(holm([f.p_seeds for f in found if f.primary and f.p_seeds is not None]))
+    return [
+        dataclasses.replace(f, p_holm=next(p_holm)) if f.primary and f.p_seeds is not None else f
+        for f in found
+    ]
 
 
 def _measured(levels: Mapping[float, BySeed], metric: str) -> dict[float, BySeed]:

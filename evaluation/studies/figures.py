@@ -10,9 +10,10 @@ from evaluation.shapes.metrics_table import FLAT, METRICS
 from evaluation.studies.findings import metric_title
 from evaluation.studies.grid import BySeed, Grid, Numbers, Run, values
 from lightning_artv.pages.chart import Chart, Line, bars, curves
+from lightning_artv.synthetic.measures import WINDOW
 
 BAR_METRICS = (
-    *("FVD", "FVD@128", "background_psnr@127", "drift_background_psnr"),
+    *("lasts", "FVD", "FVD@128", "background_psnr@127", "drift_background_psnr"),
     *("direction@128", "direction@16"),
 )
 CURVES = {
@@ -22,6 +23,12 @@ CURVES = {
     "sharpness": ("sharpness", ""),
     "saturation": ("saturation", ""),
     "brightness": ("brightness", ""),
+}
+WINDOW_CURVES = {
+    "FVD": "shapes-FVD",
+    "color": "right colour, %",
+    "shape": "right shape, %",
+    "direction": "right direction, %",
 }
 SWEEP_METRICS = ("FVD", "IS", "background_psnr@15", "direction@16")
 TRUTH, GREY = "truth", "#888888"
@@ -45,6 +52,29 @@ def drift_curves(grid: Grid) -> dict[str, Chart]:
                 other, known = run.baselines[FLAT], FLAT
             lines[known] = Line(other.curves[name][1:], color=GREY)
             charts[name] = curves(title, range(1, longest + 1), lines, "frame")
+    return charts
+
+
+def window_curves(grid: Grid) -> dict[str, Chart]:
+    """Curve -> all variants' means by window of the long clips, at its last frame."""
+    charts = {}
+    for name, title in WINDOW_CURVES.items():
+        scale = 100 if title.endswith("%") else 1
+        found = {v: mean_and_sd(runs, name) for v, runs in grid.variants.items()}
+        longest = max((len(mean) for mean, _ in found.values()), default=0)
+        lines = {
+            grid.titles[v]: Line(scale * mean, scale * sd)
+            for v, (mean, sd) in found.items()
+            if len(mean) == longest
+        }
+        if longest > 1:
+            true = any_run(grid).truth.curves.get(name)
+            if true is not None:
+                lines[TRUTH] = Line(scale * true, color=GREY)
+            ends = [WINDOW * (i + 1) - 1 for i in range(longest)]
+            charts[f"{name} by window"] = curves(
+                f"{title}, by window of 16 frames", ends, lines, "last frame"
+            )
     return charts
 
 

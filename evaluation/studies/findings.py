@@ -11,10 +11,16 @@ import numpy as np
 
 from evaluation.shapes.metrics_table import METRICS, Metric
 from evaluation.studies.grid import BySeed, Numbers, values
-from evaluation.studies.significance import effect_size, paired_t, sign_flip
+from evaluation.studies.significance import (
+    effect_size,
+    interval,
+    paired_t,
+    pairs_needed,
+    sign_flip,
+)
 from lightning_artv.pages.chart import places_of
 
-REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
+REPRODUCED, UNDECIDED = "reproduced", "undecided"
 CONTRADICTED, NOT_TESTED = "contradicted", "not tested"
 LEVEL = 0.05
 PLAIN = Metric("", "", True)
@@ -87,7 +93,8 @@ class Finding:
         differences: one per seed, positive where the claim holds.
         p_seeds: p value of the paired t test; None with fewer than two seeds.
         p_clips: p value of the sign-flip test over `clips` clips; None for what clips do not have.
-        p_holm: `p_seeds` corrected for the number of claims.
+        p_holm: `p_seeds` corrected for the number of claims; None where it is not `primary`.
+        primary: whether the claim's verdict is this one: the metric was named before it was run.
         note: what else a reader must know.
     """
 
@@ -101,6 +108,7 @@ class Finding:
     p_clips: float | None = None
     clips: int = 0
     p_holm: float | None = None
+    primary: bool = True
     note: str = ""
 
     @classmethod
@@ -120,6 +128,25 @@ class Finding:
         return effect_size(self.differences)
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % confidence interval of the mean difference; None below two seeds."""
+        return interval(self.differences)
+
+    def interval_text(self) -> str:
+        """`−0.40 to 1.20 dB`; `–` below two seeds."""
+        if self.interval is None:
+            return "–"
+        beside = max(map(abs, self.interval))
+        low, high = (amount(self.metric, end, False, beside) for end in self.interval)
+        unit = amount(self.metric, 0.0, beside=beside).partition(" ")[2]
+        return f"{low} to {high} {unit}".rstrip()
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """How many seeds find a difference of this size in four studies of five (power 0.8)."""
+        return None if self.effect is None else pairs_needed(self.effect)
+
+    @property
     def t(self) -> float:
         """Student's t, or the plain difference with one seed: orders comparisons by strength."""
         effect = self.effect
@@ -131,7 +158,7 @@ class Finding:
         if self.p_seeds is None:
             return NOT_TESTED
         if self.p_seeds >= LEVEL:
-            return NOT_REPRODUCED
+            return UNDECIDED
         return REPRODUCED if self.difference > 0 else CONTRADICTED
 
     def sentence(self, alone: bool = True) -> str:
@@ -149,10 +176,17 @@ class Finding:
         )
         if self.p_seeds is None:
             return f"{start}; {found}, without a test, which needs two seeds{note}."
-        tests = f"{p_text(self.p_seeds)} over seeds"
+        tests = f"95 % interval {self.interval_text()}; {p_text(self.p_seeds)} over seeds"
         if self.p_clips is not None:
             tests += f", {p_text(self.p_clips)} over {self.clips} clips"
-        return f"{start}; {found} ({tests}){note}."
+        return f"{start}; {found} ({tests}){self._power()}{note}."
+
+    def _power(self) -> str:
+        """What an undecided test leaves open."""
+        if self.verdict != UNDECIDED:
+            return ""
+        seeds = self.seeds_needed
+        return "; no number of seeds would tell" if seeds is None else f"; {seeds} seeds would tell"
 
 
 def p_text(p: float | None) -> str:

@@ -12,7 +12,16 @@ from markupsafe import Markup
 
 from evaluation.shapes.metrics_table import METRICS
 from evaluation.studies import figures
-from evaluation.studies.findings import Finding, amount, metric_title, p_text
+from evaluation.studies.findings import (
+    CONTRADICTED,
+    NOT_TESTED,
+    REPRODUCED,
+    UNDECIDED,
+    Finding,
+    amount,
+    metric_title,
+    p_text,
+)
 from evaluation.studies.grid import Grid
 from evaluation.studies.pictures import SideBySide, save
 from evaluation.studies.protocol import protocol_rows
@@ -24,9 +33,16 @@ from lightning_artv.pages.table import EMPTY, Table
 
 ANALYSIS = "analysis.md"
 CLIP_BYTES = 900_000
-VERDICTS = ("reproduced", "not reproduced", "contradicted", "not tested")
+VERDICTS = (REPRODUCED, CONTRADICTED, UNDECIDED, NOT_TESTED)
 TABLE_METRICS = (
-    *("background_psnr@15", "background_psnr@127", "drift_background_psnr", "psnr@127"),
+    *(
+        "lasts",
+        "identity",
+        "background_psnr@15",
+        "background_psnr@127",
+        "drift_background_psnr",
+        "psnr@127",
+    ),
     *("direction@16", "direction@128", "speed@16", "color@128", "shape@128"),
     *("FVD", "FVD@128", "IS", "KVD", "drift_contrast", "drift_saturation"),
 )
@@ -68,7 +84,8 @@ def write_page(grid: Grid, shown: Shown, folder: Path, machine: str | None = Non
         UserError: the folder cannot be written.
     """
     found, clips = shown.found, shown.clips
-    counts = {verdict: [f.verdict for f in found].count(verdict) for verdict in VERDICTS}
+    decide = [f.verdict for f in found if f.primary]
+    counts = {verdict: decide.count(verdict) for verdict in VERDICTS}
     write_template(
         folder / "index.html",
         Path(__file__).with_name("page.html"),
@@ -82,7 +99,7 @@ def write_page(grid: Grid, shown: Shown, folder: Path, machine: str | None = Non
         forms=[(ranking, *_tables(ranking)) for ranking in shown.forms if ranking.order],
         analysis=_analysis(folder / ANALYSIS),
         variants=_variants(grid),
-        drift=figures.drift_curves(grid),
+        drift=figures.drift_curves(grid) | figures.window_curves(grid),
         sections=[*_sections(grid), *grid.study.sections(grid, folder)],
         clips=clips,
         frames=clips and _write_clips(clips, folder),
@@ -107,11 +124,12 @@ def _sections(grid: Grid) -> list[Section]:
 
 
 def _tests(f: Finding) -> list[str]:
-    """The difference, the effect, and what the three tests say."""
+    """The difference, its interval, the effect, and what the three tests say."""
     effect = "–" if f.effect is None else "∞" if math.isinf(f.effect) else f"{f.effect:.1f}"
     difference = amount(f.metric, f.difference, beside=f.better.mean) if f.differences else "–"
     p_values = [p_text(p) for p in (f.p_seeds, f.p_holm, f.p_clips)]
-    return [difference, effect, *(p.removeprefix("p ").removeprefix("= ") for p in p_values)]
+    tests = (p.removeprefix("p ").removeprefix("= ") for p in p_values)
+    return [difference, f.interval_text(), effect, *tests]
 
 
 def _tables(forms: Ranking) -> tuple[Table, Table]:

@@ -21,13 +21,6 @@ from lightning_artv.training.keyed import merged
 from lightning_artv.training.renamed import today
 
 PLAN = "plan.json"
-EARLIER = {
-    "d933d4765a0bbca2917906586d75fc89b6d0735102ddd4e19b0e4974df2929de": (
-        "08c57a5fbf1fbae9989e9706ebd2ef89017c4f7ff6a4142867b1acabb54cb20b"
-    )
-}
-"""Digest of `configs/shapes.yaml` in version 0.1 -> of `configs/artv/worlds.yaml`, which has the
-same settings: a folder that was begun with one goes on with the other."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +31,7 @@ class Plan:
         study: whose.
         budget: how much of it.
         config: configuration of the base.
-        config_sha256: digest of its settings, without comments and order.
+        config_sha256: digest of its settings, without comments and order, and its first weights.
         seeds, variants, sweeps: seeds, variants and sweeps to run.
     """
 
@@ -102,10 +95,15 @@ def make_plan(
 
 
 def digest(config: Path) -> str:
-    """sha256 of the settings of a configuration and its bases."""
+    """sha256 of the settings of a configuration and its bases, and of an exported folder that
+    its trainings start from.
+    """
     contents = (source.content or {} for source in chain(config))
     content: dict[str, Any] = functools.reduce(merged, contents, {})
     content.pop("extends", None)
+    start = (content.get("model") or {}).get("init_from")
+    if start and (sums := Path(start) / "sha256.txt").is_file():
+        content["start"] = sums.read_text(encoding="utf-8")
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -142,8 +140,6 @@ def read_plan(path: Path) -> dict[str, Any]:
     content.setdefault("study", DEFAULT)
     if "config" in content:
         content["config"] = str(today(Path(content["config"])))
-        sha256 = content["config_sha256"]
-        content["config_sha256"] = EARLIER.get(sha256, sha256)
     return content
 
 

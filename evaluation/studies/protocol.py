@@ -20,7 +20,7 @@ def protocol_rows(grid: Grid, machine: str | None = None) -> list[tuple[str, str
         ("command", command),
         ("budget", _budget(plan)),
         ("trainings", f"{len(grid.variants)} variants × seeds {_list(plan['seeds'])}"),
-        ("training steps", _steps(plan)),
+        ("training steps", _steps(grid)),
         ("clips", _clips(protocol)),
         ("generation (base)", _settings(sampling)),
         (
@@ -51,12 +51,13 @@ def protocol_rows(grid: Grid, machine: str | None = None) -> list[tuple[str, str
     return rows
 
 
-def _steps(plan: Any) -> str:
-    if not plan.get("prior_steps"):
-        return str(plan["steps"])
-    return (
-        f"{plan['steps']} for each variant, from the weights of one prior for all "
-        f"({plan['prior_steps']} steps; none of the ablated parts)"
+def _steps(grid: Grid) -> str:
+    """As many as there are, and what weights they start from."""
+    variant, runs = next(iter(grid.variants.items()))
+    model = grid.config(variant, next(iter(runs))).get("model") or {}
+    start = model.get("init_from")
+    return f"{grid.plan['steps']} for each variant" + (
+        f", from those weights of {start} that it has" if start else ""
     )
 
 

@@ -142,8 +142,7 @@ class Scheduler:
         while True:
             ready = (t for t in self.waiting if not self._unfinished.intersection(t.needs))
             task = next(ready, None)
-            used = sum(running.task.processes for running in self._running)
-            if task is None or (used and used + task.processes > self._workers):
+            if task is None or len(self._running) >= self._workers:
                 return
             self.waiting.remove(task)
             self._running.append(_Running(task, self._start(task)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+MOST_PAIRS = 10_000
 FLIPS = 9_999
 EXACT = 13
 """Up to this many differences every one of the 2^n flips is counted."""
@@ -28,6 +30,43 @@ def paired_t(differences: ArrayLike) -> float | None:
     from scipy.stats import ttest_1samp
 
     return float(ttest_1samp(np.asarray(differences, np.float64), 0).pvalue)
+
+
+def interval(differences: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
+    """Student's confidence interval of the mean difference; None below two pairs.
+
+    Args:
+        differences: `[N]`, one per pair; N - 1 degrees of freedom.
+        level: share of such intervals that hold the true mean.
+    """
+    values = np.asarray(differences, np.float64)
+    if len(values) < 2:
+        return None
+    from scipy.stats import t
+
+    mean, sd = float(values.mean()), float(values.std(ddof=1))
+    reach = float(t.ppf((1 + level) / 2, len(values) - 1)) * sd / math.sqrt(len(values))
+    return mean - reach, mean + reach
+
+
+def pairs_needed(effect: float, power: float = 0.8, level: float = 0.05) -> int | None:
+    """How many pairs the two-sided paired t test needs to find an effect with this power.
+
+    Args:
+        effect: Cohen's d, see `effect_size`.
+
+    Returns:
+        At least 2; None for no effect, and above `MOST_PAIRS`.
+    """
+    if math.isinf(effect):
+        return 2
+    from statsmodels.stats.power import TTestPower
+
+    def found(pairs: int) -> float:
+        return float(TTestPower().power(abs(effect), pairs, level))
+
+    pairs = bisect.bisect_left(range(MOST_PAIRS + 1), power, lo=2, key=found)
+    return pairs if pairs <= MOST_PAIRS else None
 
 
 def sign_flip(differences: ArrayLike, seed: int = 0) -> float | None:

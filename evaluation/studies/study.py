@@ -138,7 +138,6 @@ class Study:
         ranked, goals: what the page says of the best; metric -> what it is to reach.
         bars, clips: sections of the bars of all variants and of their clips.
         full_size_sweep: sweep that the base is measured on at full size.
-        prior: overlay of a network that all variants may start from.
         shown, ticked: hyperparameters that a picture of TensorBoard must show, and that are ticked.
         figures: pattern of the tags in its picture of figures; empty for the bars.
     """
@@ -161,7 +160,6 @@ class Study:
     bars: Heading = Heading("variants_bars", "Variants side by side")
     clips: Heading = Heading("clips", "The same clips, the same noise")
     full_size_sweep: str | None = None
-    prior: str = "prior"
     shown: tuple[str, ...] = ()
     ticked: tuple[str, ...] = ("seed",)
     figures: str = ""

@@ -4,7 +4,6 @@ needs.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from evaluation.studies.study import BASE, Sweep
 from lightning_artv.errors import UserError
 
 TRAIN_SEED, HELDOUT_SEED = 0, 1
-PRIOR_SEED, PRIOR_PROCESSES = 0, 2
+FRAMES = 32
+"""Of the worlds that are trained on: for windows of several targets."""
 SHARDS = ("shards.train", "shards.heldout")
 RESULT = "result.json"
 
@@ -30,7 +30,6 @@ class Task:
         done: whether its result is there, whole.
         result: what that is, for messages.
         needs: names of tasks whose results it reads.
-        processes: number of processes that compute at the same time.
     """
 
     name: str
@@ -39,7 +38,6 @@ class Task:
     done: Callable[[], bool]
     result: str
     needs: tuple[str, ...] = ()
-    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,7 @@ def plan_tasks(plan: Plan, out: Path) -> list[Task]:
     long trainings leave of the cores.
     """
     layout = Layout(out)
-    prior = [_prior(plan, layout)] if plan.budget.prior_steps else []
-    tasks = [*_data(plan, layout), *prior, _classifier(layout)]
+    tasks = [*_data(plan, layout), _classifier(layout)]
     for seed in plan.seeds:
         for variant in plan.variants:
             tasks += [make(plan, layout, variant.name, seed) for make in (_fit, _benchmark)]
@@ -111,7 +108,7 @@ def _data(plan: Plan, layout: Layout) -> Iterator[Task]:
     ):
         folder = layout.shards(split)
         words = ("shapes", folder, "--scenes", "worlds", "--count", count, "--seed", seed)
-        options = ("--split", split, "--overwrite")
+        options = ("--frames", FRAMES, "--split", split, "--overwrite")
         command = _text("data_prep", *words, *options)
         yield Task(f"shards.{split}", "shards", command, folder.is_dir, str(folder))
 
@@ -122,46 +119,25 @@ def _classifier(layout: Layout) -> Task:
     return Task("classifier", "classifier", command, file.is_file, str(file))
 
 
-def _prior(plan: Plan, layout: Layout) -> Task:
-    """What all variants start from, as the paper's start from Stable Diffusion."""
-    options = (f"--trainer.devices={PRIOR_PROCESSES}", "--trainer.strategy=ddp")
-    return _training(plan, layout, plan.study.prior, PRIOR_SEED, plan.budget.prior_steps, options)
-
-
 def _fit(plan: Plan, layout: Layout, variant: str, seed: int) -> Task:
-    prior = plan.study.prior
-    options: tuple[str, ...] = ()
-    needs: tuple[str, ...] = SHARDS
-    if plan.budget.prior_steps:
-        options = (f"--model.init_from={layout.checkpoint(prior, PRIOR_SEED)}",)
-        needs = (f"{prior}.seed{PRIOR_SEED}.fit",)
-    task = _training(plan, layout, variant, seed, plan.budget.steps, options)
-    return dataclasses.replace(task, kind="fit", needs=needs, processes=1)
-
-
-def _training(
-    plan: Plan, layout: Layout, name: str, seed: int, steps: int, options: tuple[str, ...]
-) -> Task:
-    checkpoint = layout.checkpoint(name, seed)
+    checkpoint, steps = layout.checkpoint(variant, seed), plan.budget.steps
     words: list[object] = ["lightning_artv", "fit", "--config", plan.config]
-    words += ["--config", plan.study.overlay(name)] if name != BASE else []
+    words += ["--config", plan.study.overlay(variant)] if variant != BASE else []
     words += [
-        *options,
         *(f"--{key}={seed}" for key in ("seed_everything", "model.seed", "data.seed")),
         f"--data.train={layout.shards('train')}",
         f"--data.val={layout.shards('heldout')}",
         f"--trainer.max_steps={steps}",
-        f"--trainer.default_root_dir={layout.run(name, seed)}",
+        f"--trainer.default_root_dir={layout.run(variant, seed)}",
     ]
     words += [f"--ckpt_path={checkpoint}"] if checkpoint.is_file() else []
     return Task(
-        f"{name}.seed{seed}.fit",
-        "prior",
+        f"{variant}.seed{seed}.fit",
+        "fit",
         _text(*words),
         lambda: _trained(checkpoint, steps),
         f"step {steps} in {checkpoint}",
         SHARDS,
-        PRIOR_PROCESSES,
     )
 
 

@@ -21,10 +21,13 @@ STEPS, BINS, SHOWN, SIDE = 5, 20, 4, 8
 T_TEST = (0, 100, 200, 400)
 GUIDANCE = (0.25, 1)
 
+LONG = ("drift_", "lasts", "identity")
+"""Beginnings of metrics of long clips alone."""
+
 Effects = Mapping[str, Mapping[str, float]]
 """Variant -> metric -> what is added to the base's level."""
 
-LEVELS = {"dB": 18.0, "share": 0.8, "of full range": 0.1, "": 50.0}
+LEVELS = {"dB": 18.0, "frames": 64.0, "share": 0.8, "of full range": 0.1, "": 50.0}
 
 
 def write_results(
@@ -107,7 +110,7 @@ def _run(
     metrics: dict[str, float | None] = {}
     per_clip: dict[str, list[float | None]] = {}
     for name, metric in METRICS.items():
-        far = name.endswith(("@127", "@128")) or name.startswith("drift_")
+        far = name.endswith(("@127", "@128")) or name.startswith(LONG)
         if far and not long_frames:
             metrics[name] = None
             continue
@@ -127,6 +130,7 @@ def _run(
         n: list(30 - 12 * fall + shift.get("background_psnr@127", 0) * fall) for n in CURVES
     }
     curves |= {name: [0.9] * (frames // 16) for name in WINDOWS}
+    curves["FVD"] = [50.0] * (frames // 16) if frames > 16 else []
     return {
         "protocol": {
             "clips": clips,

@@ -144,7 +144,7 @@ def test_a_tiny_model_end_to_end(
     assert {name: len(values) for name, values in result["curves"].items()} == {
         **dict.fromkeys(("psnr", "background_psnr"), 32),
         **dict.fromkeys(("contrast", "sharpness", "saturation", "brightness"), 32),
-        **dict.fromkeys(("direction", "speed", "color", "shape"), 2),
+        **dict.fromkeys(("direction", "speed", "color", "shape", "FVD"), 2),
     }
     assert len(result["mask"]["timesteps"]) == len(result["mask"]["mean"]) == 2
     assert [sum(shares) for shares in result["mask"]["histogram"]] == pytest.approx([1.0, 1.0])

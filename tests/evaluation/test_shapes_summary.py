@@ -97,6 +97,26 @@ def test_drift_leaves_the_given_frame_out_and_only_psnr_is_signed() -> None:
     assert summarise([short], [short], WORLDS[:1]).metrics["drift_psnr"] is None
 
 
+def test_a_shape_lasts_until_the_first_window_without_its_colour() -> None:
+    right, gone = all_right(WORLDS[0]), NOTHING
+    other = {**right, "shape": "triangle" if WORLDS[0].shape != "triangle" else "circle"}
+    true = made_of(np.zeros(64), right, right, right, right)
+    hidden = made_of(np.zeros(64), right, gone, right, right)  # the truth tells nothing there
+    for truth, words, lasts, identity in (
+        (true, (right, right, right, right), 64, 1.0),
+        (true, (right, gone, right, right), 16, 0.75),
+        (true, (gone, gone, gone, gone), 0, 0.0),
+        (true, (right, other, other, gone), 48, 0.25),
+        (hidden, (right, gone, right, right), 64, 1.0),
+        (hidden, (right, gone, other, gone), 48, 1 / 3),
+    ):
+        metrics = summarise([made_of(np.zeros(64), *words)], [truth], WORLDS[:1]).metrics
+        assert (metrics["lasts"], metrics["identity"]) == (lasts, pytest.approx(identity))
+    short = made_of(np.zeros(16), right)
+    metrics = summarise([short], [short], WORLDS[:1]).metrics
+    assert metrics["lasts"] is metrics["identity"] is None
+
+
 def test_the_table_knows_every_metric() -> None:
     clip = made_of(np.zeros(16), all_right(WORLDS[0]))
     names = set(summarise([clip], [clip], WORLDS[:1]).metrics) | {"FVD", "FVD@128", "KVD", "IS"}

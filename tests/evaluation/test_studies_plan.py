@@ -15,7 +15,7 @@ from evaluation.__main__ import main
 from evaluation.options import build_parser
 from evaluation.studies.artv.study import STUDY, VARIANTS
 from evaluation.studies.budget import QUICK
-from evaluation.studies.plan import EARLIER, Plan, open_plan
+from evaluation.studies.plan import Plan, open_plan
 from evaluation.studies.plan import make_plan as make_study_plan
 from evaluation.studies.study import Study, Sweep, Variant
 from evaluation.studies.tasks import Task, plan_tasks, wanted
@@ -71,7 +71,6 @@ def test_budgets_are_changed_by_name() -> None:
     changed = QUICK.with_changes(["steps=7", "clips=3"])
     assert changed == dataclasses.replace(QUICK, name="quick*", steps=7, clips=3)
     assert QUICK.with_changes([f"steps={QUICK.steps}"]).name == "quick"
-    assert QUICK.with_changes(["prior_steps=0"]).prior_steps == 0
     for wrong in ("step=7", "steps", "steps=0", "steps=x", "name=y"):
         with pytest.raises(UserError, match=f"--set takes NAME=NUMBER .* got '{wrong}'"):
             QUICK.with_changes([wrong])
@@ -142,18 +141,6 @@ def test_variants_seeds_and_values_may_be_added(tmp_path: Path) -> None:
     assert there["sweeps"][0]["values"] == [*small().sweeps[0].values, 7]
 
 
-def test_a_folder_of_the_first_version_goes_on(tmp_path: Path) -> None:
-    """Its plan names the configuration by the path and digest that it had then."""
-    plan = make_plan(QUICK, (0,), ("full",), ())
-    open_plan(tmp_path, plan)
-    now = json.loads((tmp_path / "plan.json").read_text())
-    (before,) = (old for old, new in EARLIER.items() if new == now["config_sha256"])
-    old = {**now, "config": "configs/shapes.yaml", "config_sha256": before}
-    (tmp_path / "plan.json").write_text(json.dumps(old))
-    open_plan(tmp_path, dataclasses.replace(plan, seeds=(1,)))
-    assert json.loads((tmp_path / "plan.json").read_text()) == {**now, "seeds": [0, 1]}
-
-
 def test_anything_else_is_refused_and_leaves_the_plan(tmp_path: Path) -> None:
     open_plan(tmp_path, small())
     before = (tmp_path / "plan.json").read_bytes()
@@ -194,6 +181,18 @@ def test_the_digest_is_of_what_the_configuration_and_its_base_say(tmp_path: Path
     assert digest() == before
     base.write_text("a: 1\nb: 4\n")
     assert digest() != before
+
+
+def test_the_digest_is_of_the_weights_too_that_a_training_starts_from(tmp_path: Path) -> None:
+    config, folder = tmp_path / "base.yaml", tmp_path / "model"
+    folder.mkdir()
+    config.write_text(f"model: {{init_from: {folder}}}\n")
+    digests = set()
+    for content in (None, "one", "two"):
+        if content:
+            (folder / "sha256.txt").write_text(content)
+        digests.add(make_plan(QUICK, (0,), ("full",), (), config).config_sha256)
+    assert len(digests) == 3
 
 
 def option(task: Task, name: str) -> list[str]:
@@ -242,17 +241,6 @@ def test_commands_of_tasks_say_what_differs(tmp_path: Path) -> None:
     assert option(heldout, "count") == [str(QUICK.heldout_worlds)]
     assert option(fit, "data.train") == [train.arguments[2]]
     assert option(fit, "data.val") == [heldout.arguments[2]]
-    assert "prior.seed0.fit" not in tasks and option(fit, "model.init_from") == []
-    after = dataclasses.replace(small((3,)), budget=dataclasses.replace(QUICK, prior_steps=9))
-    later = {task.name: task for task in plan_tasks(after, tmp_path)}
-    prior, fit_after = later["prior.seed0.fit"], later["no_mask.seed3.fit"]
-    assert option(prior, "config") == [str(DEMO), "configs/artv/ablation/prior.yaml"]
-    assert option(prior, "trainer.max_steps") == ["9"]
-    assert option(prior, "trainer.devices") == [str(prior.processes)] == ["2"]
-    start = tmp_path / "runs" / "prior" / "seed0" / "checkpoints" / "last.ckpt"
-    assert option(fit_after, "model.init_from") == [str(start)]
-    assert fit_after.needs == (prior.name,) and fit_after.processes == 1
-    assert option(prior, "model.init_from") == []
     sweep = tasks["full.seed3.t_test"]
     assert option(sweep, "setting") == ["noise_level"] and sweep.arguments[-1] == "550"
     folder = tmp_path / "runs" / "full" / "seed3"

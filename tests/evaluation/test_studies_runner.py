@@ -40,7 +40,7 @@ MICRO = {
         ],
     },
 }
-NUMBERS = ["prior_steps=1", "steps=3", "train_worlds=6", "heldout_worlds=2"]
+NUMBERS = ["steps=3", "train_worlds=6", "heldout_worlds=2"]
 NUMBERS += ["clips=2", "long_clips=2", "long_frames=32", "sweep_clips=2"]
 
 
@@ -81,7 +81,7 @@ def test_a_micro_grid_killed_and_restarted_repeats_nothing(
     process.wait()
     with scheduler.locked(out, GUARD):  # its tasks end by themselves
         killed = starts(out)
-    assert killed.keys() >= {"shards.train", "shards.heldout", "prior.seed0.fit", "full.seed0.fit"}
+    assert killed.keys() >= {"shards.train", "shards.heldout", "full.seed0.fit"}
     assert not list(out.rglob("result.json"))
     capfd.readouterr()
 
@@ -89,7 +89,7 @@ def test_a_micro_grid_killed_and_restarted_repeats_nothing(
     monkeypatch.setattr(Study, "sweeps", lambda _: levels)
     assert main(two) == 0
     counts = starts(out)
-    assert counts["shards.train"] == counts["shards.heldout"] == counts["prior.seed0.fit"] == 1
+    assert counts["shards.train"] == counts["shards.heldout"] == 1
     assert 1 <= counts["full.seed0.fit"] <= 2 and 1 <= counts["no_mask.seed0.fit"] <= 2
     assert "classifier" not in counts  # it was there
     results = [f"runs/{v}/seed0/benchmark" for v in ("full", "no_mask")]

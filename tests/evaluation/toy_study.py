@@ -37,7 +37,7 @@ STUDY = ToyStudy(
     full_size=HERE / "large.yaml",
     overlays=HERE / "variants",
     sweeps_file=HERE / "sweeps.yaml",
-    budgets={"tiny": Spending(Budget("tiny", 0, 2, 4, 2, 2, 1, 32, 2), (BASE, "cold"))},
+    budgets={"tiny": Spending(Budget("tiny", 2, 4, 2, 2, 1, 32, 2), (BASE, "cold"))},
     settings=("oven.heat",),
     claims=(
         Comparison("warmth lowers FVD", "ours", (BASE, "warm"), ("cold", "cold"), ("FVD",)),

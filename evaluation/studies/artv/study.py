@@ -21,13 +21,13 @@ from lightning_artv.pages.chart import Chart
 
 VARIANTS = (
     *(BASE, "no_mask", "no_anchor", "no_noise_augmentation", "noise_levels_550"),
-    *("no_reference_noise", "own_references", "static_residual", "static_literal"),
-    *("mask_channels_one", "anchor_window_4"),
+    *("no_own_references", "static_residual", "static_literal", "reference_noise"),
 )
-"""What `configs/artv/worlds.yaml` is compared with; it has posterior, all channels, reference
-noise."""
+"""What `configs/artv/ablations.yaml` is compared with; it has posterior, all channels, its own
+frames as references. One mask for all channels does not fit its weights, and an anchor out of 4
+frames not its windows: those two are compared at full size."""
 
-QUICK_LEAVES_OUT = ("own_references", "mask_channels_one", "anchor_window_4")
+QUICK_LEAVES_OUT = ("reference_noise",)
 FULL_SIZE = (
     *(BASE, "no_mask", "no_anchor", "no_noise_augmentation", "reference_noise", "own_references"),
     *("static_residual", "static_literal", "mask_channels_all", "anchor_window_4"),
@@ -43,7 +43,8 @@ TITLES = {
     "anchor_window_4": "anchor window of 4",
 }
 FAR, MASK_MEAN = "background_psnr@127", "mask mean"
-DRIFT = ("drift_background_psnr", FAR, "FVD@128", "FVD")
+DRIFT = ("lasts", "identity", FAR, "FVD@128", "FVD")
+"""How many frames the shape lives decides; the others are looked at beside it."""
 NOISE, GUIDANCE = (
     Heading("fig8b", "Noise level at test time (Fig. 8b)"),
     Heading("guidance", "Guidance"),
@@ -56,7 +57,7 @@ CONDITIONS = {
 """Condition -> what guiding by it is to improve."""
 
 PAPER, OURS = "Sec. 4.2, Fig. 8a, 10", "ours"
-BY_FORM = (FAR, "FVD")
+BY_FORM = ("lasts", FAR, "FVD")
 RESIDUAL, NO_MASK = ("static_residual", "residual"), ("no_mask", "no mask")
 
 
@@ -78,10 +79,8 @@ COMPARISONS = (
         (BASE, "100"),
         DRIFT,
     ),
-    _lowers("noise on the references that are copied lowers", OURS, "no_reference_noise"),
-    _lowers(
-        "training on references that the model made itself lowers", OURS, BASE, "own_references"
-    ),
+    _lowers("training on references that the model made itself lowers", OURS, "no_own_references"),
+    _lowers("noise on the references that are copied lowers", OURS, BASE, "reference_noise"),
     Comparison(
         "the residual form of the static noise beats no mask",
         "Eq. 6, Fig. 8a",
@@ -104,14 +103,14 @@ COMPARISONS = (
         OURS,
         (BASE, "one for each"),
         ("mask_channels_one", "one for all"),
-        (FAR,),
+        ("lasts", FAR),
     ),
     Comparison(
         "an anchor out of the 10 frames before beats one out of 4",
         "Sec. 3.4",
         (BASE, "10 frames"),
         ("anchor_window_4", "4 frames"),
-        (FAR,),
+        ("lasts", FAR),
     ),
 )
 OPTIMUM = InteriorOptimum(
@@ -234,7 +233,7 @@ STUDY = ARTVStudy(
     name="artv",
     title="ART•V: ablations and drift",
     subject="a small ART•V",
-    config=Path("configs/artv/worlds.yaml"),
+    config=Path("configs/artv/ablations.yaml"),
     full_size=Path("configs/artv/train.yaml"),
     overlays=Path("configs/artv/ablation"),
     sweeps_file=Path("configs/artv/study.yaml"),
@@ -269,7 +268,7 @@ STUDY = ARTVStudy(
         },
         BY_FORM,
     ),
-    goals={FAR: 20.0, "direction@128": 0.9},
+    goals={FAR: 24.1, "direction@128": 0.9},  # a still has 21.1 dB
     bars=Heading("fig8a", "Without mask, anchor, noise augmentation (Fig. 8a)"),
     clips=Heading("fig10", "The same clips, the same noise (the paper's Fig. 10)"),
     full_size_sweep="t_test",

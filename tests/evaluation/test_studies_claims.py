@@ -164,7 +164,7 @@ def test_effects_are_found_in_their_direction_and_noise_is_not(tmp_path: Path) -
         assert mask.verdict == "reproduced" and anchor.verdict == "contradicted"
         assert mask.difference == pytest.approx(abs(value), abs=0.6)
         assert anchor.difference == pytest.approx(-abs(value), abs=0.6)
-        assert mask.primary == anchor.primary == (metric == "lasts")
+        assert mask.primary == anchor.primary == (metric == "FVD@128")
     mask = find(found, "the mask lowers", "background_psnr@127")
     assert mask.clips == 6 and mask.p_clips == pytest.approx(2 / 2**6)
     assert mask.sentence().startswith(
@@ -177,7 +177,7 @@ def test_effects_are_found_in_their_direction_and_noise_is_not(tmp_path: Path) -
 
 
 def test_holm_covers_the_whole_family(tmp_path: Path) -> None:
-    write_results(tmp_path, {"no_mask": {"lasts": -50.0}})
+    write_results(tmp_path, {"no_mask": {"FVD@128": 50.0}})
     found = findings(read_grid(tmp_path))
     tested = [f for f in found if f.primary and f.p_seeds is not None]
     assert {f.p_holm for f in found if not f.primary} == {None}

@@ -29,7 +29,7 @@ demo-videogen: $(STAMP)  ## VideoGen's base learns to move a picture; results in
 	$(BIN)/python -m lightning_artv.demo --lesson videogen --out outputs/demo-videogen
 
 test: $(STAMP)  ## [ARGS="-k name"]: run the tests on all cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)  ## check style and types
 	$(BIN)/ruff check .

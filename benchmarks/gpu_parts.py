@@ -22,7 +22,7 @@ from torch import nn
 
 from benchmarks.counters import batch, flops
 from benchmarks.flops import VAE
-from benchmarks.full_size import FAST, PAPER
+from benchmarks.full_size import PAPER
 from benchmarks.gpu_bench import Bench, device_for
 from benchmarks.graphs import GraphedDenoiser
 from lightning_artv.speed.blocks import compile_blocks
@@ -76,7 +76,7 @@ def _count(bench: Bench) -> Iterator[Measurement]:
 
     yield "training sample", lambda: {"tflop": bench.sample_flops() / 1e12}
     yield "frame, exact", partial(frame, dataclasses.replace(PAPER, steps=bench.steps))
-    yield "frame, fast", partial(frame, FAST)
+    yield "frame, fast", partial(frame, bench.fast)
 
 
 def _trained(bench: Bench, size: int) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _generate(bench: Bench) -> Iterator[Measurement]:
     exact = dataclasses.replace(PAPER, steps=bench.steps)
     for videos in bench.videos:
         yield f"exact, videos {videos}", partial(_made, bench, exact, videos)
-        yield f"fast, videos {videos}", partial(_made, bench, FAST, videos)
+        yield f"fast, videos {videos}", partial(_made, bench, bench.fast, videos)
         yield f"exact, CUDA graph, videos {videos}", partial(_made, bench, exact, videos, True)
 
 

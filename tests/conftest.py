@@ -32,6 +32,25 @@ settings.load_profile("ci" if os.environ.get("CI") else "patient")
 
 torch.set_num_threads(1)  # tiny tensors: a second thread only waits
 
+LONGEST = (
+    "test_end_to_end.py",
+    "test_evaluation_command.py",
+    "test_studies_runner.py",
+    "test_fsdp.py",
+    "test_run.py",
+    "test_resume.py",
+    "test_vidrd.py",
+    "test_student.py",
+    "test_gpu_script.py",
+)
+"""Files that take half a minute or more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: last, one worker would be alone with them."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+
 
 @pytest.fixture(scope="session")
 def sd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

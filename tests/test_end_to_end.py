@@ -5,28 +5,34 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from forks import Forked, ended, module
 from PIL import Image
 from waiting import GUARD, wait_until
 
 from lightning_artv.checkpoints.file import read_checkpoint
 from lightning_artv.cli import main
+from lightning_artv.demo import evaluate, stages
 from lightning_artv.demo.evaluate import caption_figures, figures
-from lightning_artv.demo.stages import COLOR, SCRATCH, VIDEOGEN, VIDRD, Demo
+from lightning_artv.demo.stages import COLOR, HELDOUT_SEED, SCRATCH, VIDEOGEN, VIDRD, Demo
 from lightning_artv.errors import UserError
 from lightning_artv.media import read_video
 from lightning_artv.synthetic.scenes import scene_at
 
 ROOT = Path(__file__).parents[1]
+SHIPPED = ROOT / "models" / "shapes"
 CONFIG = ROOT / "configs" / "artv" / "demo.yaml"
 TINY = {
     "model.system.init_args.unet.init_args.channels": "[16, 16]",
@@ -36,12 +42,6 @@ TINY = {
     "data.shuffle": "8",
     "trainer.val_check_interval": "4",
 }
-
-
-def _run(*arguments: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-m", "lightning_artv", *arguments]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
 
 
 def _checkpoint_every(steps: int, out: Path) -> list[str]:
@@ -70,23 +70,21 @@ def test_fit_killed_and_resumed_then_generate(
     arguments += _checkpoint_every(3, out)
     last = out / "checkpoints" / "last.ckpt"
 
-    first = _run(*arguments, "--trainer.max_steps=100000")
+    command = (tmp_path / "log", module, "lightning_artv", *arguments)
+    first = Forked(*command, "--trainer.max_steps=100000", PYTHONWARNINGS="ignore")
     wait_until(last.exists, "no checkpoint", first)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    first.kill()
     reached = int(read_checkpoint(last)["global_step"])
     assert reached >= 3 and reached % 3 == 0
 
     end = reached + 6
-    second = _run(*arguments, f"--trainer.max_steps={end}", "--ckpt_path=last")
-    assert second.stderr is not None
-    error = second.stderr.read().decode()
-    assert second.wait() == 0, error
+    second = ended(*command, f"--trainer.max_steps={end}", "--ckpt_path=last")
+    assert second.code == 0, second.said
     checkpoint = read_checkpoint(last)
     assert checkpoint["global_step"] == end
     steps = [int(s["step"]) for s in checkpoint["optimizer_states"][0]["state"].values()]
     assert set(steps) == {end}
-    assert f"step {end}/{end}, " in error and "loss" in error
+    assert f"step {end}/{end}, " in second.said and "loss" in second.said
 
     picture = tmp_path / "first.png"
     Image.fromarray(scene_at(0, 5, "heldout").render(0)).save(picture)
@@ -114,19 +112,55 @@ def test_two_processes_train_and_save_one_checkpoint(shapes_shards: Path, tmp_pa
     arguments += [f"--data.train={shapes_shards}", f"--data.val={shapes_shards}"]
     arguments += [f"--{key}={value}" for key, value in TINY.items()]
     arguments += [*_checkpoint_every(2, tmp_path), "--trainer.max_steps=2"]
-    run = _run(*arguments, "--trainer.devices=2", "--trainer.strategy=ddp")
-    try:
-        assert run.wait(timeout=GUARD) == 0, run.communicate()[1].decode()
-    finally:
-        run.kill()
+    command = [sys.executable, "-m", "lightning_artv", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    run = subprocess.run(
+        [*command, "--trainer.devices=2", "--trainer.strategy=ddp"],
+        env=environment,
+        capture_output=True,
+        timeout=GUARD,
+    )
+    assert run.returncode == 0, run.stderr.decode()
     assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 2
     assert (tmp_path / "tensorboard" / "config.yaml").exists()
 
 
-def test_the_demo_teaches_the_model_that_ships_a_new_color(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ROOT)  # the configuration names models/shapes
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """What every demo shows first, of the same model and captions."""
+    folder = tmp_path_factory.mktemp("shown")
+    return folder, evaluate.shipped(SHIPPED, folder, HELDOUT_SEED)
+
+
+@pytest.fixture
+def shown_once(shown: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is not made anew by each demo."""
+    folder, result = shown
+
+    def again(model: Path, out: Path, seed: int) -> dict[str, Any]:
+        assert (model.resolve(), seed) == (SHIPPED, HELDOUT_SEED)
+        shutil.copytree(folder, out, dirs_exist_ok=True)
+        return dict(result)
+
+    monkeypatch.setattr(evaluate, "shipped", again)
+
+
+@pytest.fixture
+def quick_demo(shown_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo whose commands begin with everything imported, in the project's folder."""
+    numbers = count()
+
+    def call(command: Sequence[str], env: dict[str, str]) -> int:
+        done = ended(tmp_path / f"log{next(numbers)}", module, *command[2:], **env)
+        print(done.said)
+        return done.code
+
+    monkeypatch.setattr(stages.subprocess, "call", call)
+    monkeypatch.chdir(ROOT)  # the configurations name models/shapes
+
+
+@pytest.mark.usefixtures("quick_demo")
+def test_the_demo_teaches_the_model_that_ships_a_new_color(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     overrides = ["trainer.max_steps=2", "data.batch_size=12", "trainer.val_check_interval=2"]
     Demo(out, replace(COLOR, clips=8), heldout_clips=4).run(overrides)
@@ -143,6 +177,7 @@ def test_the_demo_teaches_the_model_that_ships_a_new_color(
     assert "“orange”" in page and page.count("data:image/gif") == 5
 
 
+@pytest.mark.usefixtures("shown_once")
 def test_a_demo_from_scratch_runs_measures_and_goes_on_where_it_was(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,7 +185,7 @@ def test_a_demo_from_scratch_runs_measures_and_goes_on_where_it_was(
     overrides += ["trainer.max_steps=4"]
     out = tmp_path / "demo"
     lesson = replace(SCRATCH, config=CONFIG, clips=12)
-    demo = Demo(out, lesson, heldout_clips=6, model=ROOT / "models" / "shapes")
+    demo = Demo(out, lesson, heldout_clips=6, model=SHIPPED)
     demo.run(overrides)
     metrics = json.loads((out / "metrics.json").read_text())
     for key in ("psnr", "psnr_copy", "background_psnr"):
@@ -180,10 +215,10 @@ def test_a_demo_from_scratch_runs_measures_and_goes_on_where_it_was(
     assert (out / "checkpoints" / "last.ckpt").stat().st_mtime_ns == written
 
 
+@pytest.mark.usefixtures("quick_demo")
 def test_a_demo_of_two_trainings_starts_the_second_from_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(ROOT)
     out = tmp_path / "demo"
     overrides = ["trainer.max_steps=2", "data.batch_size=4", "trainer.val_check_interval=2"]
     overrides += ["model.system.init_args.sampling.steps=2", "model.lr=0"]
@@ -205,10 +240,10 @@ def test_a_demo_of_two_trainings_starts_the_second_from_the_first(
     assert told == [(str(len(images)), str(out / "images" / "checkpoints" / "last.ckpt"))]
 
 
+@pytest.mark.usefixtures("quick_demo")
 def test_a_demo_of_a_system_that_needs_a_picture_is_given_one_by_the_model_that_ships(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.chdir(ROOT)
     out = tmp_path / "demo"
     overrides = ["trainer.max_steps=2", "data.batch_size=4", "trainer.val_check_interval=2"]
     Demo(out, replace(VIDEOGEN, clips=8), heldout_clips=4).run(overrides)

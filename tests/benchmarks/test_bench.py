@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 
 import benchmarks.__main__ as bench
 from benchmarks.documents import Row, tables_of
@@ -54,14 +55,19 @@ def test_every_part_has_rows_and_a_place() -> None:
         assert callable(import_module(f"benchmarks.{part}").rows)
 
 
-def test_rows_of_the_demo_s_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_the_demo_s_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks import demo_step
 
+    config = yaml.safe_load(demo_step.CONFIG.read_text())
+    assert config["data"]["batch_size"] == 32
+    config["data"]["batch_size"] = 4
+    (tmp_path / "demo.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.setattr(demo_step, "CONFIG", tmp_path / "demo.yaml")
     monkeypatch.setattr(demo_step, "STEPS", 1)
-    monkeypatch.setattr(demo_step, "CLIPS", 32)
+    monkeypatch.setattr(demo_step, "CLIPS", 8)
     found = dict(demo_step.rows())
     shares = [float(v[:-1]) for name, v in found.items() if name.startswith("share of ")]
     waits = [v for name, v in found.items() if "waits for the loader" in name]
     assert len(waits) == 3 and len(shares) == 7
     assert sum(shares[:4]) == pytest.approx(100, abs=0.3)
-    assert float(found["a step of 32 samples, CPU time, s"]) > 0
+    assert float(found["a step of 4 samples, CPU time, s"]) > 0

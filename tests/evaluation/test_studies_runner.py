@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 import yaml
+from forks import Forked, module
 from waiting import GUARD, wait_until
 
 from evaluation.__main__ import main
@@ -63,6 +67,17 @@ def starts(out: Path) -> dict[str, int]:
     return {name: text.count("$ python -m") for name, text in logs.items()}
 
 
+class ForkedTask(Forked):
+    """A task without its guard, which `test_studies_scheduler.py` tests: `subprocess.Popen`."""
+
+    def __init__(
+        self, command: Sequence[str], stdout: TextIO, env: dict[str, str], **_: Any
+    ) -> None:
+        assert command[1:5] == ["-m", "evaluation.studies.guard", sys.executable, "-m"]
+        super().__init__(Path(stdout.name), module, *command[5:], **env)
+        self.stdin = io.BytesIO()
+
+
 def test_a_micro_grid_killed_and_restarted_repeats_nothing(
     arguments: list[str],
     tmp_path: Path,
@@ -87,6 +102,7 @@ def test_a_micro_grid_killed_and_restarted_repeats_nothing(
 
     levels = {"t_test": Sweep("t_test", "noise_level", (0, 20))}
     monkeypatch.setattr(Study, "sweeps", lambda _: levels)
+    monkeypatch.setattr(scheduler.subprocess, "Popen", ForkedTask)
     assert main(two) == 0
     counts = starts(out)
     assert counts["shards.train"] == counts["shards.heldout"] == 1

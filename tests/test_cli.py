@@ -124,6 +124,11 @@ def test_the_other_subcommands_run(subcommand: str, base: Path) -> None:
     assert cli.main([subcommand, "--config", str(base)]) == 0
 
 
+def test_only_the_subcommand_that_is_called_is_described_to_the_parser(base: Path) -> None:
+    done = command.run(["validate", "--config", str(base)])
+    assert list(done.subcommands()) == ["validate"]
+
+
 MISSPELT = {
     "trainer: {max_stepz: 1}": ("trainer.max_stepz", "did you mean 'trainer.max_steps'?"),
     "model: {lrr: 1}": ("model.lrr", "did you mean 'model.lr'?"),

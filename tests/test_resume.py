@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forks import SERVER
 from waiting import GUARD
 
 from lightning_artv.checkpoints.file import read_checkpoint
@@ -25,8 +26,6 @@ from lightning_artv.synthetic.scenes import scene_at
 ROOT = Path(__file__).parents[1]
 STEPS = 16
 KILLS = int(os.environ.get("RESUME_KILLS", "3"))
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["lightning_artv.training.command", "lightning_artv.systems.artv"])
 
 
 def fit(arguments: list[str], log: str) -> None:

@@ -48,7 +48,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> li
         "--cache": root / "cache",
         "--steps": "1",
         "--device": "cpu",
-        "--generation-batch": "2",
+        "--generation-batch": "4",
         "--scoring-batch": "8",
     }
     pairs = [str(word) for pair in (common | networks).items() for word in pair]

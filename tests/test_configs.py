@@ -19,6 +19,7 @@ from lightning_artv.training.extends import chain
 
 ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / "configs" / "artv" / "train.yaml"
+DEMO_PICTURES = ROOT / "configs" / "vidrd" / "demo_autoencoder.yaml"
 HARDWARE = sorted((ROOT / "configs" / "hardware").glob("*.yaml"))
 WHOLE = [
     path
@@ -42,6 +43,16 @@ def no_processes_left() -> Iterator[None]:
         dist.destroy_process_group()
     for name in set(os.environ) - set(before):
         del os.environ[name]
+
+
+@pytest.fixture(scope="module")
+def pictures(shapes_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a picture autoencoder, for decoders that are trained behind one."""
+    folder = tmp_path_factory.mktemp("pictures")
+    words = ["fit", f"--config={DEMO_PICTURES}", f"--data.train={shapes_shards}"]
+    words += ["--data.val=null", "--data.num_workers=0", f"--trainer.default_root_dir={folder}"]
+    assert main([*words, "--trainer.max_steps=1"]) == 0
+    return folder / "checkpoints" / "last.ckpt"
 
 
 def _overrides(configs: list[Path], sd_folder: Path, shards: Path, out: Path) -> list[str]:
@@ -79,8 +90,16 @@ def test_there_are_configs() -> None:
         "worlds",
         "worlds_long",
     ]
-    assert vidrd == ["decoder", "demo", "demo_images", "train", "worlds"]
-    assert {"decoder", "demo_tsr", "tsr"} <= set(videogen)
+    assert vidrd == [
+        "decoder",
+        "demo",
+        "demo_autoencoder",
+        "demo_decoder",
+        "demo_images",
+        "train",
+        "worlds",
+    ]
+    assert {"decoder", "demo_decoder", "demo_tsr", "tsr"} <= set(videogen)
     assert [path.stem for path in HARDWARE] == ["ddp", "fsdp", "low_memory", "slurm"]
 
 
@@ -96,9 +115,16 @@ def test_hardware_extends_nothing_and_names_no_run() -> None:
     ids=lambda paths: "-".join([paths[0].parent.name, *(path.stem for path in paths)]),
 )
 def test_config_runs_a_step_of_training_and_validation(
-    configs: list[Path], sd_folder: Path, shapes_shards: Path, tmp_path: Path
+    configs: list[Path],
+    sd_folder: Path,
+    shapes_shards: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     arguments = ["fit", *(f"--config={config}" for config in configs)]
+    if any(config.stem == "demo_decoder" for config in configs):
+        where = "--model.system.init_args.autoencoder.init_args.path"
+        arguments.append(f"{where}={request.getfixturevalue('pictures')}")
     cli = run(arguments + _overrides(configs, sd_folder, shapes_shards, tmp_path))
     assert isinstance(cli, VideoCLI)
     assert cli.trainer.global_step == 1

@@ -24,6 +24,9 @@ from lightning_artv.systems.decoder.system import VideoDecoder
 
 SHOWN = "decoded.gif"
 IMAGE, OURS, JOINED, BESIDE = "image", "video", "video, no context", "beside"
+GIVEN = "given"
+"""What is encoded, as it is, where that is not the truth."""
+CLEAN, STILL, DEGRADED = "clean", "still", "degraded"
 HIGHER_IS_BETTER = {"psnr": True, "flicker": False, "join_flicker": False}
 
 
@@ -50,7 +53,8 @@ Decode = Callable[[Tensor], Tensor]
 
 
 def run(job: Decoded) -> dict[str, Any]:
-    """Measure on clean latents and on degraded ones; write `decoded.gif`, then `result.json`.
+    """Measure on latents of clean clips, of their first frames standing still, and of degraded
+    clips; write `decoded.gif`, of what the decoder was trained on, then `result.json`.
 
     Raises:
         UserError: a checkpoint of something else.
@@ -61,9 +65,12 @@ def run(job: Decoded) -> dict[str, Any]:
     clips = job.read(part, job.frames, 2, notes)
     sources = [clip.source for clip in clips]
     measured: dict[str, Any] = {}
-    for kind in ("clean", "degraded"):
-        values, rows = _measure(job, part, decoders, clips, kind == "degraded")
+    shown: dict[str, dict[str, list[Tensor]]] = {}
+    for kind in (CLEAN, STILL, DEGRADED):
+        values, shown[kind] = _measure(job, part, decoders, clips, kind)
         measured[kind] = _summary(sources, values)
+    measured[CLEAN]["truth_changes"] = float(np.mean([changes(clip.frames) for clip in clips]))
+    rows = shown[CLEAN if part.training_options.degrade is None else DEGRADED]
     result = {
         "frames": job.frames,
         "decoder": dataclasses.asdict(part.joins),
@@ -92,28 +99,27 @@ def _measure(
     part: VideoDecoder,
     decoders: dict[str, Decode],
     clips: Sequence[Clip],
-    degraded: bool,
+    kind: str,
 ) -> tuple[Values, dict[str, list[Tensor]]]:
     """Metric -> decoder -> one value per clip, and the first clips by row of pictures."""
     device = next(part.parameters()).device
-    values: dict[str, dict[str, list[float]]] = {
-        metric: {name: [] for name in decoders} for metric in HIGHER_IS_BETTER
-    }
-    rows: dict[str, list[Tensor]] = {"truth": [], "encoded": [], **{n: [] for n in decoders}}
+    values: dict[str, dict[str, list[float]]] = {metric: {} for metric in HIGHER_IS_BETTER}
+    rows: dict[str, list[Tensor]] = {}
     progress = Progress(len(clips), "clip")
     for index, clip in enumerate(clips):
         generators = generators_for(job.seed, [f"decoder:{clip.source}:{index}"])
-        truth = clip.frames[None].to(device)
-        seen = degrade_clips(truth, generators) if degraded else truth
-        latents = part.autoencoder.encode_clips(seen, generators)
-        made = {name: decode(latents) for name, decode in decoders.items()}
+        frames = clip.frames[:1].expand_as(clip.frames) if kind == STILL else clip.frames
+        truth = frames[None].to(device)
+        given = {GIVEN: degrade_clips(truth, generators)} if kind == DEGRADED else {}
+        latents = part.autoencoder.encode_clips(given.get(GIVEN, truth), generators)
+        made = given | {name: decode(latents) for name, decode in decoders.items()}
         for name, frames in made.items():
             measures = measure(frames[0], truth[0], part.joins.clip_frames)
             for metric, value in measures.items():
-                values[metric][name].append(value)
+                values[metric].setdefault(name, []).append(value)
         if index < job.shown:
-            for name, frames in {"truth": truth, "encoded": seen, **made}.items():
-                rows[name].append(frames[0].cpu())
+            for name, frames in {"truth": truth, **made}.items():
+                rows.setdefault(name, []).append(frames[0].cpu())
         progress(1)
     progress.finish()
     return values, rows
@@ -140,6 +146,11 @@ def measure(frames: Tensor, truth: Tensor, clip_frames: int) -> dict[str, float]
     }
 
 
+def changes(frames: Tensor) -> float:
+    """Mean change of pixels from frame to frame, of uint8 `[T, 3, H, W]`."""
+    return float(frames.float().diff(dim=0).abs().mean())
+
+
 def _summary(sources: list[str], values: Values) -> dict[str, Any]:
     """Means over videos, and the video decoder against each other one."""
     if np.isnan([*values["join_flicker"].values()]).any():  # clips without a join
@@ -153,6 +164,8 @@ def command(options: argparse.Namespace) -> int:
     job = Decoded.of(options)
     for kind, found in run(job)["latents"].items():
         print(f"{kind} latents, {found['videos']} videos")
+        if kind == CLEAN:
+            print(f"  the truth changes by {found['truth_changes']:.3f} from frame to frame")
         for name, means in found["decoders"].items():
             others = "".join(f"  {m} {v:6.3f}" for m, v in means.items() if m != "psnr")
             print(f"  {name:18} {means['psnr']:6.2f} dB{others}")

@@ -279,12 +279,12 @@ def add_temporal_layers(
     return clip
 
 
-def freeze_all_but(unet: UNet2DConditionModel, trained: Trained) -> None:
+def freeze_all_but(network: nn.Module, trained: Trained) -> None:
     """Freeze what is not to be trained; what is frozen already stays so (LoRA's base).
 
-    The paper trains the layers over time and the transformer blocks (Sec. 5.1).
+    VidRD's paper trains the layers over time and the transformer blocks (Sec. 5.1).
     """
-    for name, parameter in unet.named_parameters():
+    for name, parameter in network.named_parameters():
         over_time = TEMPORAL in name
         in_transformer = trained == "transformers" and ".transformer_blocks." in name
         is_kept = not over_time if trained == "image" else over_time or in_transformer

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from lightning_artv.errors import UserError
 from lightning_artv.networks.autoencoder import DiffusersAutoencoder, to_uint8
 from lightning_artv.networks.temporal import (
-    TEMPORAL,
     Clip,
     Layers,
     TemporalAttention,
@@ -90,11 +89,6 @@ class TemporalDecoder(nn.Module):
         self.post_quant = deepcopy(vae.post_quant_conv if vae.config.use_post_quant_conv else None)
         self.scale = vae.config.scaling_factor
         install(self.decoder, decoder_layers(self.decoder, place, self.clip))
-
-    def freeze_pictures(self) -> None:
-        """Leave only the layers over time to be trained."""
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad_(TEMPORAL in name)
 
     def blocks(self) -> list[nn.Module]:
         """The decoder's blocks, in the order of its `forward`."""

@@ -12,17 +12,23 @@ from commands import generate
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from evaluation.__main__ import main as evaluate
-from evaluation.parts.decoder import measure
+from evaluation.parts.clips import worlds
+from evaluation.parts.decoder import Decoded, _measure, measure
 from lightning_artv import cli
+from lightning_artv.checkpoints.autoencoder import TrainedAutoencoder
 from lightning_artv.checkpoints.file import load_part
 from lightning_artv.data.encode import encode_lossless
 from lightning_artv.data.tar import ShardWriter
 from lightning_artv.diffusion.noise import generators_for
+from lightning_artv.errors import UserError
+from lightning_artv.networks.autoencoder import DiffusersAutoencoder
 from lightning_artv.synthetic.worlds import world_at
+from lightning_artv.systems.decoder.autoencoder import PictureAutoencoder
 from lightning_artv.systems.decoder.system import VideoDecoder
 from lightning_artv.systems.videogen.tsr import TemporalSuperResolution
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+DEMO_PICTURES = CONFIGS / "vidrd" / "demo_autoencoder.yaml"
 INIT = "--model.system.init_args"
 
 
@@ -68,6 +74,12 @@ def decoder(shards: Path, sd_folder: Path, tmp_path_factory: pytest.TempPathFact
     return fit(CONFIGS / "videogen" / "decoder.yaml", shards, folder, named)
 
 
+@pytest.fixture(scope="module")
+def pictures(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    small = f"{INIT}.channels=[8,16,16]"
+    return fit(DEMO_PICTURES, shards, tmp_path_factory.mktemp("pictures"), small)
+
+
 def logged(checkpoint: Path) -> EventAccumulator:
     return EventAccumulator(str(checkpoint.parents[1] / "tensorboard"), {"images": 0}).Reload()
 
@@ -96,6 +108,29 @@ def test_checkpoints_say_which_part_they_hold(tsr: Path, decoder: Path) -> None:
     for frames in (31, 61, 121):
         before, latents = latents, one.slow_down(latents, generators_for(0, [0]))
         assert latents.shape[1] == frames and torch.equal(latents[:, ::2], before)
+
+
+def test_a_decoder_learns_behind_an_autoencoder_that_was_trained_here(
+    pictures: Path, shards: Path, tmp_path: Path
+) -> None:
+    named = f"{INIT}.autoencoder.init_args.path={pictures}"
+    part = load_part(fit(CONFIGS / "vidrd" / "demo_decoder.yaml", shards, tmp_path, named))
+    own = load_part(pictures)
+    assert isinstance(part, VideoDecoder) and isinstance(own, PictureAutoencoder)
+    learned = part.decoder.state_dict()
+    for name, weight in own.vae.decoder.state_dict().items():
+        assert torch.equal(learned[f"decoder.{name}"], weight), name
+    over_time = [x for name, x in learned.items() if name.endswith("temporal.layers.2.3.weight")]
+    assert over_time and all(x.any() for x in over_time)  # they began at zero
+    frames = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    mean = DiffusersAutoencoder(own.vae).encode(frames)
+    assert torch.equal(part.autoencoder.encode(frames), mean)
+
+
+def test_an_autoencoder_is_read_of_its_own_checkpoints_alone(tsr: Path, pictures: Path) -> None:
+    assert TrainedAutoencoder(str(pictures)).factor == 4
+    with pytest.raises(UserError, match="give the checkpoint of a picture autoencoder"):
+        TrainedAutoencoder(str(tsr))
 
 
 def test_a_part_alone_generates_exports_and_predicts_nothing(
@@ -164,11 +199,25 @@ def test_decoders_are_measured(decoder: Path, tmp_path: Path) -> None:
     words += ["--frames", "10", "--beside", str(decoder), "--device", "cpu"]
     assert evaluate(words) == 0
     found = json.loads((tmp_path / "result.json").read_text())["latents"]
-    assert list(found) == ["clean", "degraded"]
+    assert list(found) == ["clean", "still", "degraded"]
     means = found["degraded"]["decoders"]
-    assert list(means) == ["image", "video", "video, no context", "beside"]
-    assert means["beside"] == means["video"]
+    assert list(means) == ["given", "image", "video", "video, no context", "beside"]
+    assert means["beside"] == means["video"] != means["given"]
     assert set(means["image"]) == {"psnr", "flicker", "join_flicker"}
+    worlds = [world_at(i, 1, "heldout").video(10).astype(float) for i in range(2)]
+    changes = np.mean([np.abs(np.diff(world, axis=0)).mean() for world in worlds])
+    assert found["clean"]["truth_changes"] == pytest.approx(changes, rel=1e-5)
+
+
+def test_what_stands_still_is_a_clips_first_frame(decoder: Path, tmp_path: Path) -> None:
+    part = load_part(decoder)
+    assert isinstance(part, VideoDecoder)
+    job = Decoded(decoder, tmp_path, clips=2, frames=4, seed=3)
+    (clip,) = list(worlds(1, 4, 32))
+    values, rows = _measure(job, part, {"image": part.autoencoder.decode_clip}, [clip], "still")
+    assert torch.equal(rows["truth"][0], clip.frames[:1].expand(4, -1, -1, -1))
+    flicker = rows["image"][0].float().diff(dim=0).abs().mean().item()
+    assert values["flicker"]["image"] == [pytest.approx(flicker)] and flicker > 0
 
 
 def test_flicker_is_what_changes_of_the_error() -> None:

@@ -118,13 +118,6 @@ def test_frames_see_each_other_within_their_clip_alone(place: Place) -> None:
     assert changed[0].all() and not changed[1].any()
 
 
-def test_freezing_the_pictures_leaves_the_layers_over_time() -> None:
-    decoder = TemporalDecoder(small_vae(), "blocks")
-    decoder.freeze_pictures()
-    assert {TEMPORAL in n for n, p in decoder.named_parameters() if p.requires_grad} == {True}
-    assert all(p.requires_grad for n, p in decoder.named_parameters() if TEMPORAL in n)
-
-
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 9))
 def test_every_frame_is_decoded_once(frames: int, clip_frames: int, context: int) -> None:
     spans = list(Joins(clip_frames, context).spans(frames))

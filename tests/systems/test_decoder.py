@@ -88,6 +88,20 @@ def step(part: VideoDecoder, batch: VideoBatch) -> dict[str, bool]:
 def test_vidrds_training_moves_the_layers_over_time_alone(batch: VideoBatch) -> None:
     moved = step(loud(small_decoder()), batch)
     assert {TEMPORAL in name for name, has in moved.items() if has} == {True}
+    assert all(has for name, has in moved.items() if TEMPORAL in name)
+
+
+@pytest.mark.parametrize("layers", ["blocks", "convolutions"])
+def test_an_image_decoder_stays_one_in_training(batch: VideoBatch, layers: str) -> None:
+    part = small_decoder(DecoderTraining("bsrgan"), layers=layers, trained="image")
+    moved = step(part, batch)
+    changed = {name for name, has in moved.items() if has}
+    assert "decoder.decoder.conv_out.weight" in changed
+    assert not any(TEMPORAL in name or name.startswith("autoencoder.") for name in changed)
+    latents = torch.randn(1, 4, 4, 8, 8)
+    with torch.no_grad():
+        alone = torch.cat([part.decoder(frame) for frame in latents.split(1, dim=1)], dim=1)
+        torch.testing.assert_close(part.decoder(latents), alone, rtol=0, atol=1e-5)
 
 
 def test_videogens_training_moves_the_whole_decoder_and_no_encoder(batch: VideoBatch) -> None:

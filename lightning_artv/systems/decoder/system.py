@@ -16,6 +16,7 @@ from lightning_artv.diffusion.noise import Generators
 from lightning_artv.errors import UserError, check_number, check_whole
 from lightning_artv.networks.autoencoder import Autoencoder, DiffusersAutoencoder, to_uint8
 from lightning_artv.networks.perceptual import LPIPS, PatchDiscriminator
+from lightning_artv.networks.temporal import freeze_all_but
 from lightning_artv.networks.temporal_decoder import (
     Joins,
     Place,
@@ -61,7 +62,8 @@ class DecoderOptions:
     Attributes:
         layers: `blocks`, three convolutions over time behind each residual block (VidRD), or
             `convolutions`, one behind each, and an attention (VideoGen).
-        trained: `temporal`, the layers over time alone (VidRD), or `all` (VideoGen).
+        trained: `temporal`, the layers over time alone (VidRD); `all` (VideoGen); or `image`, all
+            but these, which stay at zero: an image decoder, to see what they add.
         clip_frames: frames decoded together.
         decode_context: frames before them that are decoded again and dropped; 0, the papers', none.
 
@@ -70,13 +72,13 @@ class DecoderOptions:
     """
 
     layers: Place = "blocks"
-    trained: Literal["temporal", "all"] = "temporal"
+    trained: Literal["temporal", "all", "image"] = "temporal"
     clip_frames: int = 8
     decode_context: int = 4
 
     def __post_init__(self) -> None:
-        if self.trained not in ("temporal", "all"):
-            raise UserError(f"trained is {self.trained!r}: choose temporal or all.")
+        if self.trained not in ("temporal", "all", "image"):
+            raise UserError(f"trained is {self.trained!r}: choose temporal, all or image.")
         check_whole("clip_frames", self.clip_frames, 1)
         check_whole("decode_context", self.decode_context, 0)
 
@@ -131,8 +133,7 @@ class VideoDecoder(Trainable):
                 f"{type(autoencoder).__name__} has no decoder to train: give a KLAutoencoder."
             )
         network = TemporalDecoder(autoencoder.vae, decoder.layers)
-        if decoder.trained == "temporal":
-            network.freeze_pictures()
+        freeze_all_but(network, decoder.trained)
         joins = Joins(decoder.clip_frames, decoder.decode_context)
         return cls(autoencoder, network, training, joins)
 

@@ -23,7 +23,7 @@ def batch() -> VideoBatch:
     return VideoBatch(frames, choice, ("", ""), ("a", "b"))
 
 
-def test_the_loss_is_l1_and_the_divergence_from_a_standard_normal(batch: VideoBatch) -> None:
+def test_the_loss_is_the_error_and_the_divergence_from_a_standard_normal(batch: VideoBatch) -> None:
     part = small(kl_weight=0.1)
     true = batch.frames.flatten(0, 1) / 127.5 - 1
     with torch.no_grad():
@@ -31,11 +31,11 @@ def test_the_loss_is_l1_and_the_divergence_from_a_standard_normal(batch: VideoBa
         noise = randn(generators_for(0, "ab"), (3, 4, 4, 4), mean.device).flatten(0, 1)
         made = part.vae.decode(mean + torch.exp(log_variance / 2) * noise).sample
     kl = (mean**2 + log_variance.exp() - 1 - log_variance).sum(dim=(1, 2, 3)) / 2
-    errors = (made - true).abs().mean(dim=(1, 2, 3)) + 0.1 * kl / (3 * 16 * 16)
+    errors = (made - true).square().mean(dim=(1, 2, 3)) + 0.1 * kl / (3 * 16 * 16)
     output = part.loss(batch, generators_for(0, "ab"))
     torch.testing.assert_close(output.per_sample, errors.unflatten(0, (2, 3)).mean(dim=1))
     assert output.loss.item() == pytest.approx(errors.mean().item())
-    assert output.level is None and set(output.scalars) == {"l1", "kl"}
+    assert output.level is None and set(output.scalars) == {"squared_error", "kl"}
 
 
 def test_pictures_are_learned() -> None:
@@ -50,7 +50,7 @@ def test_pictures_are_learned() -> None:
         output = part.loss(batch, generators_for(step, "abcd"))
         output.loss.backward()
         optimizer.step()
-        errors.append(output.scalars["l1"].mean().item())
+        errors.append(output.scalars["squared_error"].mean().item())
     assert errors[-1] < errors[0] / 2
 
 

@@ -28,8 +28,9 @@ class PictureAutoencoder(Trainable):
         layers_per_block: residual blocks per level of the encoder; the decoder has one more.
         latent_channels: channels of the latents.
         norm_groups: groups of the GroupNorms; must divide every width.
-        kl_weight: weight of the latents' divergence from a standard normal, summed, beside L1,
-            summed too (latent diffusion's own was 1e-6); larger ones leave the latents noisier.
+        kl_weight: weight of the latents' divergence from a standard normal, summed, beside the
+            pictures' error, summed too (1e-6 as in Stable Diffusion's own training); larger ones
+            leave the latents noisier.
 
     Raises:
         UserError: a negative weight.
@@ -60,8 +61,8 @@ class PictureAutoencoder(Trainable):
         )
 
     def loss(self, batch: VideoBatch, generators: Generators) -> LossOutput:
-        """L1 of pictures decoded from sampled latents, and the latents' divergence, per pixel and
-        colour.
+        """Squared error of pictures decoded from sampled latents, from which colours are learned
+        sooner than from L1, and the latents' divergence; per pixel and colour.
 
         Raises:
             UserError: stored latents, whose pixels nobody knows.
@@ -79,10 +80,10 @@ class PictureAutoencoder(Trainable):
         def per_clip(values: Tensor) -> Tensor:
             return values.unflatten(0, clips.shape[:2]).mean(dim=1)
 
-        l1 = per_clip((made - true).abs().flatten(1).mean(dim=1))
+        squared = per_clip((made - true).square().flatten(1).mean(dim=1))
         kl = per_clip(latents.kl()) / true[0].numel()
-        error = l1 + self.kl_weight * kl
-        scalars = {"l1": l1.detach(), "kl": kl.detach()}
+        error = squared + self.kl_weight * kl
+        scalars = {"squared_error": squared.detach(), "kl": kl.detach()}
         return LossOutput(error.mean(), error.detach(), None, scalars)
 
     @torch.no_grad()

@@ -54,8 +54,8 @@ def test_a_plan_says_what_variants_change() -> None:
     plan = make_plan(QUICK, (0, 1, 1), VARIANTS, config=DEMO)
     assert plan.seeds == (0, 1) and tuple(v.name for v in plan.variants) == VARIANTS
     changes = {v.name: dict(v.changes) for v in plan.variants}
-    assert changes["full"] == {} and changes["anchor_window_4"] == {
-        "data.windows.init_args.anchor_window": 4
+    assert changes["full"] == {} and changes["reference_noise"] == {
+        "model.system.init_args.training.reference_noise": 0.15
     }
     assert changes["no_noise_augmentation"] == {
         "model.system.init_args.denoiser.max_noise_level": 0,

@@ -13,7 +13,9 @@ from lightning_artv.demo.evaluate import caption_figures, figures
 from lightning_artv.diffusion.noise import generators_for
 from lightning_artv.media import read_video
 from lightning_artv.pipelines.loading import load_system
+from lightning_artv.synthetic.measures import measure_clip
 from lightning_artv.synthetic.scenes import scene_at
+from lightning_artv.synthetic.worlds import world_at
 from lightning_artv.systems.base import Segment, VideoModel
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -78,3 +80,18 @@ def test_a_sentence_makes_a_video(folder: Path, tmp_path: Path) -> None:
     arguments = ["generate", "--checkpoint", folder, "--prompt", prompt, "--output", output]
     assert main([str(a) for a in [*arguments, "--device", "cpu"]]) == 0
     assert read_video(output).shape == (16, 32, 32, 3)
+
+
+def test_textured_worlds_are_continued_as_their_card_says() -> None:
+    worlds = [world_at(i, 1, "heldout") for i in range(16)]
+    given = torch.from_numpy(np.stack([world.render(0) for world in worlds])).permute(0, 3, 1, 2)
+    segment = Segment(tuple(world.caption() for world in worlds), 16)
+    system = load_system(MODELS / "worlds")
+    made = system.generate([segment], generators_for(0, range(16)), (32, 32), given)
+    clips = torch.stack([frame.permute(0, 2, 3, 1) for frame in made], dim=1).numpy()
+    found = [measure_clip(clip, world) for clip, world in zip(clips, worlds, strict=True)]
+    still = [measure_clip(world.video(1).repeat(16, 0), world) for world in worlds]
+    gained = [f.psnr[15] - s.psnr[15] for f, s in zip(found, still, strict=True)]
+    right = [f.direction == world.direction for f, world in zip(found, worlds, strict=True)]
+    assert np.mean(gained) > 5 and np.mean(right) > 0.8
+    assert (MODELS / "worlds" / "README.md").read_text().count("held-out") >= 1

@@ -63,7 +63,7 @@ def pairs_needed(effect: float, power: float = 0.8, level: float = 0.05) -> int 
     from statsmodels.stats.power import TTestPower
 
     def found(pairs: int) -> float:
-        return float(TTestPower().power(abs(effect), pairs, level))
+        return float(TTestPower().power(effect, pairs, level))
 
     pairs = bisect.bisect_left(range(MOST_PAIRS + 1), power, lo=2, key=found)
     return pairs if pairs <= MOST_PAIRS else None

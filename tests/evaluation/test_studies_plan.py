@@ -239,6 +239,7 @@ def test_commands_of_tasks_say_what_differs(tmp_path: Path) -> None:
     assert (option(train, "split"), option(heldout, "split")) == (["train"], ["heldout"])
     assert option(train, "seed") != option(heldout, "seed")
     assert option(heldout, "count") == [str(QUICK.heldout_worlds)]
+    assert option(train, "frames") == option(heldout, "frames") == ["32"]  # 24 targets and more
     assert option(fit, "data.train") == [train.arguments[2]]
     assert option(fit, "data.val") == [heldout.arguments[2]]
     sweep = tasks["full.seed3.t_test"]

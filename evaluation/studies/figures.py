@@ -39,19 +39,14 @@ def drift_curves(grid: Grid) -> dict[str, Chart]:
     """Curve -> all variants' means by frame, with bands of one sd over the seeds."""
     charts = {}
     for name, (title, _) in CURVES.items():
-        found = {v: mean_and_sd(runs, name) for v, runs in grid.variants.items()}
-        lines = {
-            grid.titles[v]: Line(mean[1:], sd[1:]) for v, (mean, sd) in found.items() if len(mean)
-        }
-        longest = max((len(np.asarray(line.y)) for line in lines.values()), default=0)
-        lines = {n: line for n, line in lines.items() if len(np.asarray(line.y)) == longest}
-        if longest:
+        lines, length = _lines(grid, name, start=1)
+        if length:
             run, known = any_run(grid), TRUTH
             other = run.truth
             if "psnr" in name:  # a still comes round with every pan: its curve has spikes
                 other, known = run.baselines[FLAT], FLAT
             lines[known] = Line(other.curves[name][1:], color=GREY)
-            charts[name] = curves(title, range(1, longest + 1), lines, "frame")
+            charts[name] = curves(title, range(1, length + 1), lines, "frame")
     return charts
 
 
@@ -60,22 +55,28 @@ def window_curves(grid: Grid) -> dict[str, Chart]:
     charts = {}
     for name, title in WINDOW_CURVES.items():
         scale = 100 if title.endswith("%") else 1
-        found = {v: mean_and_sd(runs, name) for v, runs in grid.variants.items()}
-        longest = max((len(mean) for mean, _ in found.values()), default=0)
-        lines = {
-            grid.titles[v]: Line(scale * mean, scale * sd)
-            for v, (mean, sd) in found.items()
-            if len(mean) == longest
-        }
-        if longest > 1:
+        lines, length = _lines(grid, name, scale)
+        if length > 1:
             true = any_run(grid).truth.curves.get(name)
             if true is not None:
                 lines[TRUTH] = Line(scale * true, color=GREY)
-            ends = [WINDOW * (i + 1) - 1 for i in range(longest)]
+            ends = [WINDOW * (i + 1) - 1 for i in range(length)]
             charts[f"{name} by window"] = curves(
                 f"{title}, by window of 16 frames", ends, lines, "last frame"
             )
     return charts
+
+
+def _lines(grid: Grid, curve: str, scale: float = 1, start: int = 0) -> tuple[dict[str, Line], int]:
+    """Title -> a variant's mean and sd from `start` on, of the longest ones, and their length."""
+    found = {v: mean_and_sd(runs, curve) for v, runs in grid.variants.items()}
+    length = max((len(mean) for mean, _ in found.values()), default=0)
+    lines = {
+        grid.titles[v]: Line(scale * mean[start:], scale * sd[start:])
+        for v, (mean, sd) in found.items()
+        if len(mean) == length
+    }
+    return lines, max(0, length - start)
 
 
 def any_run(grid: Grid) -> Run:

@@ -1,7 +1,7 @@
 """The training of a small picture autoencoder, where Stable Diffusion's is too large.
 
-Video decoders, and systems that work in its latents, read it as any other `KLAutoencoder`:
-`lightning export` writes its folder.
+Video decoders take its checkpoint in the place of a `KLAutoencoder`'s folder, by
+`checkpoints.autoencoder.TrainedAutoencoder`.
 """
 
 from __future__ import annotations
